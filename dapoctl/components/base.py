@@ -1,0 +1,142 @@
+"""What a component is: a pydantic model whose fields are its parameters and whose `@hookimpl` methods are its stages."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from dapoctl import hookspecs
+from dapoctl.errors import PluginError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dapoctl.config import RunConfig
+
+Sink = Callable[[str, "Tensor | float"], None]
+
+
+class Component(BaseModel):
+    """Base class of every component.
+
+    Example:
+        >>> from dapoctl import Component, hookimpl
+        >>> class Shift(Component):
+        ...     '''Add a constant to every reward.'''
+        ...     by: float = 0.5
+        ...     @hookimpl
+        ...     def shape_rewards(self, batch):
+        ...         return batch.rewards.new_full(batch.rewards.shape, self.by)
+        >>> stages_of(Shift)
+        ('shape_rewards',)
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    paper: ClassVar[str] = ""
+    """Where the component comes from: a citation, with the equation."""
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """Costly parts of `Tokens` to compute: "ref_logprobs", "entropy"."""
+    per_token: ClassVar[bool] = False
+    """`policy_loss` and `regularize` look at each token alone (no `sequence_mean`), so that a loss chunk's gradient can be
+    taken at once and its logits need not be computed twice."""
+
+    _name: str = PrivateAttr(default="")
+    _sink: Sink | None = PrivateAttr(default=None)
+
+    # pluggy compares plugins with ==; two components with equal parameters are still two components.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    @property
+    def name(self) -> str:
+        """The entry point's name; the class name in snake case for a component that was made by hand."""
+        return self._name or snake_case(type(self).__name__)
+
+    def log(self, name: str, values: Tensor | float) -> None:
+        """Record a metric of this step; tensors are averaged over all their elements, over every call.
+
+        A name without a slash is put under the component's own name. Outside a run this does nothing.
+        """
+        if self._sink is not None:
+            self._sink(name if "/" in name else f"{self.name}/{name}", values)
+
+    def attach(self, name: str, sink: Sink | None = None) -> None:
+        """Give the component its name in the run and the place its metrics go to (done by the core)."""
+        self._name, self._sink = name, sink
+
+    def check_run(self, config: RunConfig) -> None:
+        """Refuse a run that the component cannot serve: raise `UserError`, naming key, value and fix."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State that a checkpoint must hold: tensors, numbers, strings, and lists and dicts of these."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+
+    def close(self) -> None:
+        """Release workers and files; called once, when the run ends."""
+
+
+def snake_case(name: str) -> str:
+    """`LengthBudget` -> `length_budget`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def stages_of(cls: type[Component]) -> tuple[str, ...]:
+    """The hooks that `cls` implements, in the order of a training step.
+
+    Raises:
+        PluginError: a method has a hook's name but no `@hookimpl`, or is marked but no such hook exists.
+    """
+    known = hookspecs.stages()
+    marked = {
+        name for name, member in inspect.getmembers_static(cls) if getattr(member, f"{hookspecs.PROJECT}_impl", None)
+    }
+    for name in sorted(marked - known.keys()):
+        raise PluginError(
+            f"`{cls.__name__}.{name}` is a @hookimpl, but there is no such hook.{nearest(name, [*known])}"
+        )
+    for name in known.keys() - marked:
+        if callable(inspect.getattr_static(cls, name, None)):
+            raise PluginError(
+                f"`{cls.__name__}.{name}` has the name of a hook but is not marked; put @hookimpl above it"
+            )
+    for name in sorted(marked):
+        _check_arguments(cls, name, known[name])
+    return tuple(name for name in known if name in marked)
+
+
+def provided_by(cls: type[Component]) -> tuple[str, ...]:
+    """The hooks of `stages_of` that `cls` gives a result for; a hook wrapper only changes what others give."""
+    return tuple(name for name in stages_of(cls) if not _is_wrapper(inspect.getattr_static(cls, name)))
+
+
+def _is_wrapper(member: Any) -> bool:
+    options = getattr(member, f"{hookspecs.PROJECT}_impl")
+    return bool(options["wrapper"] or options["hookwrapper"])
+
+
+def _check_arguments(cls: type[Component], name: str, spec: Callable[..., Any]) -> None:
+    allowed = list(inspect.signature(spec).parameters)
+    for argument, parameter in list(inspect.signature(getattr(cls, name)).parameters.items())[1:]:
+        where = f"`{cls.__name__}.{name}`"
+        if argument not in allowed:
+            raise PluginError(
+                f"{where} takes an argument `{argument}` that the hook does not have; it may take: {', '.join(allowed)}"
+            )
+        if parameter.default is not parameter.empty:
+            raise PluginError(
+                f"{where}: argument `{argument}` has a default; pluggy would never fill it in, so remove it"
+            )

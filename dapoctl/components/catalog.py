@@ -1,0 +1,205 @@
+"""Where components are found: the entry-point group `dapoctl.plugins`, recipes, and files that the user names.
+
+Nothing is imported before it is selected, so a broken package cannot hurt a run that does not use it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import inspect
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from dapoctl.components.recipe import Recipe
+from dapoctl.errors import PluginError, nearest
+
+if TYPE_CHECKING:
+    from dapoctl.components.base import Component
+
+COMPONENTS = "dapoctl.plugins"
+RECIPES = "dapoctl.recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One provider of a component: an entry point of a distribution, or a file of the user's own."""
+
+    name: str
+    value: str
+    """`module:attribute`, or `path:Class` for a file"""
+    distribution: str = ""
+    version: str = ""
+    sha256: str = ""
+    """Of the file, for a component that comes from one"""
+
+    def load(self) -> type[Component]:
+        """Import the component's class.
+
+        Raises:
+            PluginError: the module cannot be imported, or what the entry point names is not a Component class.
+        """
+        from dapoctl.components.base import Component
+
+        module_name, _, attribute = self.value.rpartition(":")
+        where = f"component `{self.name}` ({self.value}{f', from {self.distribution}' if self.distribution else ''})"
+        if self.sha256:
+            module = _import_file(Path(module_name))
+        else:
+            try:
+                module = importlib.import_module(module_name)
+            except Exception as error:
+                raise PluginError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
+        found = getattr(module, attribute, None)
+        if found is None:
+            raise PluginError(f"{where} cannot be found: its module has no `{attribute}`")
+        if not (inspect.isclass(found) and issubclass(found, Component)):
+            raise PluginError(f"{where} is not a subclass of dapoctl.Component")
+        return found
+
+    def describe(self) -> dict[str, str]:
+        """What a run's record says about where the component came from."""
+        origin = {"distribution": self.distribution, "version": self.version, "sha256": self.sha256}
+        return {"entry_point": self.value} | {key: value for key, value in origin.items() if value}
+
+
+class Catalog:
+    """The installed components and recipes."""
+
+    def __init__(self, components: list[Entry], recipes: list[metadata.EntryPoint]) -> None:
+        self._entries: dict[str, list[Entry]] = {}
+        for entry in components:
+            self._entries.setdefault(entry.name, []).append(entry)
+        self._recipes: dict[str, list[metadata.EntryPoint]] = {}
+        for point in recipes:
+            self._recipes.setdefault(point.name, []).append(point)
+
+    def names(self) -> list[str]:
+        """Names of all components, sorted."""
+        return sorted(self._entries)
+
+    def recipes(self) -> list[str]:
+        """Names of all recipes, sorted."""
+        return sorted(self._recipes)
+
+    def recipe_entries(self) -> list[Entry]:
+        """Where each recipe comes from, sorted by name."""
+        return [_entry(point) for name in self.recipes() for point in self._recipes[name]]
+
+    def entries(self) -> list[Entry]:
+        """Every provider, two of one name included, sorted by name."""
+        return [entry for name in self.names() for entry in self._entries[name]]
+
+    def find(self, name: str) -> Entry:
+        """The provider of `name`, a component's name or `path.py[:Class]`.
+
+        Raises:
+            PluginError: no such component, or two distributions provide it.
+        """
+        if ".py" in name:
+            return file_entry(name)
+        if name not in self._entries:
+            known = [*self.names(), *self.recipes()]
+            raise PluginError(
+                f"unknown component `{name}`.{nearest(name, known)} Installed: {', '.join(self.names())}."
+                " A package that declares new entry points must be installed again to be seen (`pip install -e .`);"
+                " a file is named by its path (`./my_idea.py:MyIdea`)."
+            )
+        found = self._entries[name]
+        _check_single("component", found)
+        return found[0]
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe called `name`.
+
+        Raises:
+            PluginError: no such recipe, two distributions provide it, or it cannot be imported.
+        """
+        if name not in self._recipes:
+            raise PluginError(
+                f"unknown recipe `{name}`.{nearest(name, self.recipes())} Installed: {', '.join(self.recipes())}."
+            )
+        point = self._recipes[name][0]
+        _check_single("recipe", [_entry(item) for item in self._recipes[name]])
+        try:
+            recipe = point.load()
+        except Exception as error:
+            raise PluginError(f"recipe `{name}` cannot be imported: {type(error).__name__}: {error}") from error
+        if not isinstance(recipe, Recipe):
+            raise PluginError(f"recipe `{name}` ({point.value}) is not a dapoctl.Recipe")
+        return recipe
+
+
+@functools.cache
+def installed() -> Catalog:
+    """The catalog of this Python environment; imports no component."""
+    components = [_entry(point) for point in metadata.entry_points(group=COMPONENTS)]
+    return Catalog(components, list(metadata.entry_points(group=RECIPES)))
+
+
+def _check_single(kind: str, found: list[Entry]) -> None:
+    if len(found) > 1:
+        owners = " and ".join(f"{entry.distribution} ({entry.value})" for entry in found)
+        raise PluginError(f"{kind} `{found[0].name}` is provided by {owners}; uninstall one of them")
+
+
+def _entry(point: metadata.EntryPoint) -> Entry:
+    owner = point.dist
+    return Entry(point.name, point.value, owner.name if owner else "", owner.version if owner else "")
+
+
+def file_entry(spec: str) -> Entry:
+    """The entry for `path.py:Class`, or `path.py` when it holds exactly one component.
+
+    Raises:
+        PluginError: no such file, it does not import, or it holds no or several components and none is named.
+    """
+    from dapoctl.components.base import Component, snake_case
+
+    head, separator, attribute = spec.rpartition(":")
+    path = Path(head if separator and head.endswith(".py") else spec).expanduser()
+    attribute = attribute if separator and head.endswith(".py") else ""
+    if not path.is_file():
+        raise PluginError(f"no plugin file `{path}`; the form is `./my_idea.py:MyIdea`")
+    module = _import_file(path.resolve())
+    here = [
+        name
+        for name, item in vars(module).items()
+        if inspect.isclass(item) and issubclass(item, Component) and item.__module__ == module.__name__
+    ]
+    if not attribute:
+        if len(here) != 1:
+            found = f"holds {', '.join(here)}; name one (`{path}:{here[0]}`)" if here else "holds no dapoctl.Component"
+            raise PluginError(f"plugin file `{path}` {found}")
+        attribute = here[0]
+    if attribute not in vars(module):
+        raise PluginError(f"plugin file `{path}` has no class `{attribute}`.{nearest(attribute, here)}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Entry(snake_case(attribute), f"{path.resolve()}:{attribute}", sha256=digest)
+
+
+def _import_file(path: Path) -> ModuleType:
+    """The module in `path`; one per content, so that a long-lived process sees an edited file."""
+    source = path.read_bytes()
+    digest = hashlib.sha256(str(path).encode() + b"\0" + source).hexdigest()
+    name = f"dapoctl_file_{path.stem}_{digest[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module
+    try:
+        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
+    except SyntaxError as error:
+        del sys.modules[name]
+        text = (error.text or "").strip()
+        raise PluginError(f"plugin file `{path}`, line {error.lineno}: {error.msg}: `{text}`") from error
+    except Exception as error:
+        del sys.modules[name]
+        raise PluginError(f"plugin file `{path}` cannot be imported: {type(error).__name__}: {error}") from error
+    return module

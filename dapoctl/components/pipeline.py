@@ -1,0 +1,129 @@
+"""A run's components, registered with pluggy and called hook by hook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from dapoctl import hookspecs
+from dapoctl.components.base import Component, Sink, stages_of
+from dapoctl.errors import DapoctlError, HookError, PluginError
+
+if TYPE_CHECKING:
+    from dapoctl.components.catalog import Entry
+
+Provider = tuple[str, Callable[..., Any]]
+
+
+class Pipeline:
+    """The components of a run by name, and one caller per hook and component.
+
+    Every component is called on its own, so that each term can be logged under its name and each error can name its
+    source; hook wrappers of other components stay around the call.
+    """
+
+    def __init__(self, components: Sequence[Component], entries: dict[str, Entry] | None = None) -> None:
+        self.components = {component.name: component for component in components}
+        self.entries = entries or {}
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        for name, component in self.components.items():
+            stages_of(type(component))
+            self._manager.register(component, name)
+        self._manager.check_pending()
+        self._wrappers: dict[str, list[str]] = {}
+        self._providers = {hook: self._callers(hook) for hook in hookspecs.stages()}
+
+    def _callers(self, hook: str) -> list[Provider]:
+        implementations = getattr(self._manager.hook, hook).get_hookimpls()
+        plain = [impl for impl in implementations if not (impl.wrapper or impl.hookwrapper)]
+        self._wrappers[hook] = [impl.plugin_name for impl in implementations if impl.wrapper or impl.hookwrapper]
+        order = {name: place for place, name in enumerate(self.components)}
+        plain.sort(key=lambda impl: order[impl.plugin_name])
+        return [
+            (impl.plugin_name, self._manager.subset_hook_caller(hook, [o.plugin for o in plain if o is not impl]))
+            for impl in plain
+        ]
+
+    def providers(self, hook: str) -> list[str]:
+        """Names of the components that implement `hook`."""
+        return [name for name, _ in self._providers[hook]]
+
+    def stages(self) -> list[str]:
+        """The hooks that have a provider, in the order of a training step."""
+        return [hook for hook, providers in self._providers.items() if providers]
+
+    def uses(self, what: str) -> bool:
+        """Whether a component asks for a costly part of `Tokens`."""
+        return any(what in component.uses for component in self.components.values())
+
+    def per_token(self) -> bool:
+        """Whether every loss and penalty looks at each token alone."""
+        names = {*self.providers("policy_loss"), *self.providers("regularize")}
+        return all(self.components[name].per_token for name in names)
+
+    def attach(self, sink: Sink | None) -> None:
+        """Send what components log to `sink`."""
+        for name, component in self.components.items():
+            component.attach(name, sink)
+
+    def one(self, hook: str, **arguments: Any) -> Any:
+        """The result of the only provider of `hook`.
+
+        Raises:
+            HookError: it raised or returned None.
+        """
+        ((name, caller),) = self._providers[hook]
+        return _call(self._where(name, hook), hook, caller, arguments)
+
+    def each(self, hook: str, **arguments: Any) -> dict[str, Any]:
+        """The result of every provider of `hook`, by component name; empty when there is none.
+
+        Raises:
+            HookError: one raised or returned None.
+        """
+        return {name: _call(self._where(name, hook), hook, caller, arguments) for name, caller in self._providers[hook]}
+
+    def observe(self, hook: str, **arguments: Any) -> None:
+        """Tell every observer; what they return does not matter."""
+        for name, caller in self._providers[hook]:
+            _call(self._where(name, hook), hook, caller, arguments, observer=True)
+
+    def _where(self, name: str, hook: str) -> str:
+        around = ", ".join(f"`{wrapper}`" for wrapper in self._wrappers[hook])
+        return f"component `{name}`, hook `{hook}`{f' (wrapped by {around})' if around else ''}"
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """State of the components that have some."""
+        states = {name: component.state_dict() for name, component in self.components.items()}
+        return {name: state for name, state in states.items() if state}
+
+    def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
+        """Give every component its state back."""
+        for name, state in states.items():
+            self.components[name].load_state_dict(state)
+
+    def close(self) -> None:
+        """Close every component."""
+        for component in self.components.values():
+            component.close()
+
+
+def _call(where: str, hook: str, caller: Callable[..., Any], arguments: dict[str, Any], observer: bool = False) -> Any:
+    try:
+        result = caller(**arguments)
+    except PluginError as error:
+        raise HookError(f"{where}: {error}") from error
+    except DapoctlError:
+        raise
+    except Exception as error:
+        raise HookError(f"{where} raised {type(error).__name__}: {error}") from error
+    if observer:
+        return None
+    # A collecting hook gives a list, from which pluggy drops None.
+    result = result if hookspecs.is_exclusive(hook) else (result[0] if result else None)
+    if result is None:
+        raise HookError(f"{where} returned None; it must return a value (is a `return` missing?)")
+    return result

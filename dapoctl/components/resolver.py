@@ -1,0 +1,147 @@
+"""From names to a pipeline: which components a run has, and with what parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from dapoctl import hookspecs
+from dapoctl.components.base import Component, provided_by, stages_of
+from dapoctl.components.catalog import Catalog, Entry, installed
+from dapoctl.components.pipeline import Pipeline
+from dapoctl.components.recipe import Recipe
+from dapoctl.errors import ConfigError, PluginError, nearest, validation_message
+
+REQUIRED = [hook for hook in hookspecs.stages() if hookspecs.is_exclusive(hook)]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A component of the run, before it is built."""
+
+    entry: Entry
+    cls: type[Component]
+    stages: tuple[str, ...]
+    """The hooks that it provides; those that it only wraps are not among them"""
+
+
+def recipe_components(name: str, catalog: Catalog) -> list[str]:
+    """The components that a recipe stands for, its base's included and replaced where both provide a stage."""
+    recipe: Recipe = catalog.recipe(name)
+    if recipe.base is None:
+        return list(recipe.components)
+    base = _load(recipe_components(recipe.base, catalog), catalog)
+    return [*_replace(base, _load(recipe.components, catalog))]
+
+
+def choose(
+    recipe: str, plugins: Sequence[str], extra: Sequence[str] = (), catalog: Catalog | None = None
+) -> dict[str, Chosen]:
+    """The components of a run: the recipe's, changed by `plugins`; then `extra` (task, engine, observers).
+
+    In an exactly-one stage a chosen plugin replaces the recipe's. A recipe's name in `plugins` joins the base, so that a
+    plugin named beside it replaces its part. `-name` leaves out a component of the base.
+
+    Raises:
+        PluginError: unknown or broken components, two or no providers of an exactly-one stage.
+    """
+    catalog = catalog or installed()
+    base = _load(recipe_components(recipe, catalog), catalog)
+    wanted: list[str] = []
+    removed: list[str] = []
+    for name in plugins:
+        if name.startswith("-"):
+            removed.append(name[1:])
+        elif name in catalog.recipes() and name not in catalog.names():
+            base = _replace(base, _load(recipe_components(name, catalog), catalog))
+        else:
+            wanted.append(name)
+    for name in removed:
+        if name in extra:
+            extra = [other for other in extra if other != name]
+            continue
+        if name not in base:
+            raise PluginError(
+                f"`-{name}` leaves out a component that the recipe does not have.{nearest(name, [*base])}"
+                f" It has: {', '.join(base)}"
+            )
+        del base[name]
+    chosen = _join(_replace(base, _load(wanted, catalog)), _load(extra, catalog))
+    _check_stages(chosen, catalog)
+    return chosen
+
+
+def _load(names: Sequence[str], catalog: Catalog) -> dict[str, Chosen]:
+    loaded: dict[str, Chosen] = {}
+    for name in names:
+        entry = catalog.find(name)
+        cls = entry.load()
+        if not stages_of(cls):
+            raise PluginError(f"component `{entry.name}` implements no hook; mark a method with @hookimpl")
+        loaded = _join(loaded, {entry.name: Chosen(entry, cls, provided_by(cls))})
+    return loaded
+
+
+def _join(first: Mapping[str, Chosen], second: Mapping[str, Chosen]) -> dict[str, Chosen]:
+    for name in first.keys() & second.keys():
+        one, other = first[name].entry.value, second[name].entry.value
+        if one != other:
+            raise PluginError(
+                f"two components are called `{name}`: {one} and {other}; leave one out or rename its class"
+            )
+    return {**first, **second}
+
+
+def _replace(base: Mapping[str, Chosen], new: Mapping[str, Chosen]) -> dict[str, Chosen]:
+    taken = {stage for item in new.values() for stage in item.stages if hookspecs.is_exclusive(stage)}
+    kept = {name: item for name, item in base.items() if name not in new and not taken.intersection(item.stages)}
+    return kept | dict(new)
+
+
+def _check_stages(chosen: Mapping[str, Chosen], catalog: Catalog) -> None:
+    for stage in REQUIRED:
+        names = [name for name, item in chosen.items() if stage in item.stages]
+        if len(names) > 1:
+            both = " and ".join(f"`{name}`" for name in names)
+            raise PluginError(f"{both} {'both' if len(names) == 2 else 'all'} provide {stage}; choose one")
+        if not names:
+            from dapoctl.components.listing import providers_of
+
+            options = ", ".join(providers_of(stage, catalog)) or "none is installed"
+            raise PluginError(f"no component provides {stage}; add one of: {options}")
+
+
+def build(
+    chosen: Mapping[str, Chosen],
+    tables: Mapping[str, Mapping[str, Any]],
+    sources: Mapping[str, str] | None = None,
+) -> Pipeline:
+    """Make every chosen component with the parameters in its table; `sources` says for messages who set which key.
+
+    Raises:
+        ConfigError: a parameter that the component does not have, or a value that it does not allow.
+    """
+    components = []
+    for name, item in chosen.items():
+        component = build_component(name, item.cls, tables.get(name, {}), sources)
+        components.append(component)
+    return Pipeline(components, {name: item.entry for name, item in chosen.items()})
+
+
+def build_component(
+    name: str, cls: type[Component], table: Mapping[str, Any], sources: Mapping[str, str] | None = None
+) -> Component:
+    """One component under its run name.
+
+    Raises:
+        ConfigError: see `build`.
+    """
+    try:
+        component = cls(**table)
+    except ValidationError as error:
+        raise ConfigError(validation_message(error, cls, prefix=name, sources=sources)) from None
+    component.attach(name)
+    return component

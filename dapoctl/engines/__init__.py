@@ -1,0 +1,63 @@
+"""Rollout engines: what samples responses. One interface, one component per engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    seed: int = 0
+    """The same seed, engine, weights and machine give the same completions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled response."""
+
+    token_ids: Sequence[int]
+    """The end-of-sequence token is the last one when `finish_reason` is "stop"."""
+    logprobs: Sequence[float]
+    """Of each token under the distribution it was drawn from: temperature and top_p applied, renormalised."""
+    finish_reason: Literal["stop", "length"]
+
+
+class Engine(Protocol):
+    """Samples responses from a copy of, or a view on, the policy's weights."""
+
+    def generate(self, prompt_ids: Sequence[Sequence[int]], sampling: Sampling, n: int) -> list[list[Completion]]:
+        """`n` completions for each prompt, in the order of `prompt_ids`.
+
+        An engine that knows how far it is calls `self.progress(done, total)`, in responses, if that attribute is set.
+        """
+        ...
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Take over the policy's weights: (name, tensor) pairs in the names of the model's checkpoint."""
+        ...
+
+    def sleep(self) -> None:
+        """Give back the memory that generation needs, until `wake`."""
+        ...
+
+    def wake(self) -> None:
+        """Be ready to generate again."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; the engine is not used again."""
+        ...
+
+
+__all__ = ["Completion", "Engine", "Sampling"]
