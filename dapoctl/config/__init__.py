@@ -1,0 +1,5 @@
+"""The run's configuration: schema, files, `--set`."""
+
+from dapoctl.config.schema import RunConfig
+
+__all__ = ["RunConfig"]

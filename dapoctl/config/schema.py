@@ -1,0 +1,147 @@
+"""What can be configured, key by key."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class Table(BaseModel):
+    """Base of every table: unknown keys are errors, docstrings under fields are their documentation."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+
+class ModelConfig(Table):
+    """The language model that is trained."""
+
+    path: str = Field("tiny", min_length=1)
+    """A hub name, a local folder in transformers format, a GGUF file, or `tiny`, the model that ships with dapoctl."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the weights; auto is float32 on a CPU and bfloat16 on a GPU. Log-probabilities and losses are float32 always."""
+    template: Literal["auto", "chat", "plain"] = "auto"
+    """How a problem becomes a prompt: the tokenizer's chat template, or the plain text; auto takes the chat template if
+    there is one."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model. Only for sources that you trust."""
+
+
+class RolloutConfig(Table):
+    """How responses are sampled for training."""
+
+    prompts: int = Field(8, ge=1)
+    """P: prompts (groups) in a step's batch."""
+    samples: int = Field(8, ge=1)
+    """G: responses per prompt."""
+    max_prompt_tokens: int = Field(512, ge=1)
+    """Longer prompts are left out of training, with a warning."""
+    max_response_tokens: int = Field(1024, ge=1)
+    """Responses are cut off here."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature; the trained policy is the tempered one."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus sampling; 1 samples from the whole distribution, which is what the policy gradient assumes."""
+
+
+class OptimConfig(Table):
+    """AdamW."""
+
+    lr: float = Field(1e-6, gt=0)
+    """Learning rate, constant after the warm-up."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps over which the learning rate rises linearly."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay, on matrices only."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the gradient's moving average."""
+    beta2: float = Field(0.999, ge=0, lt=1)
+    """Decay of the squared gradient's moving average."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Largest global gradient norm."""
+    updates: int = Field(1, ge=1)
+    """Optimizer updates per step: the step's groups are dealt out to this many optimizer batches."""
+
+
+class TrainConfig(Table):
+    """How an update is computed; none of it changes the gradient."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """auto, cpu, cuda or cuda:N."""
+    micro_batch_tokens: int = Field(8192, ge=1)
+    """Tokens, padding included, that go through the model at once; a longer sequence goes alone."""
+    chunk_tokens: int = Field(256, ge=1)
+    """Tokens whose logits over the vocabulary exist at once."""
+    gradient_checkpointing: bool = False
+    """Compute the layers' activations again in the backward pass: less memory, about a third more time."""
+
+
+class EvalConfig(Table):
+    """Evaluations during training, on problems that training never sees."""
+
+    every: int = Field(10, ge=0)
+    """Steps between evaluations; the first is before training, the last after it. 0 for none."""
+    set: list[str] = []
+    """Task names, or data files for the task `math`; empty for the held-out split of the run's own task."""
+    k: int = Field(1, ge=1)
+    """Responses sampled per problem."""
+    limit: int = Field(64, ge=1)
+    """Problems of each set to use, the first ones."""
+    temperature: float = Field(1.0, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(0.7, gt=0, le=1)
+    """The DAPO protocol's value."""
+
+
+class CheckpointConfig(Table):
+    """When the run's state is saved; it is always saved at the end and on Ctrl-C."""
+
+    every: int = Field(25, ge=0)
+    """Steps between checkpoints; 0 for only the last."""
+    keep: int = Field(2, ge=1)
+    """Checkpoints kept, the newest ones."""
+
+
+class RunConfig(Table):
+    """A run, fully described. The defaults train `tiny` on a laptop."""
+
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    """Part of the run's id; by default made from the components."""
+    recipe: str = "grpo"
+    """The set of components to start from."""
+    plugins: list[str] = []
+    """Components that replace or join the recipe's; `-name` leaves one out."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Everything random is a function of it."""
+    steps: int = Field(200, ge=1)
+    """Training steps."""
+    task: str = "arithmetic"
+    """The component that gives problems and verifies answers."""
+    engine: str = "hf"
+    """The component that samples responses."""
+    model: ModelConfig = ModelConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    components: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
+    """Parameters of each component, by name; written as one table per component at the top level."""
+
+    @field_validator("plugins")
+    @classmethod
+    def _names(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not name.strip().lstrip("-"):
+                raise ValueError("a component's name must not be empty")
+        return [name.strip() for name in names]
+
+
+TABLES = tuple(name for name, field in RunConfig.model_fields.items() if isinstance(field.default, Table))
+KEYS = tuple(name for name in RunConfig.model_fields if name != "components")

@@ -1,0 +1,33 @@
+"""Models that ship with dapoctl, and the run defaults that a model folder may carry."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from dapoctl.errors import ConfigError
+
+SHIPPED = Path(__file__).parent
+DEFAULTS = "dapoctl.toml"
+
+
+def locate(path: str) -> str:
+    """The local folder of a shipped model's name; any other path or hub name as it is."""
+    shipped = SHIPPED / path
+    return str(shipped) if path.isidentifier() and (shipped / "config.json").is_file() else path
+
+
+def default_config(path: str) -> tuple[dict[str, Any], str]:
+    """The run defaults in the model's folder (`dapoctl.toml`), and the file's name for messages; empty without one.
+
+    Raises:
+        ConfigError: the file is not TOML.
+    """
+    file = Path(locate(path)) / DEFAULTS
+    if not file.is_file():
+        return {}, str(file)
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8")), str(file)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the model's defaults `{file}` are not TOML: {error}") from None
