@@ -1,0 +1,43 @@
+"""Dynamic sampling: train only on groups that have something to say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from dapoctl import Batch, Component, Refill, UserError, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dapoctl.config import RunConfig
+
+
+class DynamicSampling(Component):
+    """Keep groups with some but not all responses correct; further prompts are sampled until the batch is full."""
+
+    paper: ClassVar[str] = "Yu et al. 2025, DAPO, arXiv:2503.14476, Sec. 3.2, Eq. 11"
+
+    max_rounds: int = Field(10, ge=1)
+    """Rounds of sampling per step, the first included."""
+    on_exhausted: Literal["train_partial", "skip", "error"] = "train_partial"
+    """When `max_rounds` did not fill the batch: train on what there is, skip the step, or end the run."""
+    max_staleness: int = Field(0, ge=0)
+    """Steps for which a surplus group is kept to be trained on; 0 discards it, as the public code does."""
+
+    def check_run(self, config: RunConfig) -> None:
+        if config.rollout.samples < 2:
+            raise UserError(
+                f"`rollout.samples` = {config.rollout.samples}: `{self.name}` keeps groups with right and wrong responses,"
+                " so it needs at least 2 of them (8 or 16 is usual)"
+            )
+
+    @hookimpl
+    def filter_groups(self, batch: Batch) -> Tensor:
+        right = batch.group_sum(batch.correct.float())
+        return (right > 0) & (right < batch.group_sizes())
+
+    @hookimpl
+    def plan_refill(self) -> Refill:
+        return Refill(self.max_rounds, self.on_exhausted, self.max_staleness)

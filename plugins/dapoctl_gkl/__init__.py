@@ -1,0 +1,1 @@
+"""GKL: Generalized Kullback-Leibler divergence as a regularizer."""

@@ -1,0 +1,44 @@
+"""The clipped policy objective."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from dapoctl import Component, Tokens, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_LOG_RATIO = 20.0
+"""Log-ratios are clamped to +- this before exp, so that a broken pair of log-probabilities gives no infinity."""
+
+
+def clipped_surrogate(tokens: Tokens, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """max(-A r, -A clip(r, 1 - low, 1 + high)) and the ratio r, both [N]."""
+    ratio = (tokens.logprobs - tokens.old_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
+    clipped = ratio.clamp(1 - low, 1 + high)
+    return (-tokens.advantages * ratio).maximum(-tokens.advantages * clipped), ratio
+
+
+def log_clipping(component: Component, tokens: Tokens, ratio: Tensor, low: float, high: float) -> None:
+    """Record the fractions of tokens whose gradient the bounds cut off."""
+    component.log("policy/clip_fraction_low", ((ratio < 1 - low) & (tokens.advantages < 0)).float())
+    component.log("policy/clip_fraction_high", ((ratio > 1 + high) & (tokens.advantages > 0)).float())
+
+
+class Clip(Component):
+    """PPO's clipped surrogate with one bound for both sides."""
+
+    paper: ClassVar[str] = "Schulman et al. 2017, PPO, arXiv:1707.06347, Eq. 7"
+    per_token: ClassVar[bool] = True
+
+    eps: float = Field(0.2, gt=0, lt=1)
+    """The ratio is clipped to [1 - eps, 1 + eps]."""
+
+    @hookimpl
+    def policy_loss(self, tokens: Tokens) -> Tensor:
+        loss, ratio = clipped_surrogate(tokens, self.eps, self.eps)
+        log_clipping(self, tokens, ratio.detach(), self.eps, self.eps)
+        return loss

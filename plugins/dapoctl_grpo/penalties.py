@@ -1,0 +1,71 @@
+"""Distances from the reference policy, and the entropy bonus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from dapoctl import Component, Tokens, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Kl(Component):
+    """Divergence from the reference estimated on the sampled token, d = logp - ref_logp."""
+
+    paper: ClassVar[str] = "Schulman 2020, Approximating KL Divergence (joschu.net/blog/kl-approx.html)"
+    uses: ClassVar[frozenset[str]] = frozenset({"ref_logprobs"})
+    per_token: ClassVar[bool] = True
+
+    coef: float = Field(1e-3, ge=0)
+    """Weight of the penalty."""
+    estimator: Literal["k1", "k2", "k3"] = "k3"
+    """k1 = d; k2 = d^2 / 2; k3 = exp(-d) - 1 + d, unbiased and never negative."""
+
+    @hookimpl
+    def regularize(self, tokens: Tokens) -> Tensor:
+        difference = tokens.logprobs - tokens.ref_logprobs
+        if self.estimator == "k1":
+            estimate = difference
+        elif self.estimator == "k2":
+            estimate = difference.square() / 2
+        else:
+            # Clamped as a whole: no overflow, and no gradient of the wrong sign beyond the clamp.
+            bounded = difference.clamp(min=-20.0)
+            estimate = (-bounded).expm1() + bounded
+        self.log(f"policy/{self.name}", estimate.detach())
+        return self.coef * estimate
+
+
+class KlFull(Component):
+    """The exact divergence over the vocabulary."""
+
+    coef: float = Field(1e-3, ge=0)
+    """Weight of the penalty."""
+    direction: Literal["forward", "reverse"] = "reverse"
+    """forward: KL(reference || policy), covers the reference; reverse: KL(policy || reference), the usual one in RL."""
+
+    @hookimpl
+    def regularize_vocab(self, logits: Tensor, ref_logits: Tensor) -> Tensor:
+        policy, reference = logits.log_softmax(-1), ref_logits.log_softmax(-1)
+        first, second = (reference, policy) if self.direction == "forward" else (policy, reference)
+        divergence = (first.exp() * (first - second)).sum(-1)
+        self.log(f"policy/{self.name}", divergence.detach())
+        return self.coef * divergence
+
+
+class EntropyBonus(Component):
+    """Reward for uncertainty: minus `coef` times the entropy of the policy's next-token distribution."""
+
+    paper: ClassVar[str] = "Mnih et al. 2016, A3C, arXiv:1602.01783, Sec. 4"
+    uses: ClassVar[frozenset[str]] = frozenset({"entropy"})
+    per_token: ClassVar[bool] = True
+
+    coef: float = Field(1e-3, ge=0)
+    """Weight of the bonus."""
+
+    @hookimpl
+    def regularize(self, tokens: Tokens) -> Tensor:
+        return -self.coef * tokens.entropy
