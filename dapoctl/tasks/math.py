@@ -1,0 +1,142 @@
+"""The task `math`: problems from a file or the hub, answers compared by their mathematical meaning."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import TYPE_CHECKING
+
+from pydantic import Field, PrivateAttr, field_validator
+
+from dapoctl.batch import Problem, Score
+from dapoctl.components.base import Component
+from dapoctl.errors import DataError
+from dapoctl.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dapoctl.tasks.verify import Verifier
+
+INSTRUCTION = (
+    "Work through this math problem step by step. The last line of your response must be of the form "
+    "Answer: $Answer (without quotes), where $Answer is the answer to the problem and nothing else.\n\n"
+    "{problem}\n\n"
+    'Finish with your result on a line of its own after "Answer:".'
+)
+_CREATE = threading.Lock()
+
+
+class Math(Component):
+    """Math problems with a known final answer.
+
+    The final answer is that of the last `Answer:` line, else the last `\\boxed{...}`, else what math-verify finds in
+    the last 3000 characters, which are all that is looked at. Several answers where one is asked for are wrong.
+    """
+
+    paper = "Answer line after DAPO (arXiv:2503.14476); comparison by math-verify"
+
+    data: str = ""
+    """Problems: a .jsonl or .parquet file; if there is none, a `datasets` name (`owner/name`, `owner/name:config`)."""
+    problem_field: str = Field("problem", min_length=1)
+    """The field that holds the question."""
+    answer_field: str = Field("answer", min_length=1)
+    """The field that holds the final answer; of a worked solution that ends in `#### 72`, what follows the mark."""
+    split: str = Field("train", min_length=1)
+    """The split of `data` to load when it is a `datasets` name."""
+    test_data: str = ""
+    """Held-out problems, file or name; training problems with the same text are dropped. Empty: a part of `data`."""
+    test_split: str = Field("test", min_length=1)
+    """The split of `test_data` to load when it is a `datasets` name."""
+    test_fraction: float = Field(0.1, ge=0, le=1)
+    """Share of `data` that is held out when there is no `test_data`, by a hash of each problem's text."""
+    instruction: str = INSTRUCTION
+    """What the model is asked; `{problem}` stands for the question, other braces for themselves."""
+    right: float = 1.0
+    """Reward of a correct answer."""
+    wrong: float = -1.0
+    """Reward of everything else: wrong, unanswered, timeout, error."""
+    timeout_s: float = Field(5.0, gt=0, le=600)
+    """Seconds that comparing one answer may take before its worker is killed."""
+    workers: int = Field(4, ge=1, le=256)
+    """Verifier processes at most; each holds about 100 MB and starts when it is first needed."""
+
+    _verifier: Verifier | None = PrivateAttr(default=None)
+
+    @field_validator("instruction")
+    @classmethod
+    def _has_place(cls, value: str) -> str:
+        if "{problem}" not in value:
+            raise ValueError("must contain {problem}, the place where the question goes")
+        return value
+
+    @hookimpl
+    def load_problems(self, split: str) -> Sequence[Problem]:
+        """The problems of "train" or "test", in the file's order.
+
+        Raises:
+            DataError: the data cannot be read, or there is nothing in the split.
+        """
+        if split not in ("train", "test"):
+            raise DataError(f"{self.name} has the splits `train` and `test`, not `{split}`")
+        held_out = self._read("test_data", self.test_data, self.test_split) if self.test_data else []
+        if self.test_data and split == "test":
+            return held_out
+        if not self.data:
+            raise DataError(
+                f"{self.name}.data is not set; give a file or a set, such as --set {self.name}.data=FILE.jsonl"
+            )
+        problems = self._read("data", self.data, self.split)
+        if self.test_data:
+            known = {_key(problem) for problem in held_out}
+            chosen = [problem for problem in problems if _key(problem) not in known]
+        else:
+            chosen = [problem for problem in problems if (_place(problem) < self.test_fraction) == (split == "test")]
+        if not chosen:
+            raise DataError(
+                f"{self.name}: the {len(problems)} problems of {self.data} leave none for `{split}` "
+                + ("that is not in test_data; " if self.test_data else f"at test_fraction = {self.test_fraction}; ")
+                + (
+                    f"set {self.name}.test_data or change {self.name}.test_fraction"
+                    if not self.test_data
+                    else "use other data"
+                )
+            )
+        return chosen
+
+    @hookimpl
+    def score_response(self, problem: Problem, text: str) -> Score:
+        """The verdict, from any thread."""
+        if self._verifier is None:
+            from dapoctl.tasks.verify import Verifier
+
+            with _CREATE:
+                self._verifier = self._verifier or Verifier(self.workers, self.timeout_s)
+        verdict = self._verifier.verify(text, problem.answer)
+        correct = verdict.outcome == "right"
+        return Score(self.right if correct else self.wrong, correct, verdict.extracted, verdict.outcome)
+
+    def close(self) -> None:
+        """Kill the verifier's processes."""
+        with _CREATE:
+            verifier, self._verifier = self._verifier, None
+        if verifier is not None:
+            verifier.close()
+
+    def _read(self, option: str, source: str, split: str) -> list[Problem]:
+        from dapoctl.tasks.rows import read_rows, to_problems
+
+        rows = read_rows(source, split)
+        return to_problems(
+            rows, self.problem_field, self.answer_field, self.instruction, f"{option} {source}", self.name
+        )
+
+
+def _key(problem: Problem) -> str:
+    """The prompt up to white space, so that a problem is recognised in another file."""
+    return " ".join(problem.prompt.split())
+
+
+def _place(problem: Problem) -> float:
+    """A number in [0, 1) that depends on the problem's text alone."""
+    return int.from_bytes(hashlib.sha256(_key(problem).encode("utf-8", "surrogatepass")).digest()[:8]) / 2**64
