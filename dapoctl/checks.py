@@ -1,0 +1,28 @@
+"""What a hook may return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dapoctl.errors import HookError
+
+
+def expect(result: Any, shape: tuple[int, ...], component: str, hook: str, *, or_shape: tuple[int, ...] = ()) -> Tensor:
+    """`result` if it is a tensor of the shape that the hook promises, with no value that is not a number.
+
+    Raises:
+        HookError: naming component, hook, what was returned and what must be.
+    """
+    where = f"component `{component}`, hook `{hook}`"
+    allowed = f"{list(shape)}" + (f" or {list(or_shape)}" if or_shape else "")
+    if not isinstance(result, Tensor):
+        raise HookError(f"{where} returned {type(result).__name__}; it must return a tensor of shape {allowed}")
+    if tuple(result.shape) not in ({tuple(shape), tuple(or_shape)} if or_shape else {tuple(shape)}):
+        raise HookError(f"{where} returned shape {list(result.shape)}; it must return {allowed}")
+    if result.is_floating_point() and not bool(torch.isfinite(result.detach()).all()):
+        bad = int((~torch.isfinite(result.detach())).sum())
+        raise HookError(f"{where} returned {bad} values of {result.numel()} that are NaN or infinite")
+    return result

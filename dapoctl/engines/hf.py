@@ -1,0 +1,147 @@
+"""The `hf` engine: samples from the trained model itself, with transformers, nothing to install or sync."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from dapoctl.components.base import Component
+from dapoctl.engines import Completion, Engine, Sampling
+from dapoctl.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dapoctl.policy import Policy
+
+
+class Hf(Component):
+    """Sample with transformers, in the training process and from its weights."""
+
+    max_sequences: int = Field(256, ge=1)
+    """Responses decoded at once; finished ones leave the batch."""
+
+    @hookimpl
+    def build_engine(self, policy: Policy) -> Engine:
+        return HfEngine(policy, self.max_sequences)
+
+
+class HfEngine:
+    """Batched decoding with a key-value cache: prompts are read once per group, finished sequences are dropped."""
+
+    def __init__(self, policy: Policy, max_sequences: int) -> None:
+        self.policy = policy
+        self.max_sequences = max_sequences
+        self.progress: Callable[[int, int], None] = lambda _done, _total: None
+
+    def generate(self, prompt_ids: Sequence[Sequence[int]], sampling: Sampling, n: int) -> list[list[Completion]]:
+        """See `Engine.generate`; prompts of similar length are decoded together."""
+        import torch
+
+        generator = torch.Generator(self.policy.device).manual_seed(sampling.seed)
+        results: list[list[Completion]] = [[] for _ in prompt_ids]
+        order = sorted(range(len(prompt_ids)), key=lambda index: -len(prompt_ids[index]))
+        at_once = max(1, self.max_sequences // n)
+        training = self.policy.body.training
+        self.policy.body.eval()
+        try:
+            with torch.inference_mode():
+                for start in range(0, len(order), at_once):
+                    part = order[start : start + at_once]
+                    prompts = [prompt_ids[index] for index in part]
+                    for index, group in zip(part, _decode(self.policy, prompts, sampling, n, generator), strict=True):
+                        results[index] = group
+                    self.progress(min(start + at_once, len(order)) * n, len(order) * n)
+        finally:
+            self.policy.body.train(training)
+        return results
+
+    def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Nothing to do: the weights are the policy's own."""
+
+    def sleep(self) -> None:
+        """Nothing to give back between calls."""
+
+    def wake(self) -> None:
+        """Always awake."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def _decode(
+    policy: Policy, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int, generator: Any
+) -> list[list[Completion]]:
+    """`n` completions of each prompt; b = prompts x n rows, the running ones in `alive`."""
+    import torch
+    from transformers import DynamicCache
+
+    device, width = policy.device, max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), width), policy.pad_token_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    mask = mask.to(device)
+    cache = DynamicCache(config=policy.model.config.get_text_config())
+    output = policy.hidden(ids.to(device), mask, past_key_values=cache, use_cache=True)
+    logits = policy.head.logits(output.last_hidden_state[:, -1]).repeat_interleave(n, 0)
+    cache.batch_repeat_interleave(n)
+    mask = mask.repeat_interleave(n, 0)
+    rows = len(prompts) * n
+    tokens = torch.zeros((rows, sampling.max_tokens), dtype=torch.long, device=device)
+    logprobs = torch.zeros((rows, sampling.max_tokens), device=device)
+    lengths = torch.full((rows,), sampling.max_tokens)
+    stops = torch.tensor(policy.eos_token_ids, device=device)
+    alive = torch.arange(rows, device=device)
+    for place in range(sampling.max_tokens):
+        drawn, drawn_logprobs = _draw(logits, sampling, generator)
+        tokens[alive, place], logprobs[alive, place] = drawn, drawn_logprobs
+        running = ~torch.isin(drawn, stops)
+        lengths[alive[~running].cpu()] = place + 1
+        if place + 1 == sampling.max_tokens or not bool(running.any()):
+            break
+        if not bool(running.all()):
+            kept = torch.nonzero(running).flatten()
+            alive, drawn, mask = alive[kept], drawn[kept], mask[kept]
+            cache.batch_select_indices(kept)
+        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+        output = policy.hidden(drawn[:, None], mask, past_key_values=cache, use_cache=True)
+        logits = policy.head.logits(output.last_hidden_state[:, -1])
+    return _completions(tokens.tolist(), logprobs.tolist(), lengths.tolist(), set(policy.eos_token_ids), n)
+
+
+def _draw(logits: Tensor, sampling: Sampling, generator: Any) -> tuple[Tensor, Tensor]:
+    """Tokens [b] and their log-probabilities [b] under the distribution they are drawn from, from logits [b, V]."""
+    import torch
+
+    if sampling.temperature == 0:
+        drawn = logits.argmax(-1)
+        return drawn, torch.zeros_like(drawn, dtype=torch.float32)
+    log_probs = torch.log_softmax(logits / sampling.temperature, dim=-1)
+    if sampling.top_p < 1:
+        log_probs = _nucleus(log_probs, sampling.top_p)
+    drawn = torch.multinomial(log_probs.exp(), 1, generator=generator)
+    return drawn[:, 0], log_probs.gather(1, drawn)[:, 0]
+
+
+def _nucleus(log_probs: Tensor, top_p: float) -> Tensor:
+    """The smallest set of most likely tokens with at least `top_p` of the mass, renormalised (Holtzman et al. 2020)."""
+    ordered, index = log_probs.sort(dim=-1, descending=True)
+    probs = ordered.exp()
+    outside = probs.cumsum(-1) - probs >= top_p
+    ordered = ordered.masked_fill(outside, float("-inf"))
+    kept = log_probs.scatter(-1, index, ordered)
+    return kept.log_softmax(-1)
+
+
+def _completions(
+    tokens: list[list[int]], logprobs: list[list[float]], lengths: list[int], stops: set[int], n: int
+) -> list[list[Completion]]:
+    flat = [
+        Completion(row[:length], values[:length], "stop" if row[length - 1] in stops else "length")
+        for row, values, length in zip(tokens, logprobs, lengths, strict=True)
+    ]
+    return [flat[start : start + n] for start in range(0, len(flat), n)]

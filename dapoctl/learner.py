@@ -1,0 +1,95 @@
+"""Everything that a training step works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dapoctl.batch import Batch, Problem, PromptPool
+from dapoctl.metrics import Metrics
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from dapoctl.components.pipeline import Pipeline
+    from dapoctl.config import RunConfig
+    from dapoctl.engines import Engine
+    from dapoctl.policy import Policy
+
+Phase = Callable[[str, int, int], None]
+"""(phase, done, total): progress inside a step"""
+
+
+def seed_for(seed: int, *purpose: int) -> int:
+    """A 31-bit seed that is a function of the run's seed and of what it is for."""
+    return int(np.random.SeedSequence([seed, *purpose]).generate_state(1)[0] >> 1)
+
+
+@dataclass
+class History:
+    """What is known of each training problem; part of every checkpoint."""
+
+    attempts: NDArray[np.int64]
+    solved: NDArray[np.int64]
+    last_step: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, size: int) -> History:
+        """Nothing sampled yet."""
+        return cls(np.zeros(size, np.int64), np.zeros(size, np.int64), np.full(size, -1, np.int64))
+
+    def record(self, indices: list[int], correct: list[int], samples: int, step: int) -> None:
+        """Add a round's outcome: `correct` of `samples` responses for each problem."""
+        for index, right in zip(indices, correct, strict=True):
+            self.attempts[index] += samples
+            self.solved[index] += right
+            self.last_step[index] = step
+
+    def state_dict(self) -> dict[str, Any]:
+        """The arrays as lists."""
+        return {name: getattr(self, name).tolist() for name in ("attempts", "solved", "last_step")}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> History:
+        """The inverse of `state_dict`."""
+        return cls(**{name: np.asarray(values, np.int64) for name, values in state.items()})
+
+
+@dataclass
+class Learner:
+    """A run's moving parts."""
+
+    config: RunConfig
+    pipeline: Pipeline
+    policy: Policy
+    reference: Policy | None
+    """The frozen initial policy, when a component asks for it"""
+    engine: Engine
+    optimizer: torch.optim.Optimizer
+    problems: list[Problem]
+    prompt_ids: list[list[int]]
+    history: History
+    leftovers: list[Batch] = field(default_factory=list)
+    """Groups that passed the filters and were too many, oldest first"""
+    metrics: Metrics = field(default_factory=Metrics)
+    default_metrics: Metrics = field(default_factory=Metrics)
+    """The mean penalty of each regularizer, reported unless the component logs that name itself"""
+    phase: Phase = lambda _phase, _done, _total: None
+    trace: list[dict[str, Any]] = field(default_factory=list)
+    """This step's responses, kept or not, as they are written to disk"""
+
+    def pool(self, step: int, round_: int) -> PromptPool:
+        """The prompt pool as `select_prompts` sees it."""
+        return PromptPool(
+            problems=self.problems,
+            attempts=self.history.attempts,
+            solved=self.history.solved,
+            last_step=self.history.last_step,
+            seed=self.config.seed,
+            step=step,
+            rng=np.random.default_rng([self.config.seed, 1, step, round_]),
+        )

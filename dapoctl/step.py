@@ -1,0 +1,219 @@
+"""ONE training step, in the order of DAPO's Algorithm 1 (arXiv:2503.14476), with a hook at every arrow.
+
+    select_prompts -> generate -> score_response -> shape_rewards -> filter_groups --(refill until P groups)-->
+    estimate_advantages -> mask_responses -> weigh_tokens -> [per micro-batch: policy_loss + penalties] -> optimizer -> sync
+
+The loss of an optimizer batch is sum(weights * (policy_loss + penalties)) with weights from the whole batch, so neither
+the cut into micro-batches nor padding can change its gradient.
+
+Shapes: B responses, T tokens of the longest, N valid tokens of a micro-batch, D hidden size, V vocabulary entries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from dapoctl.batch import Batch, Tokens
+from dapoctl.batching import MicroBatch, micro_batches, optimizer_batches, recount
+from dapoctl.checks import expect
+from dapoctl.head import HeadLoss, VocabPenalty, token_logprobs
+from dapoctl.learner import Learner, seed_for
+from dapoctl.policy import Policy
+from dapoctl.rollout import gather
+
+
+def collect(learner: Learner, step: int) -> Batch | None:
+    """The step's batch with advantages, or None when no group is worth training on. Changes no weight."""
+    batch = gather(learner, step)
+    return None if batch is None else estimate(learner, batch)
+
+
+def learn(learner: Learner, batch: Batch, step: int) -> None:
+    """Update the weights on a batch with advantages and give them to the engine."""
+    learner.phase("update", 0, 0)
+    learner.engine.sleep()
+    with learner.metrics.timed("update"):
+        update(learner, batch, step)
+    with learner.metrics.timed("sync"):
+        learner.engine.load_weights(learner.policy.named_weights())
+
+
+def estimate(learner: Learner, batch: Batch) -> Batch:
+    """The batch with advantages [B, T], and without the tokens of responses that are masked out."""
+    pipeline = learner.pipeline
+    learner.metrics.add("reward/std", batch.rewards.std() if len(batch.texts) > 1 else 0.0)
+    full, flat = tuple(batch.mask.shape), (len(batch.texts),)
+    (name,) = pipeline.providers("estimate_advantages")
+    result = pipeline.one("estimate_advantages", batch=batch)
+    advantages = expect(result, flat, name, "estimate_advantages", or_shape=full).float()
+    keep = torch.ones(flat, dtype=torch.bool)
+    for name, mask in pipeline.each("mask_responses", batch=batch).items():
+        keep = keep & expect(mask, flat, name, "mask_responses").bool()
+    advantages = advantages if advantages.dim() == 2 else advantages[:, None].expand(full)
+    for note, values, counts in zip(batch.notes, advantages.tolist(), keep.tolist(), strict=True):
+        note |= {"advantage": values[0], "masked": not counts}
+    return recount(dataclasses.replace(batch, advantages=advantages, mask=batch.mask & keep[:, None]))
+
+
+def update(learner: Learner, batch: Batch, step: int) -> None:
+    """One or several optimizer updates on a batch with advantages."""
+    learner.metrics.add("work/trained_tokens", float(batch.mask.sum()))
+    updates = learner.config.optim.updates
+    if updates > 1 or any(born < step for born in batch.born):
+        batch = dataclasses.replace(batch, old_logprobs=old_logprobs(learner, batch))
+    generator = torch.Generator().manual_seed(seed_for(learner.config.seed, 3, step))
+    for part in optimizer_batches(batch, updates, generator):
+        learner.optimizer.zero_grad(set_to_none=True)
+        accumulate_gradient(learner, part)
+        apply_gradient(learner, step)
+
+
+def accumulate_gradient(learner: Learner, batch: Batch) -> float:
+    """Add the gradient of an optimizer batch's loss to the parameters; the loss."""
+    (name,) = learner.pipeline.providers("weigh_tokens")
+    result = learner.pipeline.one("weigh_tokens", batch=batch)
+    weights = expect(result, tuple(batch.mask.shape), name, "weigh_tokens").float()
+    budget, total = learner.config.train.micro_batch_tokens, 0.0
+    for part in micro_batches(batch, budget, learner.policy.device):
+        total += micro_step(learner, batch, part, part.flat(weights))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for parameter in learner.policy.parameters():
+            if parameter.grad is not None:
+                torch.distributed.all_reduce(parameter.grad)
+    learner.metrics.add("policy/loss", total)
+    return total
+
+
+def micro_step(learner: Learner, batch: Batch, part: MicroBatch, weights: Tensor) -> float:
+    """Forward, loss and backward of one micro-batch with token weights [N]; its share of the loss."""
+    policy, pipeline = learner.policy, learner.pipeline
+    hidden = hidden_states(policy, part)
+    ref_hidden = None
+    if learner.reference is not None:
+        with torch.no_grad():
+            ref_hidden = hidden_states(learner.reference, part)
+    loss = HeadLoss(
+        head=policy.head,
+        token_loss=TokenLosses(learner, batch, part),
+        chunk=learner.config.train.chunk_tokens,
+        per_token=pipeline.per_token(),
+        vocab_penalty=vocab_penalty(learner) if pipeline.providers("regularize_vocab") else None,
+        ref_head=learner.reference.head if learner.reference else None,
+        needs_ref_logprobs=pipeline.uses("ref_logprobs"),
+    )
+    value, gradient = loss.backward(hidden, part.targets, weights, ref_hidden)
+    torch.autograd.backward(hidden, gradient)
+    return float(value)
+
+
+def hidden_states(policy: Policy, part: MicroBatch) -> Tensor:
+    """[N, D]: the state that predicts each valid token."""
+    output = policy.hidden(part.ids, part.attention_mask, use_cache=False)
+    states: Tensor = output.last_hidden_state[part.where]
+    return states
+
+
+def apply_gradient(learner: Learner, step: int) -> None:
+    """Clip the gradient and update the weights; an update whose gradient is not finite is left out and counted."""
+    optim, metrics = learner.config.optim, learner.metrics
+    norm = torch.nn.utils.clip_grad_norm_(learner.policy.parameters(), optim.grad_clip)
+    rate = optim.lr * min(1.0, step / (optim.warmup_steps + 1))
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate
+    finite = bool(torch.isfinite(norm))
+    if finite:
+        learner.optimizer.step()
+    metrics.add("policy/grad_norm", norm)
+    metrics.add("policy/learning_rate", rate)
+    metrics.add("policy/skipped_updates", float(not finite))
+
+
+@torch.no_grad()
+def old_logprobs(learner: Learner, batch: Batch) -> Tensor:
+    """[B, T] under the policy before the step's updates; for stale groups, under the policy that sampled them."""
+    result = batch.rollout_logprobs.clone()
+    stale = torch.tensor([born < batch.step for born in batch.born])[batch.groups]
+    config = learner.config.train
+    for part in micro_batches(batch, config.micro_batch_tokens, learner.policy.device):
+        hidden = hidden_states(learner.policy, part)
+        logprobs, _ = token_logprobs(learner.policy.head, hidden, part.targets, config.chunk_tokens)
+        rows = result[part.rows]
+        rows[part.mask] = logprobs.to(result.device)
+        result[part.rows] = rows
+    return torch.where(stale[:, None], batch.rollout_logprobs, result)
+
+
+class TokenLosses:
+    """The policy objective plus every sampled-token penalty, for any slice of a micro-batch's tokens."""
+
+    def __init__(self, learner: Learner, batch: Batch, part: MicroBatch) -> None:
+        assert batch.advantages is not None
+        self.learner = learner
+        self.rows = len(part.rows)
+        self.whole = len(part.targets)
+        self.sequence = part.sequence
+        self.advantages = part.flat(batch.advantages)
+        self.rollout = part.flat(batch.rollout_logprobs)
+        self.old = None if batch.old_logprobs is None else part.flat(batch.old_logprobs)
+
+    def __call__(self, logprobs: Tensor, entropy: Tensor, ref: Tensor | None, which: slice) -> Tensor:
+        # With one update on fresh responses the old policy is the present one: no second forward pass.
+        old = logprobs.detach() if self.old is None else self.old[which]
+        optional = {} if ref is None else {"ref_logprobs": ref}
+        pipeline = self.learner.pipeline
+        if pipeline.uses("entropy"):
+            optional["entropy"] = entropy
+        tokens = Tokens(
+            logprobs=logprobs,
+            old_logprobs=old,
+            rollout_logprobs=self.rollout[which],
+            advantages=self.advantages[which],
+            sequence=self.sequence[which],
+            sequences=self.rows,
+            complete=not pipeline.per_token(),
+            optional=optional,
+        )
+        shape = tuple(logprobs.shape)
+        (name,) = pipeline.providers("policy_loss")
+        loss = expect(pipeline.one("policy_loss", tokens=tokens), shape, name, "policy_loss")
+        for name, penalty in pipeline.each("regularize", tokens=tokens).items():
+            loss = loss + expect(penalty, shape, name, "regularize")
+            self._log_default(name, penalty)
+        self._log(tokens, entropy)
+        return loss
+
+    def _log_default(self, name: str, penalty: Tensor) -> None:
+        self.learner.default_metrics.add(f"policy/{name}", penalty)
+
+    def _log(self, tokens: Tokens, entropy: Tensor) -> None:
+        metrics = self.learner.metrics
+        logprobs = tokens.logprobs.detach()
+        log_ratio = logprobs - tokens.old_logprobs
+        ratio = log_ratio.exp()
+        metrics.add("policy/entropy", entropy)
+        metrics.add("policy/ratio_mean", ratio)
+        metrics.largest("policy/ratio_max", ratio)
+        metrics.add("policy/approx_kl", ratio - 1 - log_ratio)
+        mismatch = tokens.old_logprobs - tokens.rollout_logprobs
+        metrics.add("rollout/logprob_mismatch_mean", mismatch.abs())
+        metrics.largest("rollout/logprob_mismatch_max", mismatch.abs())
+        weight = mismatch.exp()
+        metrics.add("rollout/importance_weight", weight)
+        metrics.add("rollout/importance_square", weight.square())
+
+
+def vocab_penalty(learner: Learner) -> VocabPenalty:
+    """The sum of every full-vocabulary penalty [n]."""
+
+    def penalty(logits: Tensor, ref_logits: Tensor) -> Tensor:
+        total = logits.new_zeros(len(logits))
+        results = learner.pipeline.each("regularize_vocab", logits=logits, ref_logits=ref_logits)
+        for name, result in results.items():
+            total = total + expect(result, (len(logits),), name, "regularize_vocab")
+            learner.default_metrics.add(f"policy/{name}", result)
+        return total
+
+    return penalty
