@@ -1,0 +1,143 @@
+"""Checkpoints: they appear whole or not at all, and hold everything that a resumed run needs to go on unchanged."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dapoctl.batch import Batch, Counts, Problem, Score
+from dapoctl.errors import StorageError
+from dapoctl.learner import History, Learner
+from dapoctl.runs.files import full_disk, storage_errors, write_text
+
+LATEST = "latest"
+
+
+def save(learner: Learner, directory: Path, step: int, extra: dict[str, Any]) -> Path:
+    """Write the state after `step`; the last checkpoint stays until this one is whole.
+
+    Raises:
+        StorageError: the disk is full or cannot be written; what was there before is untouched.
+    """
+    root = directory / "checkpoints"
+    final, scratch = root / f"step_{step}", root / f".step_{step}.partial"
+    with storage_errors(root):
+        root.mkdir(exist_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+    try:
+        with storage_errors(final):
+            _write(learner, scratch, step, extra)
+            shutil.rmtree(final, ignore_errors=True)
+            scratch.rename(final)
+            _sync(root)
+        write_text(root / LATEST, final.name + "\n")
+    except StorageError as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        last = latest(directory)
+        kept = f"the last checkpoint, {last.name}, is whole" if last else "there is no earlier checkpoint"
+        raise StorageError(f"checkpoint step_{step} was not saved: {error}; {kept}") from error
+    _prune(root, learner.config.checkpoint.keep)
+    return final
+
+
+def _write(learner: Learner, scratch: Path, step: int, extra: dict[str, Any]) -> None:
+    state = {
+        "step": step,
+        "optimizer": learner.optimizer.state_dict(),
+        "components": learner.pipeline.state_dict(),
+        "history": learner.history.state_dict(),
+        "leftovers": [_pack(batch) for batch in learner.leftovers],
+        **extra,
+    }
+    try:
+        learner.policy.save(scratch / "model")
+        torch.save(state, scratch / "state.pt")
+    except (OSError, RuntimeError, ValueError) as error:
+        # safetensors and torch report a full disk as errors of their own kinds.
+        if isinstance(error, OSError) and error.errno:
+            raise
+        if shutil.disk_usage(scratch).free < 2**20 or "No space left" in str(error):
+            raise full_disk(scratch) from error
+        raise
+    for path in scratch.rglob("*"):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _prune(root: Path, keep: int) -> None:
+    complete = sorted(root.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
+    for path in complete[:-keep]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in root.glob(".step_*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def latest(directory: Path) -> Path | None:
+    """The newest whole checkpoint; None when there is none."""
+    root = directory / "checkpoints"
+    with contextlib.suppress(OSError):
+        named = root / (root / LATEST).read_text().strip()
+        if (named / "state.pt").is_file():
+            return named
+    complete = [path for path in root.glob("step_*") if (path / "state.pt").is_file()]
+    return max(complete, key=lambda path: int(path.name.removeprefix("step_")), default=None)
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """The trainer's state in a checkpoint; no code in it is run.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    try:
+        state: dict[str, Any] = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise StorageError(f"checkpoint `{checkpoint}` cannot be read: {str(error).splitlines()[0]}") from error
+    return state
+
+
+def restore(learner: Learner, state: dict[str, Any]) -> None:
+    """Put `state` back into a learner whose policy has the checkpoint's weights already."""
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.pipeline.load_state_dict(state["components"])
+    learner.history = History.from_state(state["history"])
+    learner.leftovers = [_unpack(packed) for packed in state["leftovers"]]
+
+
+def _pack(batch: Batch) -> dict[str, Any]:
+    values = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
+    values["problems"] = [_plain(problem) for problem in batch.problems]
+    values["verdicts"] = [_plain(verdict) for verdict in batch.verdicts]
+    values["counts"] = _plain(batch.counts)
+    return values
+
+
+def _plain(item: Problem | Score | Counts) -> dict[str, Any]:
+    values = {part.name: getattr(item, part.name) for part in dataclasses.fields(item)}
+    return values | ({"meta": dict(values["meta"])} if "meta" in values else {})
+
+
+def _unpack(values: dict[str, Any]) -> Batch:
+    return Batch(
+        **values
+        | {
+            "problems": [Problem(**problem) for problem in values["problems"]],
+            "verdicts": [Score(**verdict) for verdict in values["verdicts"]],
+            "counts": Counts(**values["counts"]),
+        }
+    )

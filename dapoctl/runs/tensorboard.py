@@ -1,0 +1,38 @@
+"""The observer that writes a run's metrics for TensorBoard."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydantic import PrivateAttr
+
+from dapoctl.batch import RunInfo
+from dapoctl.components.base import Component
+from dapoctl.hookspecs import hookimpl
+
+
+class Tensorboard(Component):
+    """Write every metric to the run's `tensorboard/` folder; part of every run unless left out with `-tensorboard`."""
+
+    _writer: Any = PrivateAttr(default=None)
+
+    @hookimpl
+    def on_run_start(self, run: RunInfo) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # What an earlier attempt wrote past its checkpoint is superseded.
+        self._writer = SummaryWriter(str(run.directory / "tensorboard"), purge_step=run.start_step + 1)
+
+    @hookimpl
+    def on_step_end(self, step: int, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            # TensorBoard draws no point for a value that is not finite; `metrics.jsonl` has it.
+            if self._writer is not None and math.isfinite(value):
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

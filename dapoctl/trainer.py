@@ -1,0 +1,300 @@
+"""The loop around the step: evaluations, checkpoints, observers, and going on where a run was left."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dapoctl import checkpoint
+from dapoctl.batch import RunInfo
+from dapoctl.components.base import Component
+from dapoctl.components.pipeline import Pipeline
+from dapoctl.config.load import Layers, Resolved, flatten, resolve
+from dapoctl.errors import DapoctlError, PluginError, UserError
+from dapoctl.evaluation.sampling import EvalSet, evaluate
+from dapoctl.interrupt import Stopper, StopRequested
+from dapoctl.learner import Learner, seed_for
+from dapoctl.metrics import Metrics
+from dapoctl.runs.record import RunRecord, create_run
+from dapoctl.runs.store import read_run
+from dapoctl.setup import build_eval_sets, build_learner
+from dapoctl.step import collect, learn
+
+
+@dataclass
+class Result:
+    """How a run ended, and what it learned."""
+
+    id: str
+    directory: Path
+    state: str
+    """finished or stopped"""
+    step: int
+    steps: int
+    before: dict[str, float] = field(default_factory=dict)
+    """Evaluation metrics before training"""
+    after: dict[str, float] = field(default_factory=dict)
+    """The same, the last ones"""
+    seconds: float = 0.0
+    """Of training in this attempt, loading left out"""
+    warnings: list[str] = field(default_factory=list)
+
+
+def start(resolved: Resolved, runs_dir: Path, argv: Sequence[str], observers: Sequence[Component] = ()) -> Result:
+    """Train a new run in a folder of its own under `runs_dir`.
+
+    Raises:
+        DapoctlError: what went wrong; the run's folder says it too.
+    """
+    config = resolved.config
+    name = config.name or default_name(config.recipe, config.plugins)
+    origins = {key: item.entry.describe() for key, item in resolved.chosen.items()}
+    directory = create_run(runs_dir, name, _portable(resolved), origins, argv)
+    return _Attempt(directory, resolved, observers).run()
+
+
+def resume(directory: Path, observers: Sequence[Component] = ()) -> Result:
+    """Go on with a run from its last checkpoint, or from its beginning when it has none.
+
+    Raises:
+        UserError: it is no run, it is running or finished, or a plugin file has changed since it began.
+    """
+    summary = read_run(directory)
+    if summary.problem:
+        raise UserError(f"`{directory}` cannot be resumed: {summary.problem}")
+    if summary.state == "running":
+        raise UserError(f"run `{summary.id}` is running already")
+    if summary.state == "finished":
+        raise UserError(f"run `{summary.id}` is finished: all {summary.steps} steps are done; start a new run instead")
+    layers = Layers()
+    layers.add(summary.spec["config"], f"{directory}/spec.json")
+    resolved = resolve(layers)
+    for name, item in resolved.chosen.items():
+        recorded = summary.spec["pipeline"].get(name, {}).get("sha256", "")
+        if recorded != item.entry.sha256:
+            raise PluginError(
+                f"plugin file of `{name}` ({item.entry.value}) has changed since run `{summary.id}` began; put the old"
+                " version back, or start a new run"
+            )
+    return _Attempt(directory, resolved, observers).run()
+
+
+def default_name(recipe: str, plugins: Sequence[str]) -> str:
+    """A run's name from its components: what was changed, or the recipe."""
+    parts = [Path(name.split(":")[0]).stem.replace("-", "no_") for name in plugins]
+    return "-".join([*([recipe] if recipe != "grpo" or not parts else []), *parts])[:60]
+
+
+def _portable(resolved: Resolved) -> dict[str, Any]:
+    """The configuration with plugin files as absolute paths, so that the run can be resumed from anywhere."""
+    files = {item.entry.name: item.entry.value for item in resolved.chosen.values() if item.entry.sha256}
+    config = flatten(resolved.config)
+    config["plugins"] = [_absolute(name, files) for name in config["plugins"]]
+    return config
+
+
+def _absolute(name: str, files: Mapping[str, str]) -> str:
+    if ".py" not in name:
+        return name
+    path = str(Path(name.partition(".py")[0] + ".py").expanduser().resolve())
+    return next(value for value in files.values() if value.startswith(path))
+
+
+class _Attempt:
+    """One process's work on a run."""
+
+    def __init__(self, directory: Path, resolved: Resolved, observers: Sequence[Component]) -> None:
+        self.directory = directory
+        self.config = resolved.config
+        self.pipeline = resolved.pipeline
+        self.observers = Pipeline(list(observers))
+        self.phases: list[Callable[[str, int, int], None]] = [
+            observer.on_phase for observer in observers if hasattr(observer, "on_phase")
+        ]
+        self.stopper = Stopper(lambda: self._phase("stop"))
+        self.result = Result(directory.name, directory, "failed", 0, self.config.steps)
+        self.eval_sets: list[EvalSet] = []
+        self.done = 0
+        """Steps whose update is in the weights"""
+        self.pending: dict[str, float] | None = None
+        """Metrics of the last of these, while they are not yet reported"""
+
+    def run(self) -> Result:
+        """Train to the end, or to a stop; the folder says how it ended."""
+        found = checkpoint.latest(self.directory)
+        state = checkpoint.read_state(found) if found else None
+        if state is not None:
+            self.done, self.pending = int(state["step"]), state["pending"]
+        reported = self.done - (self.pending is not None)
+        self.record = RunRecord(self.directory, reported, resumed=state is not None)
+        info = RunInfo(
+            id=self.directory.name,
+            directory=self.directory,
+            config=flatten(self.config),
+            components=[*self.pipeline.components],
+            steps=self.config.steps,
+            start_step=self.done,
+        )
+        error = ""
+        learner: Learner | None = None
+        try:
+            with self.stopper.installed(), warnings.catch_warnings(record=False):
+                warnings.showwarning = self._warn
+                try:
+                    learner = self._load(found, state)
+                    self._observe("on_run_start", run=info)
+                    self._train(learner)
+                    self.result.state = "finished"
+                except StopRequested:
+                    self.result.state = "stopped"
+        except DapoctlError as failure:
+            error = str(failure)
+            raise
+        except BaseException as failure:
+            error = f"{type(failure).__name__}: {failure}"
+            raise
+        finally:
+            self.record.close(self.result.state, error)
+            self._observe("on_run_end", run=info, state=self.result.state)
+            if learner is not None:
+                learner.engine.close()
+            self.pipeline.close()
+            for eval_set in self.eval_sets:
+                eval_set.pipeline.close()
+        return self.result
+
+    def _warn(self, message: Warning | str, *_details: Any, **_more: Any) -> None:
+        text = str(message)
+        if text not in self.result.warnings:
+            self.result.warnings.append(text)
+            self.record.event("warning", message=text)
+
+    def _observe(self, hook: str, **arguments: Any) -> None:
+        self.pipeline.observe(hook, **arguments)
+        self.observers.observe(hook, **arguments)
+
+    def _phase(self, phase: str, done: int = 0, total: int = 0) -> None:
+        for report in self.phases:
+            report(phase, done, total)
+
+    def _load(self, found: Path | None, state: dict[str, Any] | None) -> Learner:
+        self._phase("load")
+        learner = build_learner(self.config, self.pipeline, found / "model" if found else None)
+        learner.phase = self._phase
+        if hasattr(learner.engine, "progress"):
+            learner.engine.progress = lambda done, total: self._phase("generate", done, total)
+        if state is not None:
+            checkpoint.restore(learner, state)
+            self.record.event("resumed", step=state["step"])
+            self.result.before = dict(state["before"])
+            self.result.after = dict(state["after"])
+        self.eval_sets = build_eval_sets(self.config, learner)
+        return learner
+
+    def _train(self, learner: Learner) -> None:
+        begun = time.perf_counter()
+        try:
+            if self.done == 0 and self.eval_sets and not self.result.before:
+                metrics = self._evaluate(learner, 0)
+                self.result.before = self.result.after = metrics
+                self._report(0, metrics)
+            if self.pending is not None:
+                self._finish(learner)
+            while self.done < self.config.steps:
+                self._step(learner, self.done + 1)
+        except StopRequested:
+            if self.done:
+                self._phase("checkpoint")
+                checkpoint.save(learner, self.directory, self.done, self._extra())
+            raise
+        finally:
+            self.result.step, self.result.seconds = self.done, time.perf_counter() - begun
+
+    def _step(self, learner: Learner, step: int) -> None:
+        before = copy.deepcopy((learner.pipeline.state_dict(), learner.history, learner.leftovers))
+        learner.metrics, learner.default_metrics, learner.trace = Metrics(), Metrics(), []
+        self.pipeline.attach(learner.metrics.add)
+        try:
+            batch = collect(learner, step)
+        except StopRequested:
+            # The step is given up before its update: as if it had not begun.
+            states, learner.history, learner.leftovers = before
+            learner.pipeline.load_state_dict(states)
+            raise
+        with self.stopper.protected():
+            if batch is None:
+                self._warn(f"step {step}: no group passed the filters, so there was nothing to train on")
+            else:
+                learn(learner, batch, step)
+            self.record.samples(step, learner.trace)
+            self.done, self.pending = step, step_metrics(learner)
+        self._finish(learner)
+
+    def _finish(self, learner: Learner) -> None:
+        """Evaluate and report the step that is done, and save it when it is due."""
+        step, metrics = self.done, dict(self.pending or {})
+        last = step == self.config.steps
+        if self.eval_sets and (step % self.config.eval.every == 0 or last):
+            self.result.after = self._evaluate(learner, step)
+            metrics |= self.result.after
+        with self.stopper.protected():
+            self._report(step, metrics)
+            self.pending = None
+            every = self.config.checkpoint.every
+            if last or (every and step % every == 0):
+                self._phase("checkpoint")
+                checkpoint.save(learner, self.directory, step, self._extra())
+
+    def _extra(self) -> dict[str, Any]:
+        return {"before": self.result.before, "after": self.result.after, "pending": self.pending}
+
+    def _report(self, step: int, metrics: dict[str, float]) -> None:
+        self.record.metrics(step, metrics)
+        self._observe("on_step_end", step=step, metrics=metrics)
+
+    def _evaluate(self, learner: Learner, step: int) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        for place, eval_set in enumerate(self.eval_sets):
+            self._phase("eval", place, len(self.eval_sets))
+            seed = seed_for(self.config.seed, 4, place)
+            tokens = self.config.rollout.max_response_tokens
+            found, rows = evaluate(eval_set, learner.policy, learner.engine, self.config.eval, tokens, seed)
+            self.record.evaluation(eval_set.name, step, rows, {"step": step, "metrics": found, "seed": seed})
+            metrics |= found
+        return metrics
+
+
+def step_metrics(learner: Learner) -> dict[str, float]:
+    """The step's metrics under the field's names."""
+    metrics = learner.metrics
+    values = metrics.result()
+    defaults = {name: value for name, value in learner.default_metrics.result().items() if name not in values}
+    weight, square = values.pop("rollout/importance_weight", None), values.pop("rollout/importance_square", None)
+    if weight is not None and square:
+        # Kish's effective sample size of the importance weights, as a fraction of the tokens.
+        values["rollout/importance_ess"] = weight**2 / square
+    sampled = sum(row["tokens"] for row in learner.trace)
+    for name, tokens, phase in (
+        ("generated", sampled, "generate"),
+        ("trained", values.pop("work/trained_tokens", 0.0), "update"),
+    ):
+        if metrics.seconds(phase) > 0:
+            values[f"throughput/{name}_tokens_per_s"] = tokens / metrics.seconds(phase)
+    values["memory/peak_bytes"] = peak_memory(learner)
+    return dict(sorted((values | defaults).items()))
+
+
+def peak_memory(learner: Learner) -> float:
+    """Bytes: the GPU's peak since the start, or the process's largest resident size."""
+    if learner.policy.device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(learner.policy.device))
+    import resource
+
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
