@@ -1,0 +1,104 @@
+"""The command line. Commands import what they need when they run, so that `--help` answers at once."""
+
+import os
+import sys
+import tempfile
+import traceback
+from typing import Annotated
+
+import typer
+
+from dapoctl.cli import plugins, run, runs
+from dapoctl.cli.output import emit, error, forgive_encodings, hush, show_help
+from dapoctl.errors import DapoctlError
+
+DEBUG = "DAPOCTL_DEBUG"
+
+app = typer.Typer(
+    name="dapoctl",
+    help="Reinforcement learning on small language models, one component at a time.",
+    epilog="Start with: dapoctl run (a tiny model on this machine), dapoctl plugins list",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+run.add_to(app)
+plugins.add_to(app)
+runs.add_to(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from dapoctl import __version__
+
+        emit(f"dapoctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 (its callback prints and leaves)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        show_help(context)
+
+
+def main() -> int:
+    """Run the command in `sys.argv`; the process's exit code.
+
+    0 done, 1 the run or check failed, 2 the user's mistake, 130 interrupted.
+    """
+    forgive_encodings()
+    try:
+        code = app(prog_name="dapoctl", standalone_mode=False)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        hush()
+        return 0
+    except Exception as problem:  # noqa: BLE001 (the boundary to the user)
+        return _report(problem)
+    return code if isinstance(code, int) else 0
+
+
+def _report(problem: Exception) -> int:
+    if os.environ.get(DEBUG) == "1":
+        traceback.print_exc()
+    if isinstance(problem, DapoctlError):
+        error(str(problem))
+        return problem.exit_code
+    if isinstance(problem, typer.Abort):
+        return 130
+    # Typer's own errors are click's in some versions and not in others; both have these two.
+    if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):
+        return _usage(problem)
+    summary = f"unexpected {type(problem).__name__}: {problem}".rstrip(": ").replace("\n", " ")
+    error(f"{summary} ({_save_traceback()}{DEBUG}=1 prints it here)")
+    return 1
+
+
+def _usage(problem: Exception) -> int:
+    message, code = problem.format_message(), int(problem.exit_code)  # type: ignore[attr-defined]
+    context = getattr(problem, "ctx", None)
+    error(message)
+    if context is not None:
+        emit(f"{context.get_usage()}\n`{context.command_path} --help` says more.", to_error=True)
+    return code
+
+
+def _save_traceback() -> str:
+    """Where the traceback of the error being handled went: hours of training may have led to it."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="dapoctl-", suffix=".traceback.txt", delete=False, encoding="utf-8", errors="replace"
+        ) as file:
+            traceback.print_exc(file=file)
+    except OSError:
+        return ""
+    return f"traceback in {file.name}; "
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,135 @@
+"""The foreground display: an observer that keeps a block up to date on a terminal, and writes plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Self
+
+from pydantic import PrivateAttr
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.live import Live
+
+from dapoctl.batch import RunInfo
+from dapoctl.cli.output import one_line
+from dapoctl.cli.progress import Progress, is_held_out, spoken
+from dapoctl.cli.view import block, eval_lines, step_line
+from dapoctl.components.base import Component
+from dapoctl.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+PATIENCE = 30.0
+"""Seconds after which a plain log says again what goes on."""
+ANNOUNCED = ("load", "eval", "stop")
+"""Phases that a plain log names when they begin; those of a step come too often."""
+
+
+class Display(Component):
+    """Show a run's progress to the person who started it.
+
+    A terminal that goes away ends the display, never the run.
+    """
+
+    _console: Console = PrivateAttr()
+    _progress: Progress = PrivateAttr()
+    _live: Live | None = PrivateAttr(default=None)
+    _run: RunInfo | None = PrivateAttr(default=None)
+    _gone: bool = PrivateAttr(default=False)
+    _spoken_at: float = PrivateAttr(default=0.0)
+
+    @classmethod
+    def on(cls, console: Console, progress: Progress) -> Self:
+        """A display of `progress` on `console`: live when that is a terminal that can move its cursor."""
+        display = cls()
+        display._console, display._progress = console, progress
+        if can_redraw(console):
+            display._live = Live(_Block(progress), console=console, refresh_per_second=4)
+        return display
+
+    @property
+    def progress(self) -> Progress:
+        """The run's course so far."""
+        return self._progress
+
+    @property
+    def run(self) -> RunInfo | None:
+        """The run, once its model is loaded."""
+        return self._run
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keep the display up to date within the block; the last state stays on the screen."""
+        if self._live is None:
+            yield
+            return
+        self._live.start(refresh=True)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                self._live.stop()
+
+    def on_phase(self, phase: str, done: int, total: int) -> None:
+        """What goes on inside a step; called by the trainer."""
+        new = self._progress.enter(phase, done, total)
+        waited = self._progress.clock() - self._spoken_at
+        if (new and phase in ANNOUNCED) or (not new and waited > PATIENCE):
+            self._line(f"step {self._progress.step}/{self._progress.steps} {self._progress.phase_words}")
+
+    @hookimpl
+    def on_run_start(self, run: RunInfo) -> None:
+        from dapoctl.runs.store import metric_rows
+
+        self._run = run
+        self._progress.title, self._progress.components = run.id, ", ".join(run.components)
+        self._progress.steps = run.steps
+        if run.start_step:
+            for row in metric_rows(run.directory):
+                if row["step"] <= run.start_step:
+                    self._progress.record(row["step"], row["metrics"])
+        self._progress.begin(run.start_step)
+        self._line(f"run {run.id} {self._progress.components}")
+
+    @hookimpl
+    def on_step_end(self, step: int, metrics: dict[str, float]) -> None:
+        self._progress.advance(step, metrics)
+        if step:
+            self._line(step_line(self._progress))
+        for line in eval_lines(self._progress, [spoken(name) for name in metrics if is_held_out(name)]):
+            self._line(line)
+
+    @hookimpl
+    def on_run_end(self, state: str) -> None:
+        self._progress.enter(state)
+
+    def _line(self, text: str) -> None:
+        self._spoken_at = self._progress.clock()
+        if self._live is not None or self._gone:
+            return
+        try:
+            print(one_line(text), file=self._console.file, flush=True)
+        except OSError:
+            self._gone = True
+
+
+class _Block:
+    """The block as rich asks for it, at the console's width of the moment."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield Group(*block(self._progress, options.max_width))
+
+
+def can_redraw(console: Console) -> bool:
+    """Whether the console is a terminal in which lines can be rewritten."""
+    return bool(console.file.isatty()) and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def console_on(stream: TextIO) -> Console:
+    """A console that takes no text for markup and colours nothing by itself."""
+    return Console(file=stream, markup=False, highlight=False, emoji=False)

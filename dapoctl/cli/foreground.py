@@ -1,0 +1,94 @@
+"""Training in the foreground: the display, what was learned, what to type next, the exit code."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dapoctl.cli.display import Display, console_on
+from dapoctl.cli.figures import change, duration, number, percent
+from dapoctl.cli.output import emit, emit_json, one_line, plain, warn
+from dapoctl.cli.progress import REWARD, Progress, is_held_out, spoken
+
+if TYPE_CHECKING:
+    from dapoctl.components.base import Component
+    from dapoctl.trainer import Result
+
+INTERRUPTED = 130
+
+Train = Callable[[Sequence["Component"]], "Result"]
+
+
+def foreground(train: Train, title: str, steps: int, runs_dir: Path | None, json: bool) -> int:
+    """Call `train` under a display and tell how it went; the exit code.
+
+    With `json` the display goes to stderr, and the result is the only thing on stdout.
+    """
+    display = Display.on(console_on(sys.stderr if json else sys.stdout), Progress(title, steps))
+    try:
+        with display.shown():
+            result = train([display])
+    except BaseException:
+        for line in after_failure(display, runs_dir):
+            emit(line, to_error=True)
+        raise
+    for warning in result.warnings:
+        warn(warning)
+    if json:
+        emit_json(asdict(result))
+    else:
+        emit("\n".join(closing(result, display.progress, runs_dir)))
+    return 0 if result.state == "finished" else INTERRUPTED
+
+
+def closing(result: Result, progress: Progress, runs_dir: Path | None) -> list[str]:
+    """What was learned, where the run is, what to type next."""
+    finished = result.state == "finished"
+    took = duration(result.seconds)
+    if finished:
+        lines = ["", f"Finished all {result.steps} steps in {took}."]
+    elif result.step:
+        lines = ["", f"Stopped after step {result.step} of {result.steps} ({took}); a checkpoint is saved."]
+    else:
+        lines = ["", "Stopped before the first step was done; resuming begins anew."]
+    for name, after in result.after.items():
+        if is_held_out(name):
+            before = result.before.get(name)
+            if before is None:
+                lines.append(_fact("held-out", f"{percent(after)}   {spoken(name)}"))
+            else:
+                learned = f"{percent(before)} -> {percent(after)} {change(before, after)}".rstrip()
+                lines.append(_fact("held-out", f"{learned}   {spoken(name)}"))
+    rewards = progress.courses.get(REWARD, [])
+    if rewards:
+        first, last = number(rewards[0], signed=True), number(rewards[-1], signed=True)
+        lines.append(_fact("reward", f"{first} -> {last}   first and last step"))
+    lines.append(_fact("run", str(result.directory)))
+    lines.append(_fact("details", command("show", result.id, runs_dir)))
+    if not finished:
+        lines.append(_fact("go on", command("resume", result.id, runs_dir)))
+    return lines
+
+
+def after_failure(display: Display, runs_dir: Path | None) -> list[str]:
+    """Where what was done so far is, and how to go on; nothing when no run has begun."""
+    if display.run is None:
+        return []
+    lines = [f"run {one_line(display.run.id)} ended after step {display.progress.step} of {display.progress.steps}"]
+    lines.append(_fact("run", str(display.run.directory)))
+    lines.append(_fact("go on", f"{command('resume', display.run.id, runs_dir)}   from its last checkpoint"))
+    return lines
+
+
+def command(verb: str, run: str, runs_dir: Path | None) -> str:
+    """The `dapoctl runs` command line for a run."""
+    place = f" --runs-dir {shlex.quote(str(runs_dir))}" if runs_dir is not None else ""
+    return f"dapoctl runs {verb} {shlex.quote(run)}{place}"
+
+
+def _fact(name: str, text: str) -> str:
+    return f"  {name:<10}{plain(text)}"

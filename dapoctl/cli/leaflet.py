@@ -1,0 +1,164 @@
+"""`plugins show`: one component or recipe, for people and for programs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import textwrap
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dapoctl import hookspecs
+from dapoctl.cli.output import one_line, plain, width
+from dapoctl.cli.parameters import Parameter, parameters_of, schema_of
+from dapoctl.components.base import Component, stages_of
+from dapoctl.components.listing import first_paragraph, summarize
+from dapoctl.components.resolver import recipe_components
+
+if TYPE_CHECKING:
+    from dapoctl.components.catalog import Catalog, Entry
+    from dapoctl.components.recipe import Recipe
+
+READABLE = 100
+"""Columns beyond which running text is hard to read."""
+
+
+@dataclass(frozen=True)
+class ComponentPage:
+    """What there is to say about a component."""
+
+    entry: Entry
+    cls: type[Component]
+    stages: tuple[str, ...]
+    parameters: list[Parameter]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "kind": "component",
+            "name": self.entry.name,
+            **self.entry.describe(),
+            "purpose": self.purpose,
+            "paper": self.cls.paper,
+            "stages": [
+                {"name": stage, "exclusive": hookspecs.is_exclusive(stage), "meaning": _meaning(stage)}
+                for stage in self.stages
+            ],
+            "parameters": [asdict(parameter) for parameter in self.parameters],
+            "schema": schema_of(self.cls),
+        }
+
+    @property
+    def purpose(self) -> str:
+        """The class's own docstring in full."""
+        return inspect.cleandoc(vars(self.cls).get("__doc__") or "")
+
+    def lines(self) -> list[str]:
+        """For people."""
+        name = one_line(self.entry.name)
+        lines = [name, "", *_paragraphs(self.purpose), "", "Stages"]
+        for stage in self.stages:
+            many = "exactly one per run" if hookspecs.is_exclusive(stage) else "any number per run"
+            lines += [f"  {stage} ({many})", *_wrap(_meaning(stage), 6)]
+        if self.parameters:
+            key = f"{name}.{self.parameters[0].name}"
+            lines += ["", f"Parameters (`--set {key}=...`, or a table [{name}] in a TOML file)"]
+            for parameter in self.parameters:
+                lines += [f"  {one_line(_signature(parameter))}", *_wrap(parameter.meaning, 6)]
+        else:
+            lines += ["", "No parameters."]
+        if self.cls.paper:
+            lines += ["", "Paper", *_wrap(self.cls.paper, 2)]
+        return [*lines, "", "From", *_origin(self.entry)]
+
+
+@dataclass(frozen=True)
+class RecipePage:
+    """What there is to say about a recipe."""
+
+    name: str
+    recipe: Recipe
+    entry: Entry
+    components: list[tuple[str, tuple[str, ...], str]]
+    """Name, stages, purpose of each component, the base's included"""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "kind": "recipe",
+            "name": self.name,
+            **self.entry.describe(),
+            "purpose": self.recipe.purpose,
+            "paper": self.recipe.paper,
+            "base": self.recipe.base,
+            "adds": list(self.recipe.components),
+            "components": [
+                {"name": name, "stages": list(stages), "purpose": purpose} for name, stages, purpose in self.components
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = [f"recipe {one_line(self.name)} (`--recipe {one_line(self.name)}`)", "", *_wrap(self.recipe.purpose, 0)]
+        lines += ["", "Components"]
+        for name, stages, purpose in self.components:
+            origin = "" if name in self.recipe.components or not self.recipe.base else f" (from {self.recipe.base})"
+            lines += [f"  {one_line(name)}{origin}: {', '.join(stages)}", *_wrap(purpose, 6)]
+        if self.recipe.paper:
+            lines += ["", "Paper", *_wrap(self.recipe.paper, 2)]
+        return [*lines, "", "From", *_origin(self.entry)]
+
+
+def component(name: str, catalog: Catalog) -> ComponentPage:
+    """Import the component called `name` and describe it.
+
+    Raises:
+        PluginError: there is none, or it is broken.
+    """
+    entry = catalog.find(name)
+    cls = entry.load()
+    return ComponentPage(entry, cls, stages_of(cls), parameters_of(cls))
+
+
+def recipe(name: str, catalog: Catalog) -> RecipePage:
+    """Describe the recipe called `name` with the components that it stands for.
+
+    Raises:
+        PluginError: there is none, or one of its components is missing or broken.
+    """
+    summaries = [summarize(catalog.find(part)) for part in recipe_components(name, catalog)]
+    parts = [(item.name, item.stages, item.purpose) for item in summaries]
+    entry = next(entry for entry in catalog.recipe_entries() if entry.name == name)
+    return RecipePage(name, catalog.recipe(name), entry, parts)
+
+
+def _meaning(stage: str) -> str:
+    return first_paragraph(hookspecs.stages()[stage].__doc__ or "")
+
+
+def _signature(parameter: Parameter) -> str:
+    default = "required" if parameter.required else f"= {_literal(parameter.default)}"
+    return f"{parameter.name} {default}   ({', '.join([parameter.type, *parameter.bounds])})"
+
+
+def _literal(value: Any) -> str:
+    return "none" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _origin(entry: Entry) -> list[str]:
+    if entry.sha256:
+        return [f"  {plain(entry.value)}", f"  sha256 {entry.sha256}"]
+    return [f"  {plain(entry.distribution)} {plain(entry.version)}, {plain(entry.value)}"]
+
+
+def _paragraphs(docstring: str) -> list[str]:
+    """Paragraphs wrapped anew, indented parts (examples, lists) as they are."""
+    lines: list[str] = []
+    for block in docstring.split("\n\n"):
+        running = not any(line.startswith((" ", ">>>", "- ", "|")) for line in block.splitlines())
+        lines += ["", *(_wrap(block, 0) if running else [plain(line) for line in block.splitlines()])]
+    return lines[1:]
+
+
+def _wrap(text: str, indent: int) -> list[str]:
+    return [" " * indent + line for line in textwrap.wrap(one_line(text), min(width(), READABLE) - indent)]

@@ -1,0 +1,63 @@
+"""`dapoctl plugins`: what is installed, and what each component does. `list` imports none of them."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from dapoctl.cli.options import Json
+from dapoctl.cli.output import emit, emit_json, show_help
+
+group = typer.Typer(help="Look at the installed components and recipes.", invoke_without_command=True)
+
+
+@group.callback()
+def _group(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        show_help(context)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the group."""
+    app.add_typer(group, name="plugins")
+
+
+@group.command("list")
+def list_(json: Json = False) -> None:
+    """Every component by the stage of the training step that it serves, and the recipes."""
+    from dapoctl.cli.shelf import shelf
+    from dapoctl.components.catalog import installed
+    from dapoctl.components.listing import summarize, summarize_recipe
+
+    catalog = installed()
+    components = [summarize(entry) for entry in catalog.entries()]
+    recipes = [summarize_recipe(entry) for entry in catalog.recipe_entries()]
+    if json:
+        emit_json({"components": [asdict(item) for item in components], "recipes": [asdict(item) for item in recipes]})
+    else:
+        emit("\n".join(shelf(components, recipes)))
+
+
+@group.command("show")
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A component or recipe, or a component in a file: `./idea.py:MyIdea`.")
+    ],
+    json: Json = False,
+) -> None:
+    """One component: its stages, parameters, and where it comes from. For a recipe: its components."""
+    from dapoctl.cli import leaflet
+    from dapoctl.components.catalog import installed
+
+    catalog = installed()
+    is_recipe = name in catalog.recipes()
+    pages: list[Any] = []
+    if name in catalog.names() or not is_recipe:
+        pages.append(leaflet.component(name, catalog))
+    if is_recipe:
+        pages.append(leaflet.recipe(name, catalog))
+    if json:
+        first, *rest = [page.as_dict() for page in pages]
+        emit_json(first | {"recipe": rest[0]} if rest else first)
+    else:
+        emit("\n\n".join("\n".join(page.lines()) for page in pages))
