@@ -1,0 +1,86 @@
+"""Peak memory of one update against the number of tokens: it follows the tokens and the chunk, not the vocabulary.
+
+    python experiments/bench/update_memory.py MODEL [--tokens 512,1024,2048,4096] [--chunk 256] [--plugins clip_higher]
+
+Each size runs in a process of its own: load, one forward and backward pass as one micro-batch, then the peak resident
+memory above what was there before the pass, next to what one [tokens, vocabulary] float32 tensor would take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+
+MIB = 2**20
+
+
+def peak_mib() -> float:
+    """Largest resident size of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(model: str, tokens: int, chunk: int, plugins: str) -> tuple[float, float, int]:
+    """(MiB above the loaded model with its gradients, seconds, vocabulary) of one pass over `tokens` response tokens."""
+    import torch
+
+    from dapoctl import Completion, Problem, Score
+    from dapoctl.batching import build_batch
+    from dapoctl.config.load import load
+    from dapoctl.setup import build_learner
+    from dapoctl.step import accumulate_gradient, estimate
+
+    length, prompt = 128, 32
+    overrides = [
+        f"model.path={model}",
+        f"train.micro_batch_tokens={10 * tokens}",
+        f"train.chunk_tokens={chunk}",
+        f"rollout.max_prompt_tokens={prompt}",
+        f"rollout.max_response_tokens={length}",
+    ]
+    resolved = load([], overrides, {"plugins": plugins.split(",")})
+    learner = build_learner(resolved.config, resolved.pipeline)
+    for parameter in learner.policy.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    vocabulary = learner.policy.head.linear.weight.shape[0]
+    draw = torch.Generator().manual_seed(0)
+    rows = tokens // length
+    completions = [
+        Completion(torch.randint(5, vocabulary, (length,), generator=draw).tolist(), [-1.0] * length, "length")
+        for _ in range(rows)
+    ]
+    scores = [Score(1.0 if row % 2 else -1.0, bool(row % 2)) for row in range(rows)]
+    prompts = [torch.randint(5, vocabulary, (prompt,), generator=draw).tolist()]
+    batch = build_batch(
+        [Problem("0", "", "")], prompts, [completions], [""] * rows, scores, step=1, max_response_tokens=length
+    )
+    batch = estimate(learner, batch)
+    before, begun = peak_mib(), time.perf_counter()
+    accumulate_gradient(learner, batch)
+    return peak_mib() - before, time.perf_counter() - begun, vocabulary
+
+
+def main() -> None:
+    """One process per size, one line each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--tokens", default="512,1024,2048,4096")
+    parser.add_argument("--chunk", type=int, default=256)
+    parser.add_argument("--plugins", default="clip_higher")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        used, seconds, vocabulary = measure(options.model, options.one, options.chunk, options.plugins)
+        logits = options.one * vocabulary * 4 / MIB
+        print(f"{options.one:>7} {used:>10.0f} {logits:>18.0f} {seconds:>9.1f}")
+        return
+    print(f"{'tokens':>7} {'peak MiB':>10} {'full logits MiB':>18} {'seconds':>9}")
+    for tokens in options.tokens.split(","):
+        arguments = [options.model, "--one", tokens, "--chunk", str(options.chunk), "--plugins", options.plugins]
+        subprocess.run([sys.executable, __file__, *arguments], check=True)
+
+
+if __name__ == "__main__":
+    main()
