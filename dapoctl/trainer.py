@@ -16,6 +16,7 @@ from dapoctl import checkpoint
 from dapoctl.batch import RunInfo
 from dapoctl.components.base import Component
 from dapoctl.components.pipeline import Pipeline
+from dapoctl.config import RunConfig
 from dapoctl.config.load import Layers, Resolved, flatten, resolve
 from dapoctl.errors import DapoctlError, PluginError, UserError
 from dapoctl.evaluation.sampling import EvalSet, evaluate
@@ -89,7 +90,8 @@ def resume(directory: Path, observers: Sequence[Component] = ()) -> Result:
 def default_name(recipe: str, plugins: Sequence[str]) -> str:
     """A run's name from its components: what was changed, or the recipe."""
     parts = [Path(name.split(":")[0]).stem.replace("-", "no_") for name in plugins]
-    return "-".join([*([recipe] if recipe != "grpo" or not parts else []), *parts])[:60]
+    usual = RunConfig.model_fields["recipe"].default
+    return "-".join([*([recipe] if recipe != usual or not parts else []), *parts])[:60]
 
 
 def _portable(resolved: Resolved) -> dict[str, Any]:

@@ -30,7 +30,10 @@ def make_learner(
 
     `extra` components replace the recipe's in exactly-one stages.
     """
-    values: dict[str, Any] = {"model": {"path": "/tmp/t1"}, "rollout": {"max_prompt_tokens": 32, "max_response_tokens": 64}}
+    values: dict[str, Any] = {
+        "model": {"path": "/tmp/t1"},
+        "rollout": {"max_prompt_tokens": 32, "max_response_tokens": 64},
+    }
     settings = RunConfig(**(values | config))
     chosen = choose(settings.recipe, list(plugins), [settings.task, settings.engine])
     pipeline = build(chosen, tables or {})
@@ -45,7 +48,9 @@ def make_learner(
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in policy.parameters():
-            parameter += move_policy * parameter.std().nan_to_num(0.1) * torch.randn(parameter.shape, generator=generator)
+            parameter += (
+                move_policy * parameter.std().nan_to_num(0.1) * torch.randn(parameter.shape, generator=generator)
+            )
     learner = Learner(
         config=settings,
         pipeline=pipeline,

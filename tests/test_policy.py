@@ -21,9 +21,7 @@ from dapoctl.policy import load_policy
 
 
 def settings(path: Path | str = "tiny", **model: Any) -> RunConfig:
-    return RunConfig(
-        model={"path": str(path), **model}, rollout={"max_prompt_tokens": 32, "max_response_tokens": 64}
-    )
+    return RunConfig(model={"path": str(path), **model}, rollout={"max_prompt_tokens": 32, "max_response_tokens": 64})
 
 
 @pytest.fixture
@@ -115,7 +113,9 @@ def test_torn_weights_are_refused(copy: Path) -> None:
 def test_lengths_beyond_the_model_name_both_keys() -> None:
     config = settings()
     config.rollout.max_response_tokens = 5000
-    with pytest.raises(ModelError, match=r"max_prompt_tokens` = 32 and `rollout\.max_response_tokens` = 5000 need 5032"):
+    with pytest.raises(
+        ModelError, match=r"max_prompt_tokens` = 32 and `rollout\.max_response_tokens` = 5000 need 5032"
+    ):
         load_policy(config)
 
 
