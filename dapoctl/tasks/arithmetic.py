@@ -19,8 +19,8 @@ Split = Literal["train", "test"]
 
 HELD_OUT = 8
 """One pair of operands in this many is held out."""
-DRAWS = 100
-"""Pairs drawn per problem asked for; only a space too small for the request ever needs so many."""
+PATIENCE = 2000
+"""Draws in a row without a new pair after which there are none left to speak of."""
 
 
 class Arithmetic(Component):
@@ -62,12 +62,13 @@ class Arithmetic(Component):
         size = self.train_size if split == "train" else self.test_size
         rng = random.Random(f"{split}/{self.max_digits}")
         pairs: dict[tuple[int, int], None] = {}
-        for _ in range(DRAWS * size):
+        idle = 0
+        while len(pairs) < size and idle < PATIENCE:
             pair = draw_pair(rng, self.max_digits)
-            if split_of(*pair) == split:
+            idle += 1
+            if pair not in pairs and split_of(*pair) == split:
                 pairs[pair] = None
-            if len(pairs) == size:
-                break
+                idle = 0
         return [Problem(id=f"{a}+{b}", prompt=f"{a}+{b}=", answer=str(a + b)) for a, b in pairs]
 
     @hookimpl
