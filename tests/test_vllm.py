@@ -324,3 +324,11 @@ def test_sleep_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     engine.wake()
     engine.close()
     assert llm.calls == ["shutdown"]
+
+
+@slow
+def test_more_prompts_than_fit_into_one_pass(rig: Rig) -> None:
+    """Prompts that would be cut at the edge of a pass; with seeds, a CPU cannot continue them."""
+    prompts = [[7 + i % 50] * 41 for i in range(150)]
+    completions = rig.engine.generate(prompts, Sampling(2, seed=3), 1)
+    assert [len(group) for group in completions] == [1] * 150

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dapoctl.policy import Policy
 
 GIB = 1024**3
+CPU_BATCH_TOKENS = 4096
+"""Tokens that a CPU computes at once, whole prompts only"""
 
 
 class Vllm(Component):
@@ -232,6 +234,9 @@ def _arguments(settings: Vllm, config: RunConfig, cpu: bool, max_tokens: int) ->
         "use_tqdm_on_load": False,
         "disable_log_stats": True,
     }
+    if cpu:
+        # A prompt that is prefilled in parts takes back a random draw of its own, which a CPU's generator cannot.
+        arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(CPU_BATCH_TOKENS, max_tokens)}
     return {name: value for name, value in arguments.items() if value is not None}
 
 
