@@ -61,12 +61,21 @@ def build_batch(
     return recount(batch)
 
 
+def is_sharded() -> bool:
+    """Whether batches are spread over several processes; an engine may set up a group of one for itself."""
+    return (
+        torch.distributed.is_available()
+        and torch.distributed.is_initialized()
+        and torch.distributed.get_world_size() > 1
+    )
+
+
 def recount(batch: Batch) -> Batch:
     """`batch` with `counts` of what its mask holds, summed over processes."""
     responses = batch.mask.any(dim=1)
     groups = torch.unique(batch.groups[responses])
     local = torch.tensor([int(responses.sum()), int(batch.mask.sum()), len(groups)])
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if is_sharded():
         torch.distributed.all_reduce(local)
     counts = Counts(*(int(value) for value in local))
     return dataclasses.replace(batch, counts=counts)

@@ -28,6 +28,8 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
         UserError: the model, the data or the engine cannot be had.
     """
     torch.manual_seed(config.seed)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
     problems = list(pipeline.one("load_problems", split="train"))
     policy = load_policy(config, weights)
     problems, prompt_ids = encode_prompts(policy, problems, config, "training")

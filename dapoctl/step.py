@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dapoctl.batch import Batch, Tokens
-from dapoctl.batching import MicroBatch, micro_batches, optimizer_batches, recount
+from dapoctl.batching import MicroBatch, is_sharded, micro_batches, optimizer_batches, recount
 from dapoctl.checks import expect
 from dapoctl.head import HeadLoss, VocabPenalty, token_logprobs
 from dapoctl.learner import Learner, seed_for
@@ -79,7 +79,7 @@ def accumulate_gradient(learner: Learner, batch: Batch) -> float:
     budget, total = learner.config.train.micro_batch_tokens, 0.0
     for part in micro_batches(batch, budget, learner.policy.device):
         total += micro_step(learner, batch, part, part.flat(weights))
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if is_sharded():
         for parameter in learner.policy.parameters():
             if parameter.grad is not None:
                 torch.distributed.all_reduce(parameter.grad)

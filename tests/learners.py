@@ -48,9 +48,8 @@ def make_learner(
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in policy.parameters():
-            parameter += (
-                move_policy * parameter.std().nan_to_num(0.1) * torch.randn(parameter.shape, generator=generator)
-            )
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(noise, alpha=move_policy * float(parameter.std().nan_to_num(0.1)))
     learner = Learner(
         config=settings,
         pipeline=pipeline,

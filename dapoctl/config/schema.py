@@ -74,7 +74,10 @@ class TrainConfig(Table):
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """auto, cpu, cuda or cuda:N."""
-    micro_batch_tokens: int = Field(8192, ge=1)
+    threads: int | None = Field(None, ge=1)
+    """Threads for computing on a CPU; by default torch's choice, one per core. Small models are no faster with several, and
+    far slower beside other work."""
+    micro_batch_tokens: int = Field(4096, ge=1)
     """Tokens, padding included, that go through the model at once; a longer sequence goes alone."""
     chunk_tokens: int = Field(256, ge=1)
     """Tokens whose logits over the vocabulary exist at once."""

@@ -29,7 +29,8 @@ class Completion:
     token_ids: Sequence[int]
     """The end-of-sequence token is the last one when `finish_reason` is "stop"."""
     logprobs: Sequence[float]
-    """Of each token under the distribution it was drawn from: temperature and top_p applied, renormalised."""
+    """Of each token under the distribution it was drawn from: temperature and top_p applied, renormalised. Of a greedy
+    response: at temperature 1."""
     finish_reason: Literal["stop", "length"]
 
 

@@ -118,8 +118,8 @@ def _draw(logits: Tensor, sampling: Sampling, generator: Any) -> tuple[Tensor, T
     import torch
 
     if sampling.temperature == 0:
-        drawn = logits.argmax(-1)
-        return drawn, torch.zeros_like(drawn, dtype=torch.float32)
+        drawn = logits.argmax(-1, keepdim=True)
+        return drawn[:, 0], torch.log_softmax(logits, dim=-1).gather(1, drawn)[:, 0]
     log_probs = torch.log_softmax(logits / sampling.temperature, dim=-1)
     if sampling.top_p < 1:
         log_probs = _nucleus(log_probs, sampling.top_p)

@@ -1,0 +1,106 @@
+"""Real pretrained models, real vLLM, real problems: short versions of the experiments."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dapoctl.runs.store import find_run, metric_rows
+
+ROOT = Path(__file__).parents[1]
+MODELS = Path(os.environ.get("DAPOCTL_TEST_MODELS", ROOT / "models"))
+DATA = ROOT.parent / "shared" / "data"
+
+RUN = (sys.executable, "-m", "dapoctl", "run")
+# Real models gain from every core; the other tests keep to one thread.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+
+pytestmark = pytest.mark.slow
+
+
+def need(model: str, engine: str) -> Path:
+    """The model's folder, or a skip that says what is missing."""
+    if engine == "vllm" and importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed (make vllm)")
+    if not (MODELS / model / "config.json").is_file():
+        pytest.skip(f"no model {model} in {MODELS} (set DAPOCTL_TEST_MODELS)")
+    if not (DATA / "asdiv-train.jsonl").is_file():
+        pytest.skip(f"no asdiv-train.jsonl in {DATA}")
+    return MODELS / model
+
+
+def train(root: Path, experiment: str, model: Path, *settings: str) -> list[dict[str, float]]:
+    """Metrics of each step of a short run of `experiment`."""
+    fixed = (f"model={model}", f"math.data={DATA / 'asdiv-train.jsonl'}")
+    options = [part for setting in (*fixed, *settings) for part in ("--set", setting)]
+    done = subprocess.run(
+        [*RUN, "-c", str(ROOT / "experiments" / experiment), *options, "--runs-dir", str(root)],
+        capture_output=True,
+        text=True,
+        timeout=850,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [row["metrics"] for row in metric_rows(find_run(root, "last"))]
+
+
+def test_smollm2_learns_word_problems_with_dapo_and_vllm(tmp_path: Path) -> None:
+    model = need("smollm2-135m", "vllm")
+    steps = train(
+        tmp_path, "smollm2-asdiv.toml", model, "steps=2", "eval.limit=8", "eval.k=1", "dynamic_sampling.max_rounds=2"
+    )
+    assert [("policy/grad_norm" in step) for step in steps] == [False, True, True]
+    for step in steps[1:]:
+        assert 0 < step["groups/kept_fraction"] <= 1
+        assert 0 < step["policy/grad_norm"] < 100
+        # The same weights in both engines: what sync is for.
+        assert step["rollout/logprob_mismatch_max"] < 1e-2
+        assert step["rollout/logprob_mismatch_mean"] < 1e-4
+
+
+def test_gemma3_270m_trains_with_gkl_over_262144_entries(tmp_path: Path) -> None:
+    model = need("gemma3-270m", "vllm")
+    steps = train(tmp_path, "gemma3-270m-gkl.toml", model, "steps=2", "eval.every=0", "rollout.prompts=2")
+    assert steps[0]["policy/gkl"] == pytest.approx(0, abs=1e-6)
+    assert all(math.isfinite(step["policy/gkl"]) and step["policy/gkl"] > -1e-6 for step in steps)
+    assert steps[-1]["rollout/logprob_mismatch_mean"] < 1e-4
+
+
+def test_memory_of_an_update_follows_the_chunk_not_the_vocabulary() -> None:
+    model = need("gemma3-270m", "hf")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "experiments" / "bench" / "update_memory.py"), str(model), "--tokens", "512,4096"],
+        capture_output=True,
+        text=True,
+        timeout=850,
+        env=ENVIRONMENT,
+        check=True,
+    )
+    small, large = (line.split() for line in done.stdout.splitlines()[1:])
+    grown, logits_grown = float(large[1]) - float(small[1]), float(large[2]) - float(small[2])
+    assert logits_grown == pytest.approx(3584)
+    assert grown < 0.1 * logits_grown, done.stdout
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_embedded_model_learns_to_add_carefully(tmp_path: Path, seed: int) -> None:
+    done = subprocess.run(
+        [*RUN, "--plugins", "clip_higher,gkl", "--seed", str(seed), "--json", "--runs-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=850,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["before"]["eval/arithmetic/avg@1"] <= 0.60
+    assert result["after"]["eval/arithmetic/avg@1"] >= 0.90
