@@ -1,9 +1,10 @@
-"""Peak memory of one update against the number of tokens: it follows the tokens and the chunk, not the vocabulary.
+"""Peak memory of one update against its number of tokens: it follows the micro-batch and the chunk, not the vocabulary.
 
-    python experiments/bench/update_memory.py MODEL [--tokens 512,1024,2048,4096] [--chunk 256] [--plugins clip_higher]
+    python experiments/bench/update_memory.py MODEL [--tokens 512,1024,2048,4096] [--micro-batch 1024] [--chunk 256]
 
-Each size runs in a process of its own: load, one forward and backward pass as one micro-batch, then the peak resident
-memory above what was there before the pass, next to what one [tokens, vocabulary] float32 tensor would take.
+Each size runs in a process of its own: load the model, give it zero gradients, then one update's forward and backward
+passes. Printed are the peak resident memory above what was there before, what one [tokens, vocabulary] float32 tensor
+would take, and the time. `--micro-batch 0` puts all tokens through the model at once, so that activations grow too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(model: str, tokens: int, chunk: int, plugins: str) -> tuple[float, float, int]:
+def measure(model: str, tokens: int, micro_batch: int, chunk: int, plugins: str) -> tuple[float, float, int]:
     """(MiB above the loaded model with its gradients, seconds, vocabulary) of one pass over `tokens` response tokens."""
     import torch
 
@@ -35,7 +36,7 @@ def measure(model: str, tokens: int, chunk: int, plugins: str) -> tuple[float, f
     length, prompt = 128, 32
     overrides = [
         f"model.path={model}",
-        f"train.micro_batch_tokens={10 * tokens}",
+        f"train.micro_batch_tokens={micro_batch or 10 * tokens}",
         f"train.chunk_tokens={chunk}",
         f"rollout.max_prompt_tokens={prompt}",
         f"rollout.max_response_tokens={length}",
@@ -67,19 +68,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--tokens", default="512,1024,2048,4096")
+    parser.add_argument("--micro-batch", type=int, default=1024)
     parser.add_argument("--chunk", type=int, default=256)
     parser.add_argument("--plugins", default="clip_higher")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        used, seconds, vocabulary = measure(options.model, options.one, options.chunk, options.plugins)
+        used, seconds, vocabulary = measure(
+            options.model, options.one, options.micro_batch, options.chunk, options.plugins
+        )
         logits = options.one * vocabulary * 4 / MIB
         print(f"{options.one:>7} {used:>10.0f} {logits:>18.0f} {seconds:>9.1f}")
         return
     print(f"{'tokens':>7} {'peak MiB':>10} {'full logits MiB':>18} {'seconds':>9}")
     for tokens in options.tokens.split(","):
-        arguments = [options.model, "--one", tokens, "--chunk", str(options.chunk), "--plugins", options.plugins]
-        subprocess.run([sys.executable, __file__, *arguments], check=True)
+        sizes = ["--one", tokens, "--micro-batch", str(options.micro_batch), "--chunk", str(options.chunk)]
+        subprocess.run([sys.executable, __file__, options.model, *sizes, "--plugins", options.plugins], check=True)
 
 
 if __name__ == "__main__":
