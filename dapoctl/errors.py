@@ -50,6 +50,10 @@ class StorageError(DapoctlError):
     """The run directory cannot be written or read."""
 
 
+class RunWarning(UserWarning):
+    """Something about a run that its user should know, though it goes on."""
+
+
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """`" Did you mean `x`?"` for the closest of `known`, or an empty string."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)

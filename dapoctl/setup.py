@@ -12,7 +12,7 @@ from dapoctl.batch import Problem
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.resolver import build_component
 from dapoctl.config import RunConfig
-from dapoctl.errors import ConfigError, DataError
+from dapoctl.errors import ConfigError, DataError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet
 from dapoctl.learner import History, Learner
 from dapoctl.policy import Policy, load_policy, load_reference
@@ -81,6 +81,7 @@ def encode_prompts(
         warnings.warn(
             f"{len(encoded) - len(kept)} of {len(encoded)} {what} problems are left out: their prompts have more than"
             f" `rollout.max_prompt_tokens` = {limit} tokens",
+            RunWarning,
             stacklevel=2,
         )
     return [problem for problem, _ in kept], [ids for _, ids in kept]

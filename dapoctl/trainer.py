@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 import warnings
@@ -18,7 +19,7 @@ from dapoctl.components.base import Component
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
 from dapoctl.config.load import Layers, Resolved, flatten, resolve
-from dapoctl.errors import DapoctlError, PluginError, UserError
+from dapoctl.errors import DapoctlError, PluginError, RunWarning, UserError
 from dapoctl.evaluation.sampling import EvalSet, evaluate
 from dapoctl.interrupt import Stopper, StopRequested
 from dapoctl.learner import Learner, seed_for
@@ -123,6 +124,7 @@ class _Attempt:
         self.stopper = Stopper(lambda: self._phase("stop"))
         self.result = Result(directory.name, directory, "failed", 0, self.config.steps)
         self.eval_sets: list[EvalSet] = []
+        self.warned: set[str] = set()
         self.done = 0
         """Steps whose update is in the weights"""
         self.pending: dict[str, float] | None = None
@@ -163,20 +165,23 @@ class _Attempt:
             error = f"{type(failure).__name__}: {failure}"
             raise
         finally:
-            self.record.close(self.result.state, error)
-            self._observe("on_run_end", run=info, state=self.result.state)
-            if learner is not None:
-                learner.engine.close()
-            self.pipeline.close()
-            for eval_set in self.eval_sets:
-                eval_set.pipeline.close()
+            with contextlib.ExitStack() as closing:
+                for pipeline in (self.pipeline, *(item.pipeline for item in self.eval_sets)):
+                    closing.callback(pipeline.close)
+                if learner is not None:
+                    closing.callback(learner.engine.close)
+                self.record.close(self.result.state, error)
+                self._observe("on_run_end", run=info, state=self.result.state)
         return self.result
 
     def _warn(self, message: Warning | str, *_details: Any, **_more: Any) -> None:
+        """Note every warning; the user is told of those that are about the run, not of a library's."""
         text = str(message)
-        if text not in self.result.warnings:
-            self.result.warnings.append(text)
+        if text not in self.warned:
+            self.warned.add(text)
             self.record.event("warning", message=text)
+            if isinstance(message, RunWarning):
+                self.result.warnings.append(text)
 
     def _observe(self, hook: str, **arguments: Any) -> None:
         self.pipeline.observe(hook, **arguments)
@@ -232,7 +237,7 @@ class _Attempt:
             raise
         with self.stopper.protected():
             if batch is None:
-                self._warn(f"step {step}: no group passed the filters, so there was nothing to train on")
+                self._warn(RunWarning(f"step {step}: no group passed the filters, so there was nothing to train on"))
             else:
                 learn(learner, batch, step)
             self.record.samples(step, learner.trace)
