@@ -20,6 +20,8 @@ from dapoctl.errors import ModelError
 if TYPE_CHECKING:
     from dapoctl.policy import Policy
 
+CHUNK_BYTES = (64 * 2**20, 512 * 2**20)
+"""Of one chunk's logits, on a CPU and on a GPU: beyond these, more at once gains no speed"""
 TokenLoss = Callable[[Tensor, Tensor, "Tensor | None", slice], Tensor]
 """(logprobs [n], entropy [n], ref_logprobs [n] or None, which tokens) -> loss [n]"""
 VocabPenalty = Callable[[Tensor, Tensor], Tensor]
@@ -112,6 +114,12 @@ def distribution(logits: Tensor, targets: Tensor, temperature: float) -> Distrib
     probs = log_probs.exp()
     entropy = -torch.linalg.vecdot(probs, log_probs)
     return Distribution(log_probs, log_probs.gather(1, targets[:, None])[:, 0], entropy, probs)
+
+
+def chunk_size(head: Head, wanted: int | None) -> int:
+    """`wanted`, or as many tokens as keep their float32 logits within `CHUNK_BYTES`."""
+    weight: Tensor = head.linear.weight
+    return wanted or max(1, CHUNK_BYTES[weight.device.type == "cuda"] // (4 * weight.shape[0]))
 
 
 def chunks(length: int, size: int) -> Iterator[slice]:

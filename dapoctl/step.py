@@ -19,7 +19,7 @@ from torch import Tensor
 from dapoctl.batch import Batch, Tokens
 from dapoctl.batching import MicroBatch, is_sharded, micro_batches, optimizer_batches, recount
 from dapoctl.checks import expect
-from dapoctl.head import HeadLoss, VocabPenalty, token_logprobs
+from dapoctl.head import HeadLoss, chunk_size, VocabPenalty, token_logprobs
 from dapoctl.learner import Learner, seed_for
 from dapoctl.policy import Policy
 from dapoctl.rollout import gather
@@ -98,7 +98,7 @@ def micro_step(learner: Learner, batch: Batch, part: MicroBatch, weights: Tensor
     loss = HeadLoss(
         head=policy.head,
         token_loss=TokenLosses(learner, batch, part),
-        chunk=learner.config.train.chunk_tokens,
+        chunk=chunk_size(policy.head, learner.config.train.chunk_tokens),
         per_token=pipeline.per_token(),
         vocab_penalty=vocab_penalty(learner) if pipeline.providers("regularize_vocab") else None,
         ref_head=learner.reference.head if learner.reference else None,
@@ -136,10 +136,10 @@ def old_logprobs(learner: Learner, batch: Batch) -> Tensor:
     """[B, T] under the policy before the step's updates; for stale groups, under the policy that sampled them."""
     result = batch.rollout_logprobs.clone()
     stale = torch.tensor([born < batch.step for born in batch.born])[batch.groups]
-    config = learner.config.train
-    for part in micro_batches(batch, config.micro_batch_tokens, learner.policy.device):
-        hidden = hidden_states(learner.policy, part)
-        logprobs, _ = token_logprobs(learner.policy.head, hidden, part.targets, config.chunk_tokens)
+    policy, config = learner.policy, learner.config.train
+    chunk = chunk_size(policy.head, config.chunk_tokens)
+    for part in micro_batches(batch, config.micro_batch_tokens, policy.device):
+        logprobs, _ = token_logprobs(policy.head, hidden_states(policy, part), part.targets, chunk)
         rows = result[part.rows]
         rows[part.mask] = logprobs.to(result.device)
         result[part.rows] = rows

@@ -79,8 +79,9 @@ class TrainConfig(Table):
     far slower beside other work."""
     micro_batch_tokens: int = Field(4096, ge=1)
     """Tokens, padding included, that go through the model at once; a longer sequence goes alone."""
-    chunk_tokens: int = Field(256, ge=1)
-    """Tokens whose logits over the vocabulary exist at once."""
+    chunk_tokens: int | None = Field(None, ge=1)
+    """Tokens whose logits over the vocabulary exist at once; by default as many as fit into 64 MiB on a CPU (64 tokens of
+    262,144 entries), 512 MiB on a GPU. A penalty over the vocabulary takes about ten times that while it is computed."""
     gradient_checkpointing: bool = False
     """Compute the layers' activations again in the backward pass: less memory, about a third more time."""
 

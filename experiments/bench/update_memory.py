@@ -1,6 +1,6 @@
 """Peak memory of one update against its number of tokens: it follows the micro-batch and the chunk, not the vocabulary.
 
-    python experiments/bench/update_memory.py MODEL [--tokens 512,1024,2048,4096] [--micro-batch 1024] [--chunk 256]
+    python experiments/bench/update_memory.py MODEL [--tokens 512,1024,2048,4096] [--micro-batch 1024] [--chunk N]
 
 Each size runs in a process of its own: load the model, give it zero gradients, then one update's forward and backward
 passes. Printed are the peak resident memory above what was there before, what one [tokens, vocabulary] float32 tensor
@@ -37,7 +37,7 @@ def measure(model: str, tokens: int, micro_batch: int, chunk: int, plugins: str)
     overrides = [
         f"model.path={model}",
         f"train.micro_batch_tokens={micro_batch or 10 * tokens}",
-        f"train.chunk_tokens={chunk}",
+        *([f"train.chunk_tokens={chunk}"] if chunk else []),
         f"rollout.max_prompt_tokens={prompt}",
         f"rollout.max_response_tokens={length}",
     ]
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--tokens", default="512,1024,2048,4096")
     parser.add_argument("--micro-batch", type=int, default=1024)
-    parser.add_argument("--chunk", type=int, default=256)
+    parser.add_argument("--chunk", type=int, default=0, help="tokens; 0 for the default")
     parser.add_argument("--plugins", default="clip_higher")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
