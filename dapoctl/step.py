@@ -19,7 +19,7 @@ from torch import Tensor
 from dapoctl.batch import Batch, Tokens
 from dapoctl.batching import MicroBatch, is_sharded, micro_batches, optimizer_batches, recount
 from dapoctl.checks import expect
-from dapoctl.head import HeadLoss, chunk_size, VocabPenalty, token_logprobs
+from dapoctl.head import HeadLoss, VocabPenalty, chunk_size, token_logprobs
 from dapoctl.learner import Learner, seed_for
 from dapoctl.policy import Policy
 from dapoctl.rollout import gather
