@@ -205,6 +205,9 @@ def _load(source: str, config: ModelConfig) -> tuple[Any, Any]:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+    for parameter in model.parameters():
+        # A view on the mapped file may lie at any address, and kernels round by alignment: a resumed run would differ.
+        parameter.data = parameter.data.clone()
     return model.eval(), tokenizer
 
 

@@ -122,7 +122,7 @@ def test_another_seed_gives_others(reference: Path, tmp_path: Path) -> None:
 def test_killed_and_resumed_is_as_never_killed(reference: Path, tmp_path: Path, rows: int) -> None:
     process = start_and_wait(tmp_path, rows)
     process.kill()
-    process.wait()
+    process.communicate()
     directory = find_run(tmp_path, "last")
     assert read_run(directory).state == "lost"
     resumed = finish(command(tmp_path, "runs", "resume", "last"))
