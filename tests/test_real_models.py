@@ -54,11 +54,12 @@ def train(root: Path, experiment: str, model: Path, *settings: str) -> list[dict
 
 def test_smollm2_learns_word_problems_with_dapo_and_vllm(tmp_path: Path) -> None:
     model = need("smollm2-135m", "vllm")
-    steps = train(
-        tmp_path, "smollm2-asdiv.toml", model, "steps=2", "eval.limit=8", "eval.k=1", "dynamic_sampling.max_rounds=2"
-    )
-    assert [("policy/grad_norm" in step) for step in steps] == [False, True, True]
-    for step in steps[1:]:
+    steps = train(tmp_path, "smollm2-asdiv.toml", model, "steps=3", "eval.limit=8", "dynamic_sampling.max_rounds=2")
+    assert "eval/math/avg@1" in steps[0]
+    # One group in five has a right and a wrong response; 24 groups without one are less likely than 1 in 200.
+    trained = [step for step in steps[1:] if step["groups/kept"] > 0]
+    assert trained
+    for step in trained:
         assert 0 < step["groups/kept_fraction"] <= 1
         assert 0 < step["policy/grad_norm"] < 100
         # The same weights in both engines: what sync is for.
