@@ -1,6 +1,6 @@
 """Peak memory of one update against its number of tokens: it follows the micro-batch and the chunk, not the vocabulary.
 
-    python experiments/bench/update_memory.py MODEL [--tokens 512,1024,2048,4096] [--micro-batch 1024] [--chunk N]
+    python experiments/bench/update_memory.py MODEL [--tokens 512,1024,2048,4096] [--micro-batch 640] [--chunk N]
 
 Each size runs in a process of its own: load the model, give it zero gradients, then one update's forward and backward
 passes. Printed are the peak resident memory above what was there before, what one [tokens, vocabulary] float32 tensor
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--tokens", default="512,1024,2048,4096")
-    parser.add_argument("--micro-batch", type=int, default=1024)
+    parser.add_argument("--micro-batch", type=int, default=640, help="tokens, prompts included; 0 for all")
     parser.add_argument("--chunk", type=int, default=0, help="tokens; 0 for the default")
     parser.add_argument("--plugins", default="clip_higher")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
