@@ -36,12 +36,10 @@ def need(model: str, engine: str) -> Path:
     return MODELS / model
 
 
-def train(root: Path, experiment: str, model: Path, *settings: str) -> list[dict[str, float]]:
-    """Metrics of each step of a short run of `experiment`."""
-    fixed = (f"model={model}", f"math.data={DATA / 'asdiv-train.jsonl'}")
-    options = [part for setting in (*fixed, *settings) for part in ("--set", setting)]
+def dapoctl_run(root: Path, *arguments: str) -> str:
+    """What `dapoctl run` prints; it must succeed."""
     done = subprocess.run(
-        [*RUN, "-c", str(ROOT / "experiments" / experiment), *options, "--runs-dir", str(root)],
+        [*RUN, *arguments, "--runs-dir", str(root)],
         capture_output=True,
         text=True,
         timeout=850,
@@ -49,6 +47,14 @@ def train(root: Path, experiment: str, model: Path, *settings: str) -> list[dict
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def train(root: Path, experiment: str, model: Path, *settings: str) -> list[dict[str, float]]:
+    """Metrics of each step of a short run of `experiment`."""
+    fixed = (f"model={model}", f"math.data={DATA / 'asdiv-train.jsonl'}")
+    options = [part for setting in (*fixed, *settings) for part in ("--set", setting)]
+    dapoctl_run(root, "-c", str(ROOT / "experiments" / experiment), *options)
     return [row["metrics"] for row in metric_rows(find_run(root, "last"))]
 
 
@@ -93,15 +99,6 @@ def test_memory_of_an_update_follows_the_chunk_not_the_vocabulary() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_embedded_model_learns_to_add_carefully(tmp_path: Path, seed: int) -> None:
-    done = subprocess.run(
-        [*RUN, "--plugins", "clip_higher,gkl", "--seed", str(seed), "--json", "--runs-dir", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=850,
-        env=ENVIRONMENT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    result = json.loads(dapoctl_run(tmp_path, "--plugins", "clip_higher,gkl", "--seed", str(seed), "--json"))
     assert result["before"]["eval/arithmetic/avg@1"] <= 0.60
     assert result["after"]["eval/arithmetic/avg@1"] >= 0.90
