@@ -1,17 +1,15 @@
-"""Building, joining and cutting batches.
+"""Building, joining and dealing out batches.
 
-Shapes: P prompts, B responses, T tokens of the longest response, N valid tokens of a micro-batch of b rows.
+Shapes: P prompts, B responses, T tokens of the longest response.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from dapoctl.batch import Batch, Counts, Problem, Score
@@ -129,68 +127,3 @@ def optimizer_batches(batch: Batch, updates: int, generator: torch.Generator) ->
         return [batch]
     order = torch.randperm(groups, generator=generator).tolist()
     return [select_groups(batch, sorted(order[place::updates])) for place in range(updates)]
-
-
-@dataclass(frozen=True, slots=True)
-class MicroBatch:
-    """Rows of a batch that go through the model together, right-padded."""
-
-    rows: Tensor
-    """[b] int64, indices into the batch"""
-    ids: Tensor
-    """[b, L] prompt and response; the last response token is not needed as input"""
-    attention_mask: Tensor
-    """[b, L]"""
-    where: tuple[Tensor, Tensor]
-    """([N], [N]): row and column of the hidden state that predicts each valid token"""
-    targets: Tensor
-    """[N]"""
-    mask: Tensor
-    """[b, T] bool"""
-
-    def flat(self, values: Tensor) -> Tensor:
-        """The valid tokens of `values` [B, T], as [N] on the micro-batch's device."""
-        return values[self.rows][self.mask].to(self.targets.device)
-
-    @property
-    def sequence(self) -> Tensor:
-        """[N] the row, 0 to b - 1, of each token."""
-        return self.where[0]
-
-
-def micro_batches(batch: Batch, budget: int, device: torch.device) -> Iterator[MicroBatch]:
-    """The rows with valid tokens, sorted by length and cut so that no micro-batch has more than `budget` tokens.
-
-    Padding counts. A row that is longer than the budget goes alone.
-    """
-    prompts = torch.tensor([len(batch.prompt_ids[int(group)]) for group in batch.groups])
-    sizes = prompts + batch.lengths - 1
-    rows = [row for row in torch.argsort(sizes, descending=True, stable=True).tolist() if bool(batch.mask[row].any())]
-    start = 0
-    while start < len(rows):
-        count = max(1, budget // int(sizes[rows[start]]))
-        yield _micro_batch(batch, rows[start : start + count], prompts, device)
-        start += count
-
-
-def _micro_batch(batch: Batch, rows: list[int], prompts: Tensor, device: torch.device) -> MicroBatch:
-    sequences = [
-        torch.cat(
-            [
-                torch.tensor(batch.prompt_ids[int(batch.groups[row])]),
-                batch.response_ids[row, : int(batch.lengths[row]) - 1],
-            ]
-        )
-        for row in rows
-    ]
-    index = torch.tensor(rows)
-    mask = batch.mask[index]
-    row, column = torch.nonzero(mask, as_tuple=True)
-    return MicroBatch(
-        rows=index,
-        ids=pad_sequence(sequences, batch_first=True).to(device),
-        attention_mask=pad_sequence([torch.ones_like(s) for s in sequences], batch_first=True).to(device),
-        where=(row.to(device), (column + prompts[index][row] - 1).to(device)),
-        targets=batch.response_ids[index][mask].to(device),
-        mask=mask,
-    )

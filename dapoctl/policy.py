@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 
 from dapoctl.errors import ModelError
 from dapoctl.head import Head
+from dapoctl.lora import Adapters, add_adapters, cast_frozen, require_peft
 from dapoctl.models import locate
+from dapoctl.packing import Layout, packs_exactly, register
 
 if TYPE_CHECKING:
     from dapoctl.config import RunConfig
@@ -39,6 +42,10 @@ class Policy:
     temperature: float = 1.0
     """The policy is softmax(logits / temperature)"""
     eos_token_ids: list[int] = field(default_factory=list)
+    adapters: Adapters | None = None
+    """What is trained in place of the model's weights, when `lora.rank` is set"""
+    packs: bool = False
+    """Whether packed sequences give what padded ones give; not so where layers mix tokens other than by attention"""
 
     def __post_init__(self) -> None:
         self.body: nn.Module = self.model.get_decoder()
@@ -54,11 +61,30 @@ class Policy:
         with self.autocast():
             return self.body(input_ids=ids, attention_mask=attention_mask, position_ids=positions, **options)
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """The context in which layers compute in `compute_dtype`."""
-        if self.compute_dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self.compute_dtype)
+    def packed_hidden(self, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+        """The body's last hidden states [1, L, D] for packed ids [1, L]."""
+        # A mask of four dimensions is passed through as it is; `packing.attention` has no use for it.
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)
+        with self.autocast():
+            output = self.body(
+                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, packing=layout
+            )
+        states: Tensor = output.last_hidden_state
+        return states
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The context in which layers compute in `compute_dtype`, with or without adapters as this policy has them."""
+        with contextlib.ExitStack() as stack:
+            if self.compute_dtype == torch.bfloat16:
+                stack.enter_context(torch.autocast(self.device.type, self.compute_dtype))
+            if self.adapters is not None:
+                stack.enter_context(self.adapters.applied())
+            yield
+
+    def merged(self) -> contextlib.AbstractContextManager[None]:
+        """The context for many short passes without gradient: adapters, if there are any, are merged where that is exact."""
+        return contextlib.nullcontext() if self.adapters is None else self.adapters.merged()
 
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a problem's prompt, through the chat template when there is one, with exactly one `<bos>`."""
@@ -81,12 +107,18 @@ class Policy:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Every weight once, under its checkpoint name; tied weights under their first name."""
+        """Every weight once, under its checkpoint name; tied weights under their first name; adapters merged."""
+        if self.adapters is not None:
+            yield from self.adapters.named_weights()
+            return
         for name, parameter in self.model.named_parameters():
             yield name, parameter.detach()
 
     def save(self, directory: Path) -> None:
-        """Write the model and its tokenizer in transformers format, weights as safetensors."""
+        """Write the model and its tokenizer in transformers format, weights as safetensors; or just the adapters."""
+        if self.adapters is not None:
+            self.adapters.save(directory)
+            return
         self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 
@@ -107,14 +139,22 @@ def pick_device(name: str) -> torch.device:
 def load_policy(config: RunConfig, weights: Path | None = None) -> Policy:
     """The model that `config` names; its weights from `weights`, a checkpoint's model folder, when given.
 
+    With `lora.rank`, the model's own weights are frozen and `weights` holds adapters.
+
     Raises:
         ModelError: not a causal language model that can be loaded, or too short for the run's prompts and responses.
     """
     device = pick_device(config.train.device)
-    source = str(weights) if weights else locate(config.model.path)
+    whole = config.lora.rank == 0
+    if not whole:
+        require_peft(config.lora)
+    source = str(weights) if weights and whole else locate(config.model.path)
     model, tokenizer = _load(source, config.model)
-    model.to(device)
     _freeze_other_towers(model)
+    adapters = None if whole else add_adapters(model, config, source, weights)
+    if adapters is not None:
+        cast_frozen(model, compute_dtype(config, device))
+    model.to(device)
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.train()
@@ -127,16 +167,25 @@ def load_policy(config: RunConfig, weights: Path | None = None) -> Policy:
         template=config.model.template,
         temperature=config.rollout.temperature,
         eos_token_ids=_stop_ids(model, tokenizer),
+        adapters=adapters,
     )
     check_lengths(policy, config)
     policy.head.check(policy)
+    policy.packs = config.train.packing and register(model) and packs_exactly(policy)
     return policy
 
 
 def load_reference(config: RunConfig, policy: Policy) -> Policy:
-    """The frozen initial policy; kept in the compute type, since it is never updated."""
+    """The frozen initial policy; kept in the compute type, since it is never updated. Of a policy with adapters: the same
+    model without them.
+    """
+    if policy.adapters is not None:
+        return dataclasses.replace(policy, adapters=policy.adapters.off())
     model, _ = _load(locate(config.model.path), config.model)
-    model.to(policy.device, policy.compute_dtype).requires_grad_(False)
+    cast_frozen(model.requires_grad_(False), policy.compute_dtype)
+    model.to(policy.device)
+    if policy.packs:
+        register(model)
     return Policy(
         path=policy.path,
         model=model,
@@ -145,6 +194,7 @@ def load_reference(config: RunConfig, policy: Policy) -> Policy:
         compute_dtype=policy.compute_dtype,
         temperature=policy.temperature,
         eos_token_ids=policy.eos_token_ids,
+        packs=policy.packs,
     )
 
 

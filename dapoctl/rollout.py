@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dapoctl.batch import Batch, Problem, Refill, Score
+from dapoctl.batch import Batch, Refill
 from dapoctl.batching import build_batch, join, select_groups
 from dapoctl.checks import expect
 from dapoctl.components.pipeline import Pipeline
-from dapoctl.engines import Completion, Sampling
+from dapoctl.engines import Sampling
 from dapoctl.errors import DapoctlError, HookError
 from dapoctl.learner import Learner, seed_for
-
-MAX_SCORING_THREADS = 8
+from dapoctl.scoring import Scoring
 
 
 class ExhaustedError(DapoctlError):
@@ -39,7 +36,8 @@ def gather(learner: Learner, step: int) -> Batch | None:
     while have < wanted and rounds < plan.max_rounds:
         count = _ask_for(wanted - have, wanted, passed, sampled)
         batch = sample(learner, step, rounds, count)
-        mask = shape_and_filter(learner, batch, rounds)
+        with learner.metrics.span("shape"):
+            mask = shape_and_filter(learner, batch, rounds)
         indices = torch.nonzero(mask).flatten().tolist()
         if indices:
             kept.append(select_groups(batch, indices))
@@ -114,13 +112,14 @@ def sample(learner: Learner, step: int, round_: int, count: int) -> Batch:
         rollout.top_p,
         seed_for(learner.config.seed, 2, step, round_),
     )
-    learner.phase("generate", 0, count * rollout.samples)
-    with learner.metrics.timed("generate"):
-        completions = learner.engine.generate(prompt_ids, sampling, rollout.samples)
-    learner.phase("score", 0, count * rollout.samples)
-    with learner.metrics.timed("score"):
-        texts = [learner.policy.decode(c.token_ids) for group in completions for c in group]
-        verdicts = score(learner.pipeline, problems, completions, texts)
+    with Scoring(learner.pipeline, problems, learner.policy.decode) as scoring:
+        learner.phase("generate", 0, count * rollout.samples)
+        with learner.metrics.timed("generate"):
+            completions = scoring.generate(learner.engine, prompt_ids, sampling, rollout.samples)
+        learner.phase("score", 0, count * rollout.samples)
+        # What is left to score: the engine's finished groups were scored while it was still busy with others.
+        with learner.metrics.timed("score"):
+            texts, verdicts = scoring.result(completions)
     batch = build_batch(
         problems,
         prompt_ids,
@@ -144,23 +143,6 @@ def _selected(learner: Learner, step: int, round_: int, count: int) -> list[int]
             f" {len(learner.problems) - 1}"
         )
     return indices
-
-
-def score(
-    pipeline: Pipeline, problems: Sequence[Problem], completions: Sequence[Sequence[Completion]], texts: Sequence[str]
-) -> list[Score]:
-    """The verifier's verdict on every response, in order; several are under way at once."""
-    owners = [problem for problem, group in zip(problems, completions, strict=True) for _ in group]
-
-    def one(problem: Problem, text: str) -> Score:
-        verdict: Any = pipeline.one("score_response", problem=problem, text=text)
-        if not isinstance(verdict, Score):
-            (name,) = pipeline.providers("score_response")
-            raise HookError(f"component `{name}`, hook `score_response` returned {type(verdict).__name__}, not a Score")
-        return verdict
-
-    with ThreadPoolExecutor(MAX_SCORING_THREADS) as threads:
-        return list(threads.map(one, owners, texts))
 
 
 def shape_and_filter(learner: Learner, batch: Batch, round_: int) -> Tensor:

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from dapoctl.batch import Batch, Tokens
-from dapoctl.batching import MicroBatch, is_sharded, micro_batches, optimizer_batches, recount
+from dapoctl.batching import is_sharded, optimizer_batches, recount
 from dapoctl.checks import expect
-from dapoctl.head import HeadLoss, VocabPenalty, chunk_size, token_logprobs
+from dapoctl.config.budget import chunk_tokens, micro_batch_tokens
+from dapoctl.head_loss import HeadLoss, VocabPenalty, token_logprobs
 from dapoctl.learner import Learner, seed_for
+from dapoctl.microbatch import MicroBatch, micro_batches
 from dapoctl.policy import Policy
 from dapoctl.rollout import gather
 
@@ -28,13 +30,17 @@ from dapoctl.rollout import gather
 def collect(learner: Learner, step: int) -> Batch | None:
     """The step's batch with advantages, or None when no group is worth training on. Changes no weight."""
     batch = gather(learner, step)
-    return None if batch is None else estimate(learner, batch)
+    if batch is None:
+        return None
+    with learner.metrics.span("estimate"):
+        return estimate(learner, batch)
 
 
 def learn(learner: Learner, batch: Batch, step: int) -> None:
     """Update the weights on a batch with advantages and give them to the engine."""
     learner.phase("update", 0, 0)
-    learner.engine.sleep()
+    with learner.metrics.span("sleep"):
+        learner.engine.sleep()
     with learner.metrics.timed("update"):
         update(learner, batch, step)
     with learner.metrics.timed("sync"):
@@ -63,12 +69,15 @@ def update(learner: Learner, batch: Batch, step: int) -> None:
     learner.metrics.add("work/trained_tokens", float(batch.mask.sum()))
     updates = learner.config.optim.updates
     if updates > 1 or any(born < step for born in batch.born):
-        batch = dataclasses.replace(batch, old_logprobs=old_logprobs(learner, batch))
+        with learner.metrics.span("old_logprobs"):
+            batch = dataclasses.replace(batch, old_logprobs=old_logprobs(learner, batch))
     generator = torch.Generator().manual_seed(seed_for(learner.config.seed, 3, step))
     for part in optimizer_batches(batch, updates, generator):
-        learner.optimizer.zero_grad(set_to_none=True)
         accumulate_gradient(learner, part)
-        apply_gradient(learner, step)
+        with learner.metrics.span("optimizer"):
+            apply_gradient(learner, step)
+        # Gradients are as large as the weights: sampling has better use for that memory.
+        learner.optimizer.zero_grad(set_to_none=True)
 
 
 def accumulate_gradient(learner: Learner, batch: Batch) -> float:
@@ -76,8 +85,9 @@ def accumulate_gradient(learner: Learner, batch: Batch) -> float:
     (name,) = learner.pipeline.providers("weigh_tokens")
     result = learner.pipeline.one("weigh_tokens", batch=batch)
     weights = expect(result, tuple(batch.mask.shape), name, "weigh_tokens").float()
-    budget, total = learner.config.train.micro_batch_tokens, 0.0
-    for part in micro_batches(batch, budget, learner.policy.device):
+    policy, total = learner.policy, 0.0
+    budget = micro_batch_tokens(learner.config.train, policy.device.type)
+    for part in micro_batches(batch, budget, policy.device, policy.packs):
         total += micro_step(learner, batch, part, part.flat(weights))
     if is_sharded():
         for parameter in learner.policy.parameters():
@@ -89,31 +99,38 @@ def accumulate_gradient(learner: Learner, batch: Batch) -> float:
 
 def micro_step(learner: Learner, batch: Batch, part: MicroBatch, weights: Tensor) -> float:
     """Forward, loss and backward of one micro-batch with token weights [N]; its share of the loss."""
-    policy, pipeline = learner.policy, learner.pipeline
-    hidden = hidden_states(policy, part)
+    policy, pipeline, span = learner.policy, learner.pipeline, learner.metrics.span
+    with span("forward"):
+        hidden = hidden_states(policy, part)
     ref_hidden = None
     if learner.reference is not None:
-        with torch.no_grad():
+        with span("reference"), torch.no_grad():
             ref_hidden = hidden_states(learner.reference, part)
+    penalized = bool(pipeline.providers("regularize_vocab"))
     loss = HeadLoss(
         head=policy.head,
         token_loss=TokenLosses(learner, batch, part),
-        chunk=chunk_size(policy.head, learner.config.train.chunk_tokens),
+        chunk=chunk_tokens(learner.config.train, policy.head.vocabulary, policy.device.type, penalized),
         per_token=pipeline.per_token(),
-        vocab_penalty=vocab_penalty(learner) if pipeline.providers("regularize_vocab") else None,
+        vocab_penalty=vocab_penalty(learner) if penalized else None,
         ref_head=learner.reference.head if learner.reference else None,
         needs_ref_logprobs=pipeline.uses("ref_logprobs"),
     )
-    value, gradient = loss.backward(hidden, part.targets, weights, ref_hidden)
-    torch.autograd.backward(hidden, gradient)
+    with span("loss"):
+        value, gradient = loss.backward(hidden, part.targets, weights, ref_hidden)
+    with span("backward"):
+        torch.autograd.backward(hidden, gradient)
     return float(value)
 
 
 def hidden_states(policy: Policy, part: MicroBatch) -> Tensor:
     """[N, D]: the state that predicts each valid token."""
-    output = policy.hidden(part.ids, part.attention_mask, use_cache=False)
-    states: Tensor = output.last_hidden_state[part.where]
-    return states
+    if part.layout is not None:
+        states = policy.packed_hidden(part.ids, part.positions, part.layout)
+    else:
+        assert part.attention_mask is not None
+        states = policy.hidden(part.ids, part.attention_mask, use_cache=False).last_hidden_state
+    return states.flatten(0, 1).index_select(0, part.where)
 
 
 def apply_gradient(learner: Learner, step: int) -> None:
@@ -137,8 +154,9 @@ def old_logprobs(learner: Learner, batch: Batch) -> Tensor:
     result = batch.rollout_logprobs.clone()
     stale = torch.tensor([born < batch.step for born in batch.born])[batch.groups]
     policy, config = learner.policy, learner.config.train
-    chunk = chunk_size(policy.head, config.chunk_tokens)
-    for part in micro_batches(batch, config.micro_batch_tokens, policy.device):
+    chunk = chunk_tokens(config, policy.head.vocabulary, policy.device.type)
+    budget = micro_batch_tokens(config, policy.device.type)
+    for part in micro_batches(batch, budget, policy.device, policy.packs):
         logprobs, _ = token_logprobs(policy.head, hidden_states(policy, part), part.targets, chunk)
         rows = result[part.rows]
         rows[part.mask] = logprobs.to(result.device)

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dapoctl.evaluation.sampling import EvalSet, evaluate
 from dapoctl.interrupt import Stopper, StopRequested
 from dapoctl.learner import Learner, seed_for
 from dapoctl.metrics import Metrics
+from dapoctl.profiling import Profiler, Steps
 from dapoctl.runs.record import RunRecord, create_run
 from dapoctl.runs.store import read_run
 from dapoctl.setup import build_eval_sets, build_learner
@@ -47,10 +49,18 @@ class Result:
     seconds: float = 0.0
     """Of training in this attempt, loading left out"""
     warnings: list[str] = field(default_factory=list)
+    profile: dict[str, Any] | None = None
+    """What `--profile` found, as in the run's `profile/summary.json`"""
 
 
-def start(resolved: Resolved, runs_dir: Path, argv: Sequence[str], observers: Sequence[Component] = ()) -> Result:
-    """Train a new run in a folder of its own under `runs_dir`.
+def start(
+    resolved: Resolved,
+    runs_dir: Path,
+    argv: Sequence[str],
+    observers: Sequence[Component] = (),
+    profile: Steps | None = None,
+) -> Result:
+    """Train a new run in a folder of its own under `runs_dir`; `profile` says where to look at its speed.
 
     Raises:
         DapoctlError: what went wrong; the run's folder says it too.
@@ -59,10 +69,10 @@ def start(resolved: Resolved, runs_dir: Path, argv: Sequence[str], observers: Se
     name = config.name or default_name(config.recipe, config.plugins)
     origins = {key: item.entry.describe() for key, item in resolved.chosen.items()}
     directory = create_run(runs_dir, name, _portable(resolved), origins, argv)
-    return _Attempt(directory, resolved, observers).run()
+    return _Attempt(directory, resolved, observers, profile).run()
 
 
-def resume(directory: Path, observers: Sequence[Component] = ()) -> Result:
+def resume(directory: Path, observers: Sequence[Component] = (), profile: Steps | None = None) -> Result:
     """Go on with a run from its last checkpoint, or from its beginning when it has none.
 
     Raises:
@@ -85,7 +95,7 @@ def resume(directory: Path, observers: Sequence[Component] = ()) -> Result:
                 f"plugin file of `{name}` ({item.entry.value}) has changed since run `{summary.id}` began; put the old"
                 " version back, or start a new run"
             )
-    return _Attempt(directory, resolved, observers).run()
+    return _Attempt(directory, resolved, observers, profile).run()
 
 
 def default_name(recipe: str, plugins: Sequence[str]) -> str:
@@ -113,7 +123,9 @@ def _absolute(name: str, files: Mapping[str, str]) -> str:
 class _Attempt:
     """One process's work on a run."""
 
-    def __init__(self, directory: Path, resolved: Resolved, observers: Sequence[Component]) -> None:
+    def __init__(
+        self, directory: Path, resolved: Resolved, observers: Sequence[Component], profile: Steps | None
+    ) -> None:
         self.directory = directory
         self.config = resolved.config
         self.pipeline = resolved.pipeline
@@ -121,6 +133,8 @@ class _Attempt:
         self.phases: list[Callable[[str, int, int], None]] = [
             observer.on_phase for observer in observers if hasattr(observer, "on_phase")
         ]
+        self.profile = profile
+        self.profiler: Profiler | None = None
         self.stopper = Stopper(lambda: self._phase("stop"))
         self.result = Result(directory.name, directory, "failed", 0, self.config.steps)
         self.eval_sets: list[EvalSet] = []
@@ -136,6 +150,7 @@ class _Attempt:
         state = checkpoint.read_state(found) if found else None
         if state is not None:
             self.done, self.pending = int(state["step"]), state["pending"]
+        window = self.profile.choose(self.done, self.config.steps) if self.profile else None
         reported = self.done - (self.pending is not None)
         self.record = RunRecord(self.directory, reported, resumed=state is not None)
         info = RunInfo(
@@ -153,6 +168,8 @@ class _Attempt:
                 warnings.showwarning = self._warn
                 try:
                     learner = self._load(found, state)
+                    if window:
+                        self.profiler = self._build_profiler(learner, window)
                     self._observe("on_run_start", run=info)
                     self._train(learner)
                     self.result.state = "finished"
@@ -205,6 +222,10 @@ class _Attempt:
         self.eval_sets = build_eval_sets(self.config, learner)
         return learner
 
+    def _build_profiler(self, learner: Learner, window: tuple[int, int]) -> Profiler:
+        memory, announce = partial(peak_memory, learner), partial(self._phase, "profile")
+        return Profiler(self.directory, *window, learner.policy.device, memory, announce)
+
     def _train(self, learner: Learner) -> None:
         begun = time.perf_counter()
         try:
@@ -215,7 +236,8 @@ class _Attempt:
             if self.pending is not None:
                 self._finish(learner)
             while self.done < self.config.steps:
-                self._step(learner, self.done + 1)
+                with self.profiler.step(self.done + 1) if self.profiler else contextlib.nullcontext():
+                    self._step(learner, self.done + 1)
         except StopRequested:
             if self.done:
                 self._phase("checkpoint")
@@ -223,10 +245,12 @@ class _Attempt:
             raise
         finally:
             self.result.step, self.result.seconds = self.done, time.perf_counter() - begun
+            self.result.profile = self.profiler.summary if self.profiler else None
 
     def _step(self, learner: Learner, step: int) -> None:
         before = copy.deepcopy((learner.pipeline.state_dict(), learner.history, learner.leftovers))
-        learner.metrics, learner.default_metrics, learner.trace = Metrics(), Metrics(), []
+        learner.metrics = Metrics(self.profiler.span) if self.profiler else Metrics()
+        learner.default_metrics, learner.trace = Metrics(), []
         self.pipeline.attach(learner.metrics.add)
         try:
             batch = collect(learner, step)
@@ -240,7 +264,8 @@ class _Attempt:
                 self._warn(RunWarning(f"step {step}: no group passed the filters, so there was nothing to train on"))
             else:
                 learn(learner, batch, step)
-            self.record.samples(step, learner.trace)
+            with learner.metrics.span("record"):
+                self.record.samples(step, learner.trace)
             self.done, self.pending = step, step_metrics(learner)
         self._finish(learner)
 
@@ -249,15 +274,18 @@ class _Attempt:
         step, metrics = self.done, dict(self.pending or {})
         last = step == self.config.steps
         if self.eval_sets and (step % self.config.eval.every == 0 or last):
-            self.result.after = self._evaluate(learner, step)
+            with learner.metrics.span("eval"):
+                self.result.after = self._evaluate(learner, step)
             metrics |= self.result.after
         with self.stopper.protected():
-            self._report(step, metrics)
+            with learner.metrics.span("record"):
+                self._report(step, metrics)
             self.pending = None
             every = self.config.checkpoint.every
             if last or (every and step % every == 0):
                 self._phase("checkpoint")
-                checkpoint.save(learner, self.directory, step, self._extra())
+                with learner.metrics.span("checkpoint"):
+                    checkpoint.save(learner, self.directory, step, self._extra())
 
     def _extra(self) -> dict[str, Any]:
         return {"before": self.result.before, "after": self.result.after, "pending": self.pending}

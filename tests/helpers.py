@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dapoctl import Batch, Component, Counts, Problem, Score, Tokens
+from dapoctl.models import locate
 
 
 def make_batch(
@@ -109,3 +110,24 @@ def numeric_gradient(function: Any, at: Tensor, step: float = 1e-6) -> Tensor:
             ends.append(float(function(moved)))
         gradient.view(-1)[index] = (ends[0] - ends[1]) / (2 * step)
     return gradient
+
+
+def multimodal_gemma(folder: Path) -> None:
+    """Write a small Gemma 3 with a vision tower and random weights, and the embedded model's tokenizer."""
+    from transformers import AutoTokenizer, Gemma3Config, Gemma3ForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = Gemma3Config(
+        text_config={
+            "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 256,
+            "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
+        },
+        vision_config={
+            "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "image_size": 28, "patch_size": 14,
+        },
+        mm_tokens_per_image=4, image_token_index=63, boi_token_index=61, eoi_token_index=62,
+    )  # fmt: skip
+    Gemma3ForConditionalGeneration(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(locate("tiny")).save_pretrained(folder)

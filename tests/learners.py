@@ -31,7 +31,7 @@ def make_learner(
     `extra` components replace the recipe's in exactly-one stages.
     """
     values: dict[str, Any] = {
-        "model": {"path": "/tmp/t1"},
+        "model": {"path": "tiny"},
         "rollout": {"max_prompt_tokens": 32, "max_response_tokens": 64},
     }
     settings = RunConfig(**(values | config))
@@ -62,6 +62,15 @@ def make_learner(
         history=History.empty(0),
     )
     pipeline.attach(learner.metrics.add)
+    return learner
+
+
+def in_float64(learner: Learner) -> Learner:
+    """The learner with models in float64, where different ways to compute the same thing agree to the last digits."""
+    for policy in (learner.policy, learner.reference):
+        if policy is not None:
+            policy.model.double()
+            policy.compute_dtype = policy.head.compute_dtype = torch.float64
     return learner
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,7 @@ class Ended:
     after: dict[str, float] = field(default_factory=lambda: {"eval/arithmetic/avg@1": 0.914})
     seconds: float = 412.0
     warnings: list[str] = field(default_factory=list)
+    profile: dict[str, Any] | None = None
 
 
 def step_metrics(step: int, **changed: float) -> dict[str, float]:

@@ -25,9 +25,24 @@ PLUGIN_PACKAGES = {path.name for path in (ROOT / "plugins").iterdir() if path.is
 LEVELS = [
     {"errors"},
     {"batch", "hookspecs", "interrupt"},
-    {"components", "engines", "models", "tasks", "config", "checks", "metrics", "head", "policy", "batching"},
-    {"step", "rollout", "learner"},
-    {"trainer", "evaluation", "runs", "checkpoint", "setup", "testing"},
+    {
+        "components",
+        "engines",
+        "models",
+        "tasks",
+        "config",
+        "checks",
+        "metrics",
+        "head",
+        "head_loss",
+        "lora",
+        "policy",
+        "batching",
+        "microbatch",
+        "packing",
+    },
+    {"step", "rollout", "learner", "scoring"},
+    {"trainer", "profiling", "evaluation", "runs", "checkpoint", "setup", "testing", "doctor"},
     {"cli", "tui", "__main__"},
 ]
 HEAVY = ("torch", "transformers", "vllm", "textual", "datasets")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import multimodal_gemma
 from safetensors.torch import load_file, save_file
 
 from dapoctl import UserError
@@ -52,23 +53,7 @@ def test_saved_weights_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_a_multimodal_gemma_is_trained_as_a_text_model(tmp_path: Path) -> None:
-    from transformers import AutoTokenizer, Gemma3Config, Gemma3ForConditionalGeneration
-
-    torch.manual_seed(0)
-    config = Gemma3Config(
-        text_config={
-            "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 256,
-            "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2,
-        },
-        vision_config={
-            "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "image_size": 28, "patch_size": 14,
-        },
-        mm_tokens_per_image=4, image_token_index=63, boi_token_index=61, eoi_token_index=62,
-    )  # fmt: skip
-    Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(locate("tiny")).save_pretrained(tmp_path)
+    multimodal_gemma(tmp_path)
     policy = load_policy(settings(tmp_path))
     trained = sum(parameter.numel() for parameter in policy.parameters())
     everything = sum(parameter.numel() for parameter in policy.model.parameters())

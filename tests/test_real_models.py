@@ -81,20 +81,20 @@ def test_gemma3_270m_trains_with_gkl_over_262144_entries(tmp_path: Path) -> None
     assert steps[-1]["rollout/logprob_mismatch_mean"] < 1e-4
 
 
-def test_memory_of_an_update_follows_the_chunk_not_the_vocabulary() -> None:
-    model = need("gemma3-270m", "hf")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "experiments" / "bench" / "update_memory.py"), str(model), "--tokens", "512,4096"],
-        capture_output=True,
-        text=True,
+def test_memory_of_an_update_follows_the_chunk_not_the_vocabulary(tmp_path: Path) -> None:
+    model, figures = need("gemma3-270m", "hf"), tmp_path / "figures.json"
+    options = ["--model", str(model), "--sizes", "1024,4096", "--updates", "1", "--json", str(figures)]
+    subprocess.run(
+        [sys.executable, "-m", "experiments.bench.versus_trl", "scaling", *options],
+        cwd=ROOT,
         timeout=850,
         env=ENVIRONMENT,
         check=True,
     )
-    small, large = (line.split() for line in done.stdout.splitlines()[1:])
-    grown, logits_grown = float(large[1]) - float(small[1]), float(large[2]) - float(small[2])
-    assert logits_grown == pytest.approx(3584)
-    assert grown < 0.1 * logits_grown, done.stdout
+    small, large = json.loads(figures.read_text())["rows"]
+    logits_grown = large["logits_mib"] - small["logits_mib"]
+    assert logits_grown == pytest.approx(3072)
+    assert large["peak_mib"] - small["peak_mib"] < 0.1 * logits_grown
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

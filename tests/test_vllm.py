@@ -188,6 +188,46 @@ def test_an_interrupted_call_leaves_nothing_behind(rig: Rig, monkeypatch: pytest
 
 
 @slow
+def test_every_group_is_told_once_as_soon_as_it_is_finished(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lengths differ: a stop token ends some groups long before the last."""
+    lines = []
+    monkeypatch.setattr(rig.policy, "eos_token_ids", [*range(0, 49152, 7)])
+    unwatched = rig.engine.generate(rig.prompts, Sampling(64, seed=2), 2)
+    monkeypatch.setattr(rig.engine, "finished", lambda index, group: lines.append((index, group)))
+    monkeypatch.setattr(rig.engine, "progress", lambda done, total: lines.append((done, total)))
+    step = rig.engine._llm.llm_engine.step
+
+    def counted() -> Any:
+        lines.append("step")
+        return step()
+
+    monkeypatch.setattr(rig.engine._llm.llm_engine, "step", counted)
+    returned = rig.engine.generate(rig.prompts, Sampling(64, seed=2), 2)
+    assert returned == unwatched
+    told = [line for line in lines if line != "step" and isinstance(line[1], list)]
+    assert sorted(index for index, _ in told) == [0, 1, 2]
+    assert all(returned[index] is group for index, group in told)
+    assert [line for line in lines if line != "step" and isinstance(line[1], int)] == [(2, 6), (4, 6), (6, 6)]
+    assert lines.index(told[0]) < lines.index(told[-1])
+    assert "step" in lines[lines.index(told[0]) : lines.index(told[-1])]
+
+
+@slow
+def test_the_one_who_is_told_may_end_the_call(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = rig.engine.generate(rig.prompts[:1], Sampling(8), 2)
+
+    def refuse(_index: int, _group: list[Completion]) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.engine, "finished", refuse)
+        with pytest.raises(KeyboardInterrupt):
+            rig.engine.generate(rig.prompts, Sampling(8), 2)
+    assert not rig.engine._llm.llm_engine.has_unfinished_requests()
+    assert rig.engine.generate(rig.prompts[:1], Sampling(8), 2) == expected
+
+
+@slow
 def test_weights_arrive_in_every_layer(rig: Rig) -> None:
     """Tied head, embedding, norms and linear layers: all changed twice, synced twice each time, then put back."""
     greedy = rig.engine.generate(rig.prompts, Sampling(16, temperature=0), 1)
@@ -246,7 +286,10 @@ class RecordingLLM:
     def __init__(self, **arguments: Any) -> None:
         self.arguments = arguments
         self.calls: list[Any] = []
-        self.llm_engine = SimpleNamespace(engine_core=SimpleNamespace(shutdown=lambda: self.calls.append("shutdown")))
+        self.llm_engine = SimpleNamespace(
+            engine_core=SimpleNamespace(shutdown=lambda: self.calls.append("shutdown")),
+            has_unfinished_requests=lambda: False,
+        )
 
     def collective_rpc(self, method: str, kwargs: dict[str, Any]) -> None:
         self.calls.append((method, [name for name, _ in kwargs["weights_iterator"]]))
@@ -260,7 +303,7 @@ class RecordingLLM:
     def wake_up(self, tags: list[str]) -> None:
         self.calls.append(f"wake {tags[0]}")
 
-    def generate(self, *_: Any, **__: Any) -> list[Any]:
+    def enqueue(self, *_: Any, **__: Any) -> list[str]:
         self.calls.append("generate")
         return []
 
@@ -312,7 +355,7 @@ def test_sleeping_engine_takes_weights_before_its_cache(monkeypatch: pytest.Monk
 def test_waking_without_new_weights_brings_the_policys(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, llm = gpu_engine(monkeypatch, Vllm(sleep=True))
     engine.sleep()
-    engine.generate([[1]], Sampling(4), 1)
+    engine.generate([], Sampling(4), 1)
     assert llm.calls == [
         "sleep 2", "wake weights", ("reload_weights", ["w"]), "reset", "wake kv_cache", "reset", "generate",
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dapoctl.cli.display import Display, console_on
 from dapoctl.cli.figures import change, duration, number, percent
 from dapoctl.cli.output import emit, emit_json, one_line, plain, warn
+from dapoctl.cli.profile import profile_table
 from dapoctl.cli.progress import REWARD, Progress, is_held_out, spoken
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def closing(result: Result, progress: Progress, runs_dir: Path | None) -> list[s
     lines.append(_fact("details", command("show", result.id, runs_dir)))
     if not finished:
         lines.append(_fact("go on", command("resume", result.id, runs_dir)))
-    return lines
+    return [*lines, *profile_table(result.profile, result.directory)] if result.profile else lines
 
 
 def after_failure(display: Display, runs_dir: Path | None) -> list[str]:

@@ -13,3 +13,24 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunId = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, its beginning or end, its name, its directory, or `last`.")
 ]
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--config", "-c", metavar="FILE", help="TOML file; repeat it, later files win."),
+]
+Recipe = Annotated[
+    str | None, typer.Option("--recipe", metavar="NAME", help="Components to start from: grpo (the default), dapo, ...")
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugins",
+        metavar="A,B",
+        help="Components that replace or join the recipe's: names, `./idea.py:MyIdea`, `-name` leaves one out.",
+    ),
+]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Such as steps=50, optim.lr=1e-5, clip_higher.eps_high=0.3."),
+]
+Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Part of the run's id.")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Everything random is a function of it.")]

@@ -17,6 +17,7 @@ PHASES = {
     "update": "updating the weights",
     "eval": "evaluating on held-out problems",
     "checkpoint": "saving a checkpoint",
+    "profile": "writing the profile",
     "stop": "stopping: a checkpoint is saved first, Ctrl-C again quits at once",
 }
 

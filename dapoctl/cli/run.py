@@ -1,13 +1,14 @@
 """`dapoctl run`: train in the foreground."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dapoctl.cli.options import RunsDir
+from dapoctl.cli.options import ConfigFiles, Name, Override, Plugins, Recipe, RunsDir, Seed
 from dapoctl.cli.output import emit, emit_json, warn
+from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
+from dapoctl.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,30 +23,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    config: Annotated[
-        list[Path] | None,
-        typer.Option("--config", "-c", metavar="FILE", help="TOML file; repeat it, later files win."),
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Components to start from: grpo (the default), dapo, ...")
-    ] = None,
-    plugins: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="A,B",
-            help="Components that replace or join the recipe's: names, `./idea.py:MyIdea`, `-name` leaves one out.",
-        ),
-    ] = None,
-    override: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Such as steps=50, optim.lr=1e-5, clip_higher.eps_high=0.3."),
-    ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Part of the run's id.")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Everything random is a function of it.")] = None,
+    config: ConfigFiles = None,
+    recipe: Recipe = None,
+    plugins: Plugins = None,
+    override: Override = None,
+    name: Name = None,
+    seed: Seed = None,
     runs_dir: RunsDir = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration as TOML and exit; nothing is trained.")
     ] = False,
+    profile: Profile = False,
+    profile_steps: ProfileSteps = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the result (with --dry-run, the configuration) as one JSON object.")
     ] = False,
@@ -63,6 +52,11 @@ def run(
     )
     for warning in resolved.warnings:
         warn(warning)
+    asked = asked_profile(profile, profile_steps)
+    if asked is not None:
+        if dry_run:
+            raise UserError("--profile needs a run, and --dry-run makes none: leave one of them out")
+        asked.choose(0, resolved.config.steps)
     if dry_run:
         emit_json(resolved.as_dict()) if json else emit(resolved.as_toml().rstrip("\n"))
         return
@@ -73,6 +67,6 @@ def run(
     def train(observers: "Sequence[Component]") -> "Result":
         from dapoctl import trainer
 
-        return trainer.start(resolved, runs_root(runs_dir), sys.argv, observers)
+        return trainer.start(resolved, runs_root(runs_dir), sys.argv, observers, asked)
 
     raise typer.Exit(foreground(train, resolved.config.model.path, resolved.config.steps, runs_dir, json))

@@ -6,6 +6,7 @@ import typer
 
 from dapoctl.cli.options import Json, RunId, RunsDir
 from dapoctl.cli.output import emit, emit_json, show_help, warn
+from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,11 +49,12 @@ def list_(runs_dir: RunsDir = None, json: Json = False) -> None:
 def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
     """One run: state, components, last metrics."""
     from dapoctl.cli.tables import run_page
+    from dapoctl.profiling import read_profile
     from dapoctl.runs.store import find_run, read_run, runs_root
 
     summary = read_run(find_run(runs_root(runs_dir), run))
     if json:
-        emit_json(_as_dict(summary) | {"spec": summary.spec})
+        emit_json(_as_dict(summary) | {"spec": summary.spec, "profile": read_profile(summary.directory)})
         return
     emit("\n".join(run_page(summary)))
     if summary.problem:
@@ -60,18 +62,25 @@ def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
 
 
 @group.command("resume")
-def resume(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
+def resume(
+    run: RunId,
+    runs_dir: RunsDir = None,
+    profile: Profile = False,
+    profile_steps: ProfileSteps = None,
+    json: Json = False,
+) -> None:
     """Go on with a stopped or failed run from its last checkpoint, in the foreground."""
     from dapoctl.cli.foreground import foreground
     from dapoctl.runs.store import find_run, read_run, runs_root
 
     directory = find_run(runs_root(runs_dir), run)
     summary = read_run(directory)
+    asked = asked_profile(profile, profile_steps)
 
     def train(observers: "Sequence[Component]") -> "Result":
         from dapoctl import trainer
 
-        return trainer.resume(directory, observers)
+        return trainer.resume(directory, observers, asked)
 
     raise typer.Exit(foreground(train, summary.id, summary.steps, runs_dir, json))
 

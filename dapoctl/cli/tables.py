@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dapoctl.cli.figures import number, percent
 from dapoctl.cli.output import one_line, width
+from dapoctl.cli.profile import profile_place
 from dapoctl.cli.progress import REWARD, is_held_out
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def run_page(summary: RunSummary) -> list[str]:
         "model": str(model),
         "components": ", ".join(summary.components),
         "directory": str(summary.directory),
+        "profile": profile_place(summary.directory),
     }
     lines = [one_line(summary.id), *(f"  {key:<12}{one_line(value)}" for key, value in facts.items() if value)]
     if summary.metrics:

@@ -33,6 +33,31 @@ class ModelConfig(Table):
     """Run code that comes with the model. Only for sources that you trust."""
 
 
+class LoraConfig(Table):
+    """Low-rank adapters (LoRA) in place of the whole model; needs `pip install 'dapoctl[lora]'`."""
+
+    rank: int = Field(0, ge=0)
+    """Rank of the adapters; 0 trains every weight. With adapters the model's weights are frozen, in bfloat16 where that
+    is computed in, and the reference is the model without them: no second copy."""
+    alpha: float = Field(32.0, gt=0)
+    """Adapters count alpha / rank times, so that the learning rate need not change with the rank."""
+    targets: list[str] = Field(["all-linear"], min_length=1)
+    """Ends of the names of the linear layers that get adapters, such as `q_proj`; `all-linear` is all of the language
+    model's, without its output head."""
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _split(cls, names: Any) -> Any:
+        return [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+
+    @field_validator("targets")
+    @classmethod
+    def _names(cls, names: list[str]) -> list[str]:
+        if not all(names):
+            raise ValueError("the name of a layer must not be empty")
+        return names
+
+
 class RolloutConfig(Table):
     """How responses are sampled for training."""
 
@@ -77,11 +102,16 @@ class TrainConfig(Table):
     threads: int | None = Field(None, ge=1)
     """Threads for computing on a CPU; by default torch's choice, one per core. Small models are no faster with several, and
     far slower beside other work."""
-    micro_batch_tokens: int = Field(4096, ge=1)
-    """Tokens, padding included, that go through the model at once; a longer sequence goes alone."""
+    micro_batch_tokens: int | None = Field(None, ge=1)
+    """Tokens that go through the model at once, a prompt counting once for its responses; a longer sequence goes alone. By
+    default 768 on a CPU, 4096 on a GPU."""
+    packing: bool = True
+    """Pack sequences without padding, a group's prompt computed once for all of its responses. A model whose layers mix
+    tokens other than by attention is found out and padded."""
     chunk_tokens: int | None = Field(None, ge=1)
-    """Tokens whose logits over the vocabulary exist at once; by default as many as fit into 64 MiB on a CPU (64 tokens of
-    262,144 entries), 512 MiB on a GPU. A penalty over the vocabulary takes about ten times that while it is computed."""
+    """Tokens whose logits over the vocabulary exist at once; by default as many as fit into 64 MiB on a CPU, 512 MiB on
+    a GPU, but at least 256. With a penalty over the vocabulary, which takes about ten times as much while it is computed, a
+    quarter of these."""
     gradient_checkpointing: bool = False
     """Compute the layers' activations again in the backward pass: less memory, about a third more time."""
 
@@ -130,6 +160,7 @@ class RunConfig(Table):
     engine: str = "hf"
     """The component that samples responses."""
     model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
     rollout: RolloutConfig = RolloutConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()

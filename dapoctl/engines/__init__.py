@@ -40,7 +40,10 @@ class Engine(Protocol):
     def generate(self, prompt_ids: Sequence[Sequence[int]], sampling: Sampling, n: int) -> list[list[Completion]]:
         """`n` completions for each prompt, in the order of `prompt_ids`.
 
-        An engine that knows how far it is calls `self.progress(done, total)`, in responses, if that attribute is set.
+        An engine that knows how far it is has an attribute `progress`, and calls `self.progress(done, total)`, in
+        responses. One that finishes some prompts before others has an attribute `finished`, and calls
+        `self.finished(index, completions)` for each prompt, once, when its last completion is there: with its place in
+        `prompt_ids` and what will be returned for it. Both are set by the caller, and may raise to end the call.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -35,28 +35,30 @@ class HfEngine:
         self.policy = policy
         self.max_sequences = max_sequences
         self.progress: Callable[[int, int], None] = lambda _done, _total: None
+        self.finished: Callable[[int, list[Completion]], None] = lambda _index, _group: None
 
     def generate(self, prompt_ids: Sequence[Sequence[int]], sampling: Sampling, n: int) -> list[list[Completion]]:
         """See `Engine.generate`; prompts of similar length are decoded together."""
         import torch
 
         generator = torch.Generator(self.policy.device).manual_seed(sampling.seed)
-        results: list[list[Completion]] = [[] for _ in prompt_ids]
+        results: dict[int, list[Completion]] = {}
         order = sorted(range(len(prompt_ids)), key=lambda index: -len(prompt_ids[index]))
         at_once = max(1, self.max_sequences // n)
         training = self.policy.body.training
         self.policy.body.eval()
         try:
-            with torch.inference_mode():
+            with self.policy.merged(), torch.inference_mode():
                 for start in range(0, len(order), at_once):
                     part = order[start : start + at_once]
                     prompts = [prompt_ids[index] for index in part]
-                    for index, group in zip(part, _decode(self.policy, prompts, sampling, n, generator), strict=True):
-                        results[index] = group
-                    self.progress(min(start + at_once, len(order)) * n, len(order) * n)
+                    for place, group in _decode(self.policy, prompts, sampling, n, generator):
+                        results[part[place]] = group
+                        self.progress(len(results) * n, len(order) * n)
+                        self.finished(part[place], group)
         finally:
             self.policy.body.train(training)
-        return results
+        return [results[index] for index in range(len(order))]
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Nothing to do: the weights are the policy's own."""
@@ -73,8 +75,11 @@ class HfEngine:
 
 def _decode(
     policy: Policy, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int, generator: Any
-) -> list[list[Completion]]:
-    """`n` completions of each prompt; b = prompts x n rows, the running ones in `alive`."""
+) -> Iterator[tuple[int, list[Completion]]]:
+    """(place in `prompts`, its `n` completions), each as soon as the last of them has ended.
+
+    b = prompts x n rows, the running ones in `alive`.
+    """
     import torch
     from transformers import DynamicCache
 
@@ -94,15 +99,23 @@ def _decode(
     tokens = torch.zeros((rows, sampling.max_tokens), dtype=torch.long, device=device)
     logprobs = torch.zeros((rows, sampling.max_tokens), device=device)
     lengths = torch.full((rows,), sampling.max_tokens)
+    running_of = [n] * len(prompts)
     stops = torch.tensor(policy.eos_token_ids, device=device)
     alive = torch.arange(rows, device=device)
     for place in range(sampling.max_tokens):
         drawn, drawn_logprobs = _draw(logits, sampling, generator)
         tokens[alive, place], logprobs[alive, place] = drawn, drawn_logprobs
         running = ~torch.isin(drawn, stops)
-        lengths[alive[~running].cpu()] = place + 1
-        if place + 1 == sampling.max_tokens or not bool(running.any()):
-            break
+        ended = alive[~running].cpu()
+        lengths[ended] = place + 1
+        last = place + 1 == sampling.max_tokens or not bool(running.any())
+        for row in (alive if last else ended).tolist():
+            running_of[row // n] -= 1
+            if not running_of[row // n]:
+                group = slice(row // n * n, row // n * n + n)
+                yield row // n, _completions(tokens[group], logprobs[group], lengths[group], policy.eos_token_ids)
+        if last:
+            return
         if not bool(running.all()):
             kept = torch.nonzero(running).flatten()
             alive, drawn, mask = alive[kept], drawn[kept], mask[kept]
@@ -110,7 +123,6 @@ def _decode(
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         output = policy.hidden(drawn[:, None], mask, past_key_values=cache, use_cache=True)
         logits = policy.head.logits(output.last_hidden_state[:, -1])
-    return _completions(tokens.tolist(), logprobs.tolist(), lengths.tolist(), set(policy.eos_token_ids), n)
 
 
 def _draw(logits: Tensor, sampling: Sampling, generator: Any) -> tuple[Tensor, Tensor]:
@@ -137,11 +149,11 @@ def _nucleus(log_probs: Tensor, top_p: float) -> Tensor:
     return kept.log_softmax(-1)
 
 
-def _completions(
-    tokens: list[list[int]], logprobs: list[list[float]], lengths: list[int], stops: set[int], n: int
-) -> list[list[Completion]]:
-    flat = [
+def _completions(tokens: Tensor, logprobs: Tensor, lengths: Tensor, stops: Sequence[int]) -> list[Completion]:
+    """Of one group, from tokens and log-probabilities [n, T] that are valid up to `lengths` [n]."""
+    longest = int(lengths.max())
+    rows = zip(tokens[:, :longest].tolist(), logprobs[:, :longest].tolist(), lengths.tolist(), strict=True)
+    return [
         Completion(row[:length], values[:length], "stop" if row[length - 1] in stops else "length")
-        for row, values, length in zip(tokens, logprobs, lengths, strict=True)
+        for row, values, length in rows
     ]
-    return [flat[start : start + n] for start in range(0, len(flat), n)]

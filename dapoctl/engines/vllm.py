@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -16,7 +16,7 @@ from dapoctl.errors import EngineError, ModelError
 from dapoctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from torch import Tensor, nn
 
@@ -73,6 +73,8 @@ class VllmEngine:
         self._sampling_params: Any = vllm.SamplingParams
         self.max_tokens = _max_tokens(policy, config)
         """Room for a prompt and its response together."""
+        self.progress: Callable[[int, int], None] = lambda _done, _total: None
+        self.finished: Callable[[int, list[Completion]], None] = lambda _index, _group: None
         self._llm: Any = None
         try:
             with undisturbed(), tempfile.TemporaryDirectory() as folder:
@@ -105,9 +107,12 @@ class VllmEngine:
         prompts = [{"prompt_token_ids": list(prompt)} for prompt in prompt_ids]
         with ExitStack() as stack:
             self._isolate(stack)
-            outputs = self._run(prompts, params)
-        repeat = n // samples
-        return [[_completion(output) for output in request.outputs] * repeat for request in outputs]
+            results: dict[int, list[Completion]] = {}
+            for index, outputs in stack.enter_context(closing(self._run(prompts, params))):
+                results[index] = [_completion(output) for output in outputs] * (n // samples)
+                self.progress(len(results) * n, len(prompts) * n)
+                self.finished(index, results[index])
+        return [results[index] for index in range(len(prompts))]
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Take over the policy's weights: (name, tensor) pairs in the names of the model's checkpoint."""
@@ -171,14 +176,21 @@ class VllmEngine:
             # Otherwise the first call compiles helpers of the sampler: half a minute, and a C++ compiler is needed.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
 
-    def _run(self, prompts: list[dict[str, list[int]]], params: list[Any]) -> list[Any]:
+    def _run(self, prompts: list[dict[str, list[int]]], params: list[Any]) -> Generator[tuple[int, list[Any]]]:
+        """(place in `prompts`, outputs) of each request as it finishes: `LLM.generate`, which tells only at the end."""
+        engine = self._llm.llm_engine
         # What an earlier call left in the prefix cache would change the last bits, and with them some samples.
         self._llm.reset_prefix_cache()
         try:
-            return list(self._llm.generate(prompts, params, use_tqdm=False))
+            # A request is known by the number that its internal id begins with.
+            ids = self._llm.enqueue(prompts, params, use_tqdm=False)
+            places = {name.partition("-")[0]: place for place, name in enumerate(ids)}
+            while engine.has_unfinished_requests():
+                for request in engine.step():
+                    if request.finished:
+                        yield places[request.request_id], request.outputs
         except BaseException:
             # An interrupted call must not leave requests behind that come back as answers to the next.
-            engine = self._llm.llm_engine
             engine.abort_request(list(engine.output_processor.request_states), internal=True)
             raise
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config.schema import EvalConfig
 from dapoctl.engines import Engine, Sampling
-from dapoctl.rollout import score
+from dapoctl.scoring import Scoring
 
 if TYPE_CHECKING:
     from dapoctl.batch import Problem
@@ -31,9 +31,9 @@ def evaluate(
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Metrics under `eval/<set>/...`, and every response."""
     sampling = Sampling(max_tokens, config.temperature, config.top_p, seed)
-    completions = engine.generate(eval_set.prompt_ids, sampling, config.k)
-    texts = [policy.decode(c.token_ids) for group in completions for c in group]
-    verdicts = score(eval_set.pipeline, eval_set.problems, completions, texts)
+    with Scoring(eval_set.pipeline, eval_set.problems, policy.decode) as scoring:
+        completions = scoring.generate(engine, eval_set.prompt_ids, sampling, config.k)
+        texts, verdicts = scoring.result(completions)
     rows: list[dict[str, Any]] = []
     for place, completion in enumerate(c for group in completions for c in group):
         problem, verdict = eval_set.problems[place // config.k], verdicts[place]

@@ -1,0 +1,198 @@
+"""Packed sequences: the tokens of several groups as one row, each group's prompt once, nothing padded.
+
+Every layer but attention looks at each token alone, so it need not know. Attention does: it is computed over rows of
+prompt and response, made by copying, for each response, its keys, values and queries and those of its prompt next to each
+other. So a prompt that G responses share goes through the linear layers once instead of G times.
+
+Shapes: N packed tokens, M places in the rows (padding and copies included), H heads, d head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+if TYPE_CHECKING:
+    from dapoctl.policy import Policy
+
+IMPLEMENTATION = "dapoctl_packed"
+"""The attention implementation's name in transformers' registry"""
+SIMILAR = 0.75
+"""Rows share a block when the shorter is at least this fraction of the longest"""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where each packed token stands in the rows over which attention is computed."""
+
+    tokens: Tensor
+    """[M] the packed token at each place; where a row is padded, its last token again"""
+    home: Tensor
+    """[N] the place from which each token's output is taken"""
+    copies: Tensor
+    """[C] the other places of prompt tokens, whose gradients are added"""
+    originals: Tensor
+    """[C] the packed token at each of these"""
+    blocks: list[tuple[int, int]]
+    """(rows, row length): rows of similar length that are computed together, one block after the other"""
+    masks: dict[tuple[int, int, torch.dtype], Tensor] = field(default_factory=dict)
+    """Of sliding windows, by row length and window: all layers share them"""
+
+    def window(self, length: int, size: int, like: Tensor) -> Tensor:
+        """[length, length], to be added to attention scores: each token sees itself and the `size` - 1 before it."""
+        key = (length, size, like.dtype)
+        if key not in self.masks:
+            ones = torch.ones(length, length, dtype=torch.bool, device=like.device)
+            seen = ones.tril() & ones.triu(1 - size)
+            self.masks[key] = like.new_zeros(length, length).masked_fill_(~seen, float("-inf"))
+        return self.masks[key]
+
+    def to(self, device: torch.device) -> Layout:
+        """The same on another device."""
+        tokens, home, copies, originals = (x.to(device) for x in (self.tokens, self.home, self.copies, self.originals))
+        return Layout(tokens, home, copies, originals, self.blocks)
+
+
+def pack(groups: Sequence[tuple[int, Sequence[int]]]) -> Layout:
+    """The layout of groups that are packed one after the other, a prompt and then its responses.
+
+    Args:
+        groups: (tokens of the prompt, tokens of each of its responses), responses longest first
+    """
+    tokens: list[Tensor] = []
+    home: list[Tensor] = []
+    copies: list[Tensor] = []
+    originals: list[Tensor] = []
+    blocks: list[tuple[int, int]] = []
+    first, place = 0, 0
+    for prompt, responses in groups:
+        shared, start = torch.arange(first, first + prompt), first + prompt
+        for row, length in enumerate(responses):
+            rows, width = blocks[-1] if row else (0, 0)
+            if prompt + length < SIMILAR * width or not row:
+                rows, width = 0, prompt + length
+                blocks.append((0, 0))
+            blocks[-1] = (rows + 1, width)
+            own = torch.arange(start, start + length)
+            last = own[-1:] if length else shared[-1:]
+            tokens += [shared, own, last.expand(width - prompt - length)]
+            if row:
+                copies.append(torch.arange(place, place + prompt))
+                originals.append(shared)
+                home.append(torch.arange(place + prompt, place + prompt + length))
+            else:
+                home.append(torch.arange(place, place + prompt + length))
+            start, place = start + length, place + width
+        first = start
+    none = torch.empty(0, dtype=torch.long)
+    return Layout(torch.cat(tokens), torch.cat(home), torch.cat([*copies, none]), torch.cat([*originals, none]), blocks)
+
+
+class _ToRows(torch.autograd.Function):
+    """[N, F] -> [M, F]. Padding gets no gradient: nothing that is kept depends on it."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return values.index_select(0, layout.tokens)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        layout: Layout = ctx.layout
+        total = grad.index_select(0, layout.home)
+        return total.index_add_(0, layout.originals, grad.index_select(0, layout.copies)), None
+
+
+class _FromRows(torch.autograd.Function):
+    """[M, F] -> [N, F]"""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return rows.index_select(0, layout.home)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        layout: Layout = ctx.layout
+        return grad.new_zeros(len(layout.tokens), grad.shape[1]).index_copy_(0, layout.home, grad), None
+
+
+def attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
+) -> tuple[Tensor, None]:
+    """transformers' attention interface: [1, H, N, d] in, [1, N, H, d] out; without `packing`, its own `sdpa`."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    layout: Layout | None = options.pop("packing", None)
+    if layout is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    gathered = [(_to_rows(x, layout), x.shape[1]) for x in (query, key, value)]
+    outputs, start = [], 0
+    for rows, length in layout.blocks:
+        part = slice(start, start + rows * length)
+        q, k, v = (x[part].view(rows, length, heads, -1).transpose(1, 2) for x, heads in gathered)
+        window = options.get("sliding_window")
+        mask = layout.window(length, window, q) if window is not None and window < length else None
+        output = _causal(q, k, v, options.get("scaling"), mask)
+        outputs.append(output.transpose(1, 2).reshape(rows * length, -1))
+        start = part.stop
+    packed: Tensor = _FromRows.apply(torch.cat(outputs), layout)  # type: ignore[no-untyped-call]
+    return packed.view(1, query.shape[2], query.shape[1], -1), None
+
+
+def _to_rows(states: Tensor, layout: Layout) -> Tensor:
+    """[1, H, N, d] -> [M, H * d]"""
+    rows: Tensor = _ToRows.apply(states[0].transpose(0, 1).flatten(1), layout)  # type: ignore[no-untyped-call]
+    return rows
+
+
+def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: Tensor | None) -> Tensor:
+    """[b, H, L, d]; `mask` [L, L] in place of the causal one."""
+    attend = torch.nn.functional.scaled_dot_product_attention
+    if mask is None:
+        return attend(query, key, value, is_causal=True, scale=scale, enable_gqa=True)
+    # With a mask, CUDA's fast kernels want as many key heads as query heads.
+    key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
+    return attend(query, key, value, attn_mask=mask, scale=scale)
+
+
+def register(model: Any) -> bool:
+    """Let `model` use `attention`; false when its layers do not go through transformers' attention registry."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    if model.config.get_text_config()._attn_implementation != "sdpa":
+        return False
+    AttentionInterface.register(IMPLEMENTATION, attention)
+    AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+    model.set_attn_implementation(IMPLEMENTATION)
+    return bool(model.config.get_text_config()._attn_implementation == IMPLEMENTATION)
+
+
+@torch.no_grad()
+def packs_exactly(policy: Policy) -> bool:
+    """Try on two groups of two responses whether packed and padded hidden states agree.
+
+    They do not where layers mix tokens other than by attention, as convolutions and recurrences do.
+    """
+    groups = [([7, 8, 9, 10, 11], [[12, 13, 14, 15], [16, 17]]), ([18, 19, 20], [[21, 22, 23, 24, 25, 26], [27]])]
+    rows = [torch.tensor(prompt + response) for prompt, responses in groups for response in responses]
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    layout = pack([(len(prompt), [len(response) for response in responses]) for prompt, responses in groups])
+    ids = torch.cat([torch.tensor([*prompt, *first, *second]) for prompt, (first, second) in groups])[None]
+    positions = torch.tensor([*range(9), 5, 6, *range(9), 3])[None]
+    device = policy.device
+    padded = policy.hidden(pad_sequence(rows, batch_first=True).to(device), mask.to(device), use_cache=False)
+    try:
+        found = policy.packed_hidden(ids.to(device), positions.to(device), layout.to(device))[0]
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    states = padded.last_hidden_state
+    wanted = torch.cat([states[0, :9], states[1, 5:7], states[2, :9], states[3, 3:4]])
+    tolerance = 0.02 if policy.compute_dtype == torch.bfloat16 else 1e-4
+    return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max())

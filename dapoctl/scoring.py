@@ -1,0 +1,92 @@
+"""Scoring: the verifier's verdict on every response, while others are still being generated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self
+
+from dapoctl.batch import Problem, Score
+from dapoctl.errors import HookError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from dapoctl.components.pipeline import Pipeline
+    from dapoctl.engines import Completion, Engine, Sampling
+
+MAX_SCORING_THREADS = 8
+
+
+class Scoring:
+    """Verdicts on the responses to `problems`, several under way at once, in threads that end with the block.
+
+    What comes out does not depend on when a group was finished, nor on whether the engine says so.
+    """
+
+    def __init__(self, pipeline: Pipeline, problems: Sequence[Problem], decode: Callable[[Sequence[int]], str]) -> None:
+        self._pipeline = pipeline
+        self._problems = problems
+        self._decode = decode
+        self._threads = ThreadPoolExecutor(MAX_SCORING_THREADS, "scoring")
+        self._groups: dict[int, list[tuple[str, Future[Score]]]] = {}
+        self._failed: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def generate(
+        self, engine: Engine, prompt_ids: Sequence[Sequence[int]], sampling: Sampling, n: int
+    ) -> list[list[Completion]]:
+        """`n` completions for the prompt of each problem; each group is scored as soon as the engine reports it.
+
+        Raises:
+            HookError: the verifier failed on a group while others were being generated: these are given up.
+        """
+        if not hasattr(engine, "finished"):
+            return engine.generate(prompt_ids, sampling, n)
+        before, engine.finished = engine.finished, self._finished
+        try:
+            return engine.generate(prompt_ids, sampling, n)
+        finally:
+            engine.finished = before
+
+    def result(self, completions: Sequence[Sequence[Completion]]) -> tuple[list[str], list[Score]]:
+        """Texts and verdicts of all groups, flat and in order, once the last verdict is there.
+
+        Raises:
+            HookError: the verifier raised, or returned something other than a `Score`.
+        """
+        for index, group in enumerate(completions):
+            if index not in self._groups:
+                self._submit(index, group)
+        pairs = [pair for index in range(len(completions)) for pair in self._groups[index]]
+        return [text for text, _ in pairs], [verdict.result() for _, verdict in pairs]
+
+    def _finished(self, index: int, group: Sequence[Completion]) -> None:
+        if self._failed is not None:
+            raise self._failed
+        self._submit(index, group)
+
+    def _submit(self, index: int, group: Sequence[Completion]) -> None:
+        texts = [self._decode(completion.token_ids) for completion in group]
+        problem = self._problems[index]
+        self._groups[index] = [(text, self._threads.submit(self._score, problem, text)) for text in texts]
+
+    def _score(self, problem: Problem, text: str) -> Score:
+        try:
+            verdict: Any = self._pipeline.one("score_response", problem=problem, text=text)
+            if not isinstance(verdict, Score):
+                (name,) = self._pipeline.providers("score_response")
+                raise HookError(
+                    f"component `{name}`, hook `score_response` returned {type(verdict).__name__}, not a Score"
+                )
+        except Exception as error:
+            self._failed = self._failed or error
+            raise
+        return verdict
