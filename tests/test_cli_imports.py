@@ -34,6 +34,7 @@ def modules_after(code: str, cwd: Path) -> set[str]:
         ["run", "--dry-run", "--recipe", "dapo", "--plugins", "gkl"],
         ["run", "--dry-run", "--set", "engine=vllm", "--set", "task=math"],
         ["runs", "list"],
+        ["doctor"],
     ],
 )
 def test_commands_that_do_not_train_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:

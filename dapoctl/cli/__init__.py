@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli import plugins, run, runs
+from dapoctl.cli import doctor, plugins, run, runs
 from dapoctl.cli.output import emit, error, forgive_encodings, hush, show_help
 from dapoctl.errors import DapoctlError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 run.add_to(app)
+doctor.add_to(app)
 plugins.add_to(app)
 runs.add_to(app)
 

@@ -1,0 +1,48 @@
+"""`dapoctl doctor`: what is wrong with the machine or the run, before hours are spent on it."""
+
+from typing import Annotated
+
+import typer
+
+from dapoctl.cli.options import ConfigFiles, Json, Name, Override, Plugins, Recipe, RunsDir, Seed
+from dapoctl.cli.output import emit, emit_json, warn
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    config: ConfigFiles = None,
+    recipe: Recipe = None,
+    plugins: Plugins = None,
+    override: Override = None,
+    name: Name = None,
+    seed: Seed = None,
+    runs_dir: RunsDir = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option("--gpu-memory", metavar="GIB", min=1, help="Would it fit a GPU of that size? None need be here."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Check the installation, and whether a run will fit: takes the options of `dapoctl run`.
+
+    Exit code 0 when nothing is in the way of the run, 1 when something is.
+    """
+    from dapoctl.cli.checkup import page
+    from dapoctl.config.load import load, split_names
+    from dapoctl.doctor.report import as_dict, examine
+    from dapoctl.runs.store import runs_root
+
+    resolved = load(
+        config or [],
+        override or [],
+        {"recipe": recipe, "plugins": split_names(plugins or []), "name": name, "seed": seed},
+    )
+    for warning in resolved.warnings:
+        warn(warning)
+    report = examine(resolved.config, resolved.pipeline, runs_root(runs_dir), gpu_memory)
+    emit_json(as_dict(report)) if json else emit("\n".join(page(report)))
+    raise typer.Exit(0 if report.ok else 1)

@@ -1,0 +1,121 @@
+"""What to change so that a run fits, each proposal estimated anew before it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from typing import TYPE_CHECKING, Any
+
+from dapoctl.config.budget import micro_batch_tokens
+from dapoctl.doctor.memory import chunk_tokens, estimate
+from dapoctl.doctor.plan import fits
+from dapoctl.doctor.workload import Workload
+
+if TYPE_CHECKING:
+    from dapoctl.config import RunConfig
+
+ROOM = 0.9
+"""Share of the memory that a run should stay below: the estimate may be off, and allocators leave gaps"""
+SPARE = 0.75
+"""Share below which a run has memory to spend on speed"""
+RANK = 32
+SMALLEST_CHUNK = 16
+UTILIZATIONS = (0.35, 0.3, 0.25, 0.2, 0.15)
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Changes to the configuration, and what the run takes with them."""
+
+    changes: tuple[tuple[str, Any], ...]
+    """(key, value), each of them needed"""
+    peak: int
+    """Bytes"""
+    why: str = ""
+
+    def options(self) -> list[str]:
+        """As they are typed."""
+        return [f"--set {key}={_literal(value)}" for key, value in self.changes]
+
+
+def _literal(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def changed(work: Workload, changes: Sequence[tuple[str, Any]]) -> Workload:
+    """The same run with other values."""
+    config = work.config
+    for key, value in changes:
+        config = _set(config, key, value)
+    return replace(work, config=config)
+
+
+def _set(config: RunConfig, key: str, value: Any) -> RunConfig:
+    table, _, name = key.partition(".")
+    if table in config.components:
+        parts = config.components | {table: config.components[table] | {name: value}}
+        return config.model_copy(update={"components": parts})
+    return config.model_copy(update={table: getattr(config, table).model_copy(update={name: value})})
+
+
+def levers(work: Workload) -> list[tuple[str, list[Any]]]:
+    """(key, values to try, the mildest first) of what can be changed, the cheapest in time and quality first."""
+    config = work.config
+    found: list[tuple[str, list[Any]]] = []
+    if not config.train.gradient_checkpointing:
+        found.append(("train.gradient_checkpointing", [True]))
+    if config.engine == "vllm" and work.device == "cuda" and not config.components["vllm"]["sleep"]:
+        found.append(("vllm.sleep", [True]))
+    longest = config.rollout.max_prompt_tokens + config.rollout.max_response_tokens - 1
+    found.append(("train.micro_batch_tokens", list(_halved(micro_batch_tokens(config.train, work.device), longest))))
+    found.append(("train.chunk_tokens", list(_halved(chunk_tokens(work), SMALLEST_CHUNK))))
+    if config.engine == "hf":
+        most = int(config.components["hf"]["max_sequences"])
+        found.append(("hf.max_sequences", list(_halved(most, config.rollout.samples))))
+    elif config.engine == "vllm" and work.device == "cuda" and not config.components["vllm"]["kv_cache_gb"]:
+        now = config.components["vllm"]["gpu_memory_utilization"]
+        found.append(("vllm.gpu_memory_utilization", [share for share in UTILIZATIONS if share < now]))
+    if not config.lora.rank:
+        found.append(("lora.rank", [RANK]))
+    return [(key, values) for key, values in found if values]
+
+
+def _halved(value: int, least: int) -> Iterator[int]:
+    while value // 2 >= least:
+        value //= 2
+        yield value
+
+
+def advise(work: Workload, capacity: int) -> Advice | None:
+    """The smallest set of changes with which the run fits `capacity` bytes; None when none does.
+
+    Of sets of one size the first in the order of `levers`, with the mildest values that do.
+    """
+    choices = levers(work)
+    for size in range(1, len(choices) + 1):
+        for chosen in combinations(choices, size):
+            for values in product(*(values for _, values in chosen)):
+                changes = tuple(zip((key for key, _ in chosen), values, strict=True))
+                proposal = changed(work, changes)
+                found = estimate(proposal)
+                if fits(proposal, found, capacity, ROOM):
+                    return Advice(changes, found.peak)
+    return None
+
+
+def waste(work: Workload, capacity: int) -> Iterator[Advice]:
+    """Settings that cost time to save memory which is there anyway."""
+    config = work.config
+    candidates: list[tuple[tuple[str, Any], str]] = []
+    if config.train.gradient_checkpointing:
+        why = "activations have room: without computing them twice an update takes a quarter less time"
+        candidates.append((("train.gradient_checkpointing", False), why))
+    if config.engine == "vllm" and work.device == "cuda" and config.components["vllm"]["sleep"]:
+        why = "the engine's memory has room while weights are updated, so it need not be given back in each step"
+        candidates.append((("vllm.sleep", False), why))
+    for change, why in candidates:
+        proposal = changed(work, [change])
+        found = estimate(proposal)
+        if fits(proposal, found, capacity, SPARE):
+            yield Advice((change,), found.peak, why)

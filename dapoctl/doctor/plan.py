@@ -1,0 +1,164 @@
+"""The work of a run in numbers, and mistakes in it that would show only after hours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dapoctl.doctor.checks import Check
+from dapoctl.doctor.machine import GIB, disk, size
+from dapoctl.doctor.memory import FLOAT, VLLM_PROCESS, Estimate, kv_cache
+from dapoctl.doctor.workload import Workload, cuts
+
+if TYPE_CHECKING:
+    from dapoctl.components.pipeline import Pipeline
+    from dapoctl.config import RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is sampled and trained. Counts are upper bounds where lengths or filters decide."""
+
+    prompts: int
+    samples: int
+    steps: int
+    updates_per_step: int
+    micro_batches_per_update: int
+    """At most"""
+    tokens_per_step: int
+    """Prompt and response tokens of the batch, at most"""
+    rounds: int
+    """Rounds of sampling in a step, at most"""
+    evaluations: int
+    eval_sets: int
+    eval_problems: int
+    """Of each set, at most"""
+    eval_samples: int
+
+    @property
+    def responses_per_step(self) -> int:
+        """P x G, in one round."""
+        return self.prompts * self.samples
+
+    @property
+    def responses(self) -> int:
+        """Sampled for training in the whole run, with one round a step."""
+        return self.steps * self.responses_per_step
+
+    @property
+    def eval_responses(self) -> int:
+        """Sampled for all evaluations, at most."""
+        return self.evaluations * self.eval_sets * self.eval_problems * self.eval_samples
+
+
+def plan_of(config: RunConfig, pipeline: Pipeline, device: str) -> Plan:
+    """The plan of a resolved run on a device of type `device` (cpu, cuda)."""
+    rollout, evaluation = config.rollout, config.eval
+    evaluations = 0
+    if evaluation.every:
+        evaluations = 1 + config.steps // evaluation.every + bool(config.steps % evaluation.every)
+    refills = list(pipeline.each("plan_refill").values())
+    filters = bool(pipeline.providers("filter_groups"))
+    return Plan(
+        prompts=rollout.prompts,
+        samples=rollout.samples,
+        steps=config.steps,
+        updates_per_step=min(config.optim.updates, rollout.prompts),
+        micro_batches_per_update=len(cuts(config, device)),
+        tokens_per_step=rollout.prompts * rollout.samples * (rollout.max_prompt_tokens + rollout.max_response_tokens),
+        rounds=min((refill.max_rounds for refill in refills), default=_usual_rounds() if filters else 1),
+        evaluations=evaluations,
+        eval_sets=len(evaluation.set) or 1,
+        eval_problems=evaluation.limit,
+        eval_samples=evaluation.k,
+    )
+
+
+def _usual_rounds() -> int:
+    from dapoctl.batch import Refill
+
+    return Refill().max_rounds
+
+
+def check_plan(config: RunConfig, plan: Plan, work: Workload | None) -> Iterator[Check]:
+    """Mistakes that are cheap to find and certain."""
+    optim = config.optim
+    if work is not None:
+        yield from _positions(work)
+        yield from _engine_cache(work)
+    if optim.warmup_steps >= config.steps:
+        text = f"`optim.warmup_steps` = {optim.warmup_steps} of {config.steps} steps: `optim.lr` is never reached"
+        yield Check("warm-up", "warn", text, f"--set optim.warmup_steps={config.steps // 10}")
+    if optim.updates > config.rollout.prompts:
+        text = f"`optim.updates` = {optim.updates}, but there are only {config.rollout.prompts} groups to deal out"
+        yield Check("updates", "warn", text, f"--set optim.updates={config.rollout.prompts}")
+    if plan.eval_responses > plan.responses * plan.rounds:
+        text = f"evaluations sample up to {plan.eval_responses:,} responses, training {plan.responses:,}"
+        yield Check(
+            "evaluation", "warn", text, f"--set eval.every={2 * config.eval.every}, or a lower eval.limit or eval.k"
+        )
+
+
+def _positions(work: Workload) -> Iterator[Check]:
+    rollout, limit = work.config.rollout, work.shape.positions
+    wanted = rollout.max_prompt_tokens + rollout.max_response_tokens
+    if limit is not None and wanted > limit:
+        text = (
+            f"`rollout.max_prompt_tokens` = {rollout.max_prompt_tokens} and `rollout.max_response_tokens` ="
+            f" {rollout.max_response_tokens} need {wanted} positions, the model has {limit}"
+        )
+        room = limit - rollout.max_prompt_tokens
+        fix = f"--set rollout.max_response_tokens={room}" if room > 0 else "lower both"
+        yield Check("positions", "fail", text, fix)
+
+
+def _engine_cache(work: Workload) -> Iterator[Check]:
+    """vLLM refuses to start when one sequence of full length does not fit its cache."""
+    have, need = vllm_cache(work)
+    if have is not None and have < need:
+        text = (
+            f"vLLM's KV cache has {max(have, 0) / GIB:.1f} GiB, one response of full length takes {need / GIB:.1f} GiB"
+        )
+        yield Check("KV cache", "fail", text, "raise vllm.gpu_memory_utilization or vllm.kv_cache_gb")
+
+
+def vllm_cache(work: Workload) -> tuple[int | None, int]:
+    """(bytes that vLLM has for its cache, bytes of one sequence of full length); None with another engine."""
+    settings = work.config.components.get("vllm")
+    if work.config.engine != "vllm" or settings is None:
+        return None, 0
+    length = work.config.rollout.max_prompt_tokens + work.config.rollout.max_response_tokens
+    each = FLOAT if work.device == "cpu" else 2
+    keys = work.shape.kv_heads * work.shape.head_dim
+    need = min(kv_cache(work, 1, length), 2 * work.shape.layers * length * keys * each)
+    if settings["kv_cache_gb"] or work.device == "cpu":
+        return int((settings["kv_cache_gb"] or 2.0) * GIB), need
+    share = int(settings["gpu_memory_utilization"] * work.gpu_memory)
+    return share - 2 * work.parameters.language - VLLM_PROCESS["cuda"], need
+
+
+def checkpoint_bytes(work: Workload) -> int:
+    """Of one checkpoint: what is trained in float32, and AdamW's two averages of it."""
+    model = work.adapters or work.parameters.total
+    return FLOAT * model + 2 * FLOAT * work.trained
+
+
+def check_disk(config: RunConfig, work: Workload | None, runs: Path) -> Check:
+    """Whether the checkpoints that are kept, and the one being written, have room."""
+    folder, free = disk(runs)
+    text = f"{size(free)} free in {folder}"
+    if work is None:
+        return Check("disk", "ok" if free > GIB else "warn", text)
+    one, count = checkpoint_bytes(work), config.checkpoint.keep + 1
+    text += f"; {count} checkpoints of {size(one)} at a time"
+    if count * one > free:
+        return Check("disk", "fail", text, "--set checkpoint.keep=1, or --runs-dir on a larger disk")
+    return Check("disk", "ok", text)
+
+
+def fits(work: Workload, estimate: Estimate, capacity: int, share: float) -> bool:
+    """Whether the estimate takes at most `share` of `capacity` bytes, and vLLM's cache holds one response."""
+    have, need = vllm_cache(work)
+    return estimate.peak <= share * capacity and (have is None or have >= need)

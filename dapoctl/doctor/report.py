@@ -1,0 +1,157 @@
+"""Everything that is known before a run, put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
+from dapoctl.doctor.advice import ROOM, Advice, advise, waste
+from dapoctl.doctor.checks import Check, failed
+from dapoctl.doctor.machine import GIB, Gpu, Machine, look, size
+from dapoctl.doctor.memory import Estimate, estimate
+from dapoctl.doctor.packages import check_packages
+from dapoctl.doctor.plan import Plan, check_disk, check_plan, fits, plan_of, vllm_cache
+from dapoctl.doctor.source import Model, find_model
+from dapoctl.doctor.workload import Workload
+
+if TYPE_CHECKING:
+    from dapoctl.components.pipeline import Pipeline
+    from dapoctl.config import RunConfig
+
+
+@dataclass
+class Report:
+    """What `dapoctl doctor` found."""
+
+    environment: list[Check]
+    model: Model
+    plan: Plan
+    run: list[Check] = field(default_factory=list)
+    """About the run that is planned"""
+    memory: Estimate | None = None
+    """None while the model's shape is unknown"""
+    capacity: int = 0
+    """Bytes that the run may take"""
+    advice: list[Advice] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found that will keep the run from working."""
+        return not failed([*self.environment, *self.run])
+
+
+def examine(config: RunConfig, pipeline: Pipeline, runs: Path, gpu_gib: float | None = None) -> Report:
+    """Look at the machine, the packages and the run.
+
+    Args:
+        runs: where runs are kept
+        gpu_gib: memory of a GPU to imagine in place of what is there
+    """
+    machine, build, model = look(), build_of("torch"), find_model(config.model.path)
+    environment = [*check_packages(_needed(config)), *check_accelerator(build, machine, config.train.device)]
+    environment.append(_memory(machine))
+    gpu = None if gpu_gib is not None else _gpu(config, machine, build)
+    report = Report(environment, model, plan_of(config, pipeline, "cuda" if gpu or gpu_gib else "cpu"))
+    if model.problem:
+        wrong = not model.loadable and gpu_gib is None
+        report.run.append(Check("model", "fail" if wrong else "note", model.problem, model.fix))
+    work = _workload(config, pipeline, model, int(gpu_gib * GIB) if gpu_gib is not None else gpu.total if gpu else 0)
+    report.run += check_plan(config, report.plan, work)
+    if gpu_gib is None:
+        report.run.append(check_disk(config, work, runs))
+    if work is not None:
+        report.memory = estimate(work)
+        report.capacity = work.gpu_memory if gpu_gib is not None else gpu.free if gpu else machine.memory_free
+        _judge(report, work, _where(gpu, gpu_gib), machine, gpu)
+    return report
+
+
+def _needed(config: RunConfig) -> list[str]:
+    needed = ["vllm"] if config.engine == "vllm" else []
+    needed += ["peft"] if config.lora.rank else []
+    return needed + (["gguf", "accelerate"] if config.model.path.endswith(".gguf") else [])
+
+
+def _memory(machine: Machine) -> Check:
+    text = (
+        f"{machine.memory_free / GIB:.1f} of {machine.memory / GIB:.1f} GiB of memory free, {machine.cpus} processors"
+    )
+    if machine.cpu_quota is not None and machine.cpu_quota < machine.cpus:
+        quota = max(1, round(machine.cpu_quota))
+        text += f", of which this container gets the time of {machine.cpu_quota:g}"
+        return Check("machine", "warn", text, f"--set train.threads={quota}")
+    return Check("machine", "ok", text)
+
+
+def _gpu(config: RunConfig, machine: Machine, build: Build | None) -> Gpu | None:
+    """The GPU that the run would use."""
+    device = config.train.device
+    if device == "cpu" or not machine.gpus or (device == "auto" and (build is None or build.cuda is None)):
+        return None
+    _, _, number = device.partition(":")
+    place = int(number or 0)
+    return machine.gpus[place] if place < len(machine.gpus) else None
+
+
+def _workload(config: RunConfig, pipeline: Pipeline, model: Model, gpu_memory: int) -> Workload | None:
+    if model.shape is None or model.parameters is None:
+        return None
+    device: Literal["cpu", "cuda"] = "cuda" if gpu_memory else "cpu"
+    penalties = len(pipeline.providers("regularize_vocab"))
+    return Workload(
+        config=config,
+        shape=model.shape,
+        parameters=model.parameters,
+        device=device,
+        gpu_memory=gpu_memory,
+        compares=bool(penalties) or pipeline.uses("ref_logprobs"),
+        vocab_penalties=penalties,
+    )
+
+
+def _where(gpu: Gpu | None, gpu_gib: float | None) -> str:
+    if gpu_gib is not None:
+        return f"a GPU of {gpu_gib:g} GiB"
+    return f"GPU {gpu.index}" if gpu else "memory"
+
+
+def _judge(report: Report, work: Workload, where: str, machine: Machine, gpu: Gpu | None) -> None:
+    """Add whether the run fits, and advice."""
+    assert report.memory is not None
+    peak, capacity = report.memory.peak, report.capacity
+    free = "free " if gpu or where == "memory" else ""
+    text = f"about {size(peak)} of the {size(capacity)} {free}in {where}"
+    if fits(work, report.memory, capacity, ROOM):
+        report.run.append(Check("fits", "ok", text))
+        report.advice += waste(work, capacity)
+        return
+    have, need = vllm_cache(work)
+    if peak <= capacity and (have is None or have >= need):
+        report.run.append(Check("fits", "warn", f"tightly: {text}"))
+    elif peak > capacity:
+        roomier = [other for other in machine.gpus if gpu and other is not gpu and peak <= ROOM * other.free]
+        fix = f"CUDA_VISIBLE_DEVICES={roomier[0].index} has room" if roomier else ""
+        report.run.append(Check("does not fit", "fail", text, fix))
+    found = advise(work, capacity)
+    report.advice += [found] if found else []
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """The report for programs."""
+    from dataclasses import asdict
+
+    memory = report.memory
+    plan = asdict(report.plan)
+    for name in ("responses_per_step", "responses", "eval_responses"):
+        plan[name] = getattr(report.plan, name)
+    return {
+        "ok": report.ok,
+        "environment": [asdict(check) for check in report.environment],
+        "model": asdict(report.model),
+        "plan": plan,
+        "run": [asdict(check) for check in report.run],
+        "memory": memory and {**asdict(memory), "peak": memory.peak, "capacity": report.capacity},
+        "advice": [{"set": item.options(), "peak": item.peak, "why": item.why} for item in report.advice],
+    }

@@ -1,0 +1,115 @@
+"""What one update and one call of the engine consist of when every prompt and response is as long as allowed.
+
+Shapes: P prompts, G responses each, p prompt tokens, r response tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from dapoctl.config.budget import micro_batch_tokens
+from dapoctl.doctor.shape import Parameters, Shape
+
+if TYPE_CHECKING:
+    from dapoctl.config import RunConfig
+
+SIMILAR_LINEAR = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
+MLP_LINEAR = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+ALL_LINEAR = "all-linear"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A run as far as its memory depends on it."""
+
+    config: RunConfig
+    shape: Shape
+    parameters: Parameters
+    device: Literal["cpu", "cuda"]
+    gpu_memory: int = 0
+    """Bytes of the GPU"""
+    compares: bool = False
+    """A component looks at the frozen initial policy"""
+    vocab_penalties: int = 0
+    """Components that look at whole distributions"""
+
+    @property
+    def computes_bfloat16(self) -> bool:
+        """Whether layers compute in bfloat16 (`model.dtype`, with auto resolved)."""
+        dtype = self.config.model.dtype
+        return dtype == "bfloat16" or (dtype == "auto" and self.device == "cuda")
+
+    @property
+    def compute_bytes(self) -> int:
+        """Of one number that layers compute with."""
+        return 2 if self.computes_bfloat16 else 4
+
+    @property
+    def adapters(self) -> int:
+        """Parameters of the adapters; 0 when all weights are trained."""
+        rank, targets = self.config.lora.rank, self.config.lora.targets
+        chosen = (
+            extent
+            for name, extent in linear_layers(self.shape).items()
+            if any(target == ALL_LINEAR or f".layers.0.{name}".endswith(f".{target}") for target in targets)
+        )
+        return rank * self.shape.layers * sum(sum(extent) for extent in chosen)
+
+    @property
+    def trained(self) -> int:
+        """Parameters that the optimizer changes."""
+        return self.adapters or self.parameters.language
+
+
+def linear_layers(shape: Shape) -> dict[str, tuple[int, int]]:
+    """(inputs, outputs) of the linear layers of one transformer layer, by name."""
+    rows, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    extents = [(shape.hidden, rows), (shape.hidden, keys), (shape.hidden, keys), (rows, shape.hidden)]
+    extents += [(shape.hidden, shape.intermediate)] * 2 + [(shape.intermediate, shape.hidden)]
+    return dict(zip((*SIMILAR_LINEAR, *MLP_LINEAR), extents, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A micro-batch."""
+
+    tokens: int
+    """N: tokens that go through the layers, a shared prompt once when packed"""
+    rows: int
+    """Responses"""
+    width: int
+    """Tokens of a row over which attention is computed: a prompt and a response"""
+    blocks: int
+    """Times that attention is called in a layer: once per group when packed"""
+
+    @property
+    def places(self) -> int:
+        """M: tokens in all rows, copies of shared prompts included."""
+        return self.rows * self.width
+
+
+def cuts(config: RunConfig, device: str) -> list[Cut]:
+    """The micro-batches of one optimizer update (the largest of the step), in order."""
+    rollout, train = config.rollout, config.train
+    budget = micro_batch_tokens(train, device)
+    groups = math.ceil(rollout.prompts / min(config.optim.updates, rollout.prompts))
+    prompt, response = rollout.max_prompt_tokens, rollout.max_response_tokens - 1
+    width = prompt + response
+    if not train.packing:
+        rows, at_once = groups * rollout.samples, max(1, budget // width)
+        sizes = [at_once] * (rows // at_once) + ([rows % at_once] if rows % at_once else [])
+        return [Cut(size * width, size, width, 1) for size in sizes]
+    found: list[Cut] = []
+    tokens = rows = blocks = 0
+    for _ in range(groups):
+        fresh = True
+        for _ in range(rollout.samples):
+            more = response + (prompt if fresh else 0)
+            if rows and tokens + more > budget:
+                found.append(Cut(tokens, rows, width, blocks))
+                tokens, rows, blocks, fresh = 0, 0, 0, True
+                more = width
+            tokens, rows, blocks, fresh = tokens + more, rows + 1, blocks + fresh, False
+    return [*found, Cut(tokens, rows, width, blocks)]

@@ -1,0 +1,308 @@
+"""`dapoctl doctor`: what it says of packages, machines and runs, against torch, transformers and arithmetic by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
+from dapoctl.doctor.machine import GIB, Gpu, Machine, look, visible
+from dapoctl.doctor.packages import requirements, version
+
+GEMMA_4B = {
+    "architectures": ["Gemma3ForConditionalGeneration"],
+    "model_type": "gemma3",
+    "text_config": {
+        "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,
+        "sliding_window": 1024,
+    },
+    "vision_config": {
+        "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
+        "num_attention_heads": 16, "image_size": 896, "patch_size": 14, "vision_use_head": False,
+    },
+}  # fmt: skip
+"""As google/gemma-3-4b-it has it: heads, vocabulary and positions are left to the defaults"""
+H100 = Gpu(0, "NVIDIA H100", 80 * GIB, 79 * GIB, (9, 0))
+
+
+def call(command: str, *arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DAPOCTL_", "FORCE_COLOR"))}
+    return subprocess.run(
+        [sys.executable, "-m", "dapoctl", command, *arguments],
+        cwd=cwd,
+        env=kept | {"NO_COLOR": "1", "HF_HUB_OFFLINE": "1"} | extra,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=120,
+    )
+
+
+WITH_VLLM = 0 if find_spec("vllm") else 1
+"""How a report on a run that needs vLLM ends here when nothing else is in its way"""
+
+
+def report(*arguments: str, cwd: Path, code: int = 0, **extra: str) -> dict[str, Any]:
+    """`dapoctl doctor --json`, which must end with `code`."""
+    done = call("doctor", "--json", *arguments, cwd=cwd, **extra)
+    assert done.returncode == code, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["ok"] == (code == 0)
+    return found
+
+
+def named(checks: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    (found,) = [check for check in checks if check["name"] == name]
+    return found
+
+
+def install(site: Path, name: str, release: str, *needs: str, **modules: str) -> str:
+    """A distribution as an installer would leave it in `site`; the folder for PYTHONPATH."""
+    info = site / f"{name}-{release}.dist-info"
+    info.mkdir(parents=True)
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {release}", *(f"Requires-Dist: {n}" for n in needs)]
+    (info / "METADATA").write_text("\n".join(lines) + "\n")
+    for module, source in modules.items():
+        (site / name).mkdir(exist_ok=True)
+        (site / name / f"{module}.py").write_text(source)
+    return str(site)
+
+
+@pytest.fixture
+def gemma(tmp_path: Path) -> Path:
+    folder = tmp_path / "gemma-3-4b"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(GEMMA_4B))
+    return folder
+
+
+def test_the_default_run_is_healthy_here(tmp_path: Path) -> None:
+    found = report(cwd=tmp_path)
+    assert {check["status"] for check in found["environment"]} <= {"ok", "note", "warn"}
+    assert named(found["run"], "fits")["status"] == "ok"
+    assert found["memory"]["peak"] == max(
+        sum(found["memory"][moment].values()) for moment in ("generating", "updating")
+    )
+
+
+def test_a_narrow_page_keeps_to_its_columns(tmp_path: Path) -> None:
+    program = (
+        "import sys, os, shutil\nsys.stdout.isatty = lambda: True\n"
+        "sys.argv = ['dapoctl', 'doctor', '--recipe', 'dapo', '--runs-dir', '/']\n"
+        "from dapoctl.cli import main\nsys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "installation"
+    assert "memory, about             sampling    updating" in lines
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--set", "stpes=3"],
+        ["-c", "none.toml"],
+        ["--plugins", "rloo,dr_grpo"],
+        ["--set", "rollout.samples=1"],
+        ["--seed", "-1"],
+    ],
+)
+def test_mistakes_read_as_those_of_run(arguments: list[str], tmp_path: Path) -> None:
+    doctor, run = call("doctor", *arguments, cwd=tmp_path), call("run", *arguments, cwd=tmp_path)
+    assert doctor.returncode == run.returncode == 2
+    assert doctor.stderr == run.stderr
+    assert doctor.stdout == ""
+
+
+def test_files_are_layered_as_by_run(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text("steps = 11\n[rollout]\nprompts = 5\n")
+    (tmp_path / "two.toml").write_text("steps = 13\n")
+    plan = report("-c", "one.toml", "-c", "two.toml", cwd=tmp_path)["plan"]
+    assert (plan["steps"], plan["prompts"]) == (13, 5)
+
+
+def test_the_arithmetic_of_a_run(tmp_path: Path) -> None:
+    settings = [
+        "steps=25", "rollout.prompts=6", "rollout.samples=4", "rollout.max_prompt_tokens=20",
+        "rollout.max_response_tokens=31", "optim.updates=3", "train.micro_batch_tokens=100", "eval.every=10",
+        "eval.limit=7", "eval.k=2", "dynamic_sampling.max_rounds=4",
+    ]  # fmt: skip
+    plan = report("--recipe", "dapo", *(part for s in settings for part in ("--set", s)), cwd=tmp_path)["plan"]
+    assert plan["responses_per_step"] == 24
+    assert plan["responses"] == 600
+    assert plan["tokens_per_step"] == 24 * 51
+    assert plan["rounds"] == 4
+    # Before training, after steps 10, 20 and 25; seven problems, two answers.
+    assert plan["eval_responses"] == 4 * 7 * 2
+    # 2 groups an update; 100 tokens hold a prompt of 20 and two responses of 30 input tokens: 80, a third makes 110.
+    assert plan["micro_batches_per_update"] == 4
+
+
+def test_a_vllm_that_does_not_fit(tmp_path: Path) -> None:
+    site = install(tmp_path / "site", "vllm", "0.9.0")
+    needed = report("--set", "engine=vllm", cwd=tmp_path, code=1, PYTHONPATH=site)
+    check = named(needed["environment"], "vllm")
+    assert check["status"] == "fail"
+    assert "0.9.0" in check["text"]
+    assert "vllm==0.32.*" in check["text"]
+    assert check["fix"] == "pip install 'vllm==0.32.*'"
+    assert named(report(cwd=tmp_path, PYTHONPATH=site)["environment"], "vllm")["status"] == "warn"
+
+
+def test_a_vllm_for_another_torch(tmp_path: Path) -> None:
+    site = install(tmp_path / "site", "vllm", "0.32.5", "torch==1.0.0", "transformers>=5.16.1,<5.20")
+    found = report("--set", "engine=vllm", cwd=tmp_path, code=1, PYTHONPATH=site)
+    (check,) = [item for item in found["environment"] if item["name"] == "torch" and item["status"] == "fail"]
+    assert "vllm needs torch==1.0.0" in check["text"]
+    assert "torch" in check["fix"]
+
+
+def test_a_library_that_is_too_new(tmp_path: Path) -> None:
+    site = install(tmp_path / "site", "transformers", "9.9.0")
+    check = named(report(cwd=tmp_path, code=1, PYTHONPATH=site)["environment"], "transformers")
+    assert "dapoctl needs transformers<5.20,>=5.10" in check["text"]
+    assert "9.9.0 is installed" in check["text"]
+    assert check["fix"].startswith("pip install 'transformers")
+
+
+def test_a_torchvision_of_the_other_build(tmp_path: Path) -> None:
+    build = build_of("torch")
+    assert build is not None
+    tag = "cpu" if build.cuda else "cu130"
+    site = install(tmp_path / "site", "torchvision", "0.28.0", version=f"__version__ = '0.28.0+{tag}'\n")
+    check = named(report(cwd=tmp_path, code=1, PYTHONPATH=site)["environment"], "torchvision")
+    assert (check["status"], check["fix"]) == ("fail", "pip uninstall torchvision")
+
+
+def test_versions_are_those_of_the_modules() -> None:
+    import torch
+    import transformers
+
+    build = build_of("torch")
+    assert build is not None
+    assert (build.version, build.cuda) == (torch.__version__, torch.version.cuda)
+    assert version("transformers") == transformers.__version__
+    assert {str(item.specifier) for item in requirements("dapoctl", "vllm")} == {"==0.32.*"}
+    assert "vllm" not in {item.name for item in requirements("dapoctl")}
+
+
+@pytest.mark.parametrize(
+    ("build", "machine", "device", "status", "words"),
+    [
+        (Build("2.13.0+cpu"), Machine(), "auto", "ok", "on the CPU"),
+        (Build("2.13.0+cpu"), Machine(gpus=(H100,), driver_cuda=(13, 0)), "auto", "fail", "idle"),
+        (Build("2.13.0+cpu"), Machine(gpus=(H100,), driver_cuda=(13, 0)), "cpu", "ok", "CPU"),
+        (Build("2.13.0+cpu"), Machine(), "cuda", "fail", "train.device"),
+        (Build("2.13.0+cu130", "13.0"), Machine(), "auto", "ok", "on the CPU"),
+        (Build("2.13.0+cu130", "13.0"), Machine(gpus=(H100,), driver_cuda=(13, 0)), "auto", "ok", "CUDA 13.0"),
+        (Build("2.13.0+cu126", "12.6"), Machine(gpus=(H100,), driver_cuda=(12, 2)), "auto", "ok", "CUDA 12.6"),
+        (Build("2.13.0+cu130", "13.0"), Machine(gpus=(H100,), driver_cuda=(12, 8)), "auto", "fail", "12.8 at most"),
+    ],
+)
+def test_torch_against_driver_and_gpu(build: Build, machine: Machine, device: str, status: str, words: str) -> None:
+    check = check_accelerator(build, machine, device)[0]
+    assert (check.name, check.status) == ("torch", status)
+    assert words in check.text
+    assert bool(check.fix) == (status == "fail")
+
+
+def test_visible_devices_as_cuda_reads_them() -> None:
+    uuids = ["GPU-aa11", "GPU-bb22", "GPU-cc33"]
+    assert visible(None, uuids) == [0, 1, 2]
+    assert visible("2,0", uuids) == [2, 0]
+    assert visible("GPU-bb", uuids) == [1]
+    assert visible("1,7,0", uuids) == [1]
+    assert visible("-1", uuids) == visible("", uuids) == []
+
+
+def test_the_machine_is_this_one() -> None:
+    import psutil
+
+    machine = look()
+    assert 0 < machine.memory_free <= machine.memory <= psutil.virtual_memory().total
+    assert 1 <= machine.cpus <= (os.cpu_count() or 1)
+
+
+def test_too_long_for_the_model(tmp_path: Path) -> None:
+    found = report("--set", "rollout.max_response_tokens=400", cwd=tmp_path, code=1)
+    check = named(found["run"], "positions")
+    assert "400" in check["text"]
+    assert "256" in check["text"]
+    fixed = report(*check["fix"].split(), cwd=tmp_path)
+    assert "positions" not in [item["name"] for item in fixed["run"]]
+
+
+def test_a_model_that_is_not_here(tmp_path: Path) -> None:
+    found = report("--set", "model=nobody/nothing", cwd=tmp_path, code=1)
+    assert "nobody/nothing is not here" in named(found["run"], "model")["text"]
+    assert found["memory"] is None
+    page = call("doctor", "--set", "model=nobody/nothing", cwd=tmp_path).stdout
+    assert "unknown, so memory cannot be estimated" in page
+
+
+def test_a_folder_without_weights(gemma: Path, tmp_path: Path) -> None:
+    found = report("--set", f"model={gemma}", "--set", "steps=3", cwd=tmp_path, code=1)
+    assert "no weights" in named(found["run"], "model")["text"]
+
+
+def test_warm_up_that_never_ends(tmp_path: Path) -> None:
+    found = report("--set", "steps=20", "--set", "optim.warmup_steps=20", cwd=tmp_path)
+    assert named(found["run"], "warm-up")["status"] == "warn"
+
+
+RUNS = {
+    "grpo, hf": ["--set", "engine=hf"],
+    "dapo, vllm": ["--recipe", "dapo", "--set", "engine=vllm"],
+    "gkl, vllm": ["--plugins", "gkl", "--set", "engine=vllm"],
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("gpu", [24, 48])
+def test_advice_for_gemma_3_4b_fits_when_it_is_followed(run: str, gpu: int, gemma: Path, tmp_path: Path) -> None:
+    arguments = [*RUNS[run], "--set", f"model={gemma}", "--gpu-memory", str(gpu)]
+    before = report(*arguments, cwd=tmp_path, code=1)
+    # float32 weights, gradients and AdamW's averages of 3.9 billion parameters alone are 62 GB.
+    assert before["memory"]["peak"] > 62e9
+    assert named(before["run"], "does not fit")["status"] == "fail"
+    (advice,) = before["advice"]
+    assert any("lora.rank=32" in option for option in advice["set"])
+    options = [part for option in advice["set"] for part in option.split()]
+    after = report(*arguments, *options, cwd=tmp_path, code=WITH_VLLM if "vllm" in run else 0)
+    assert after["memory"]["peak"] == advice["peak"] <= 0.9 * gpu * GIB
+    assert named(after["run"], "fits")["status"] == "ok"
+    for left_out in range(0, len(options), 2):
+        fewer = [*options[:left_out], *options[left_out + 2 :]]
+        done = call("doctor", "--json", *arguments, *fewer, cwd=tmp_path)
+        assert json.loads(done.stdout)["memory"]["peak"] > 0.9 * gpu * GIB
+
+
+def test_nothing_to_advise_where_there_is_room(gemma: Path, tmp_path: Path) -> None:
+    found = report("--set", f"model={gemma}", "--gpu-memory", "500", cwd=tmp_path)
+    assert found["advice"] == []
+
+
+def test_memory_saved_for_nothing_is_pointed_out(gemma: Path, tmp_path: Path) -> None:
+    wasteful = ["--set", "engine=vllm", "--set", "vllm.sleep=true", "--set", "train.gradient_checkpointing=true"]
+    found = report("--set", f"model={gemma}", *wasteful, "--gpu-memory", "500", cwd=tmp_path, code=WITH_VLLM)
+    assert [item["set"] for item in found["advice"]] == [
+        ["--set train.gradient_checkpointing=false"],
+        ["--set vllm.sleep=false"],
+    ]
