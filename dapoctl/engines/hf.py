@@ -83,6 +83,8 @@ def _decode(
     import torch
     from transformers import DynamicCache
 
+    from dapoctl.engines.drawing import draw
+
     device, width = policy.device, max(len(prompt) for prompt in prompts)
     ids = torch.full((len(prompts), width), policy.pad_token_id, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -103,7 +105,7 @@ def _decode(
     stops = torch.tensor(policy.eos_token_ids, device=device)
     alive = torch.arange(rows, device=device)
     for place in range(sampling.max_tokens):
-        drawn, drawn_logprobs = _draw(logits, sampling, generator)
+        drawn, drawn_logprobs = draw(logits, sampling, generator)
         tokens[alive, place], logprobs[alive, place] = drawn, drawn_logprobs
         running = ~torch.isin(drawn, stops)
         ended = alive[~running].cpu()
@@ -123,30 +125,6 @@ def _decode(
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         output = policy.hidden(drawn[:, None], mask, past_key_values=cache, use_cache=True)
         logits = policy.head.logits(output.last_hidden_state[:, -1])
-
-
-def _draw(logits: Tensor, sampling: Sampling, generator: Any) -> tuple[Tensor, Tensor]:
-    """Tokens [b] and their log-probabilities [b] under the distribution they are drawn from, from logits [b, V]."""
-    import torch
-
-    if sampling.temperature == 0:
-        drawn = logits.argmax(-1, keepdim=True)
-        return drawn[:, 0], torch.log_softmax(logits, dim=-1).gather(1, drawn)[:, 0]
-    log_probs = torch.log_softmax(logits / sampling.temperature, dim=-1)
-    if sampling.top_p < 1:
-        log_probs = _nucleus(log_probs, sampling.top_p)
-    drawn = torch.multinomial(log_probs.exp(), 1, generator=generator)
-    return drawn[:, 0], log_probs.gather(1, drawn)[:, 0]
-
-
-def _nucleus(log_probs: Tensor, top_p: float) -> Tensor:
-    """The smallest set of most likely tokens with at least `top_p` of the mass, renormalised (Holtzman et al. 2020)."""
-    ordered, index = log_probs.sort(dim=-1, descending=True)
-    probs = ordered.exp()
-    outside = probs.cumsum(-1) - probs >= top_p
-    ordered = ordered.masked_fill(outside, float("-inf"))
-    kept = log_probs.scatter(-1, index, ordered)
-    return kept.log_softmax(-1)
 
 
 def _completions(tokens: Tensor, logprobs: Tensor, lengths: Tensor, stops: Sequence[int]) -> list[Completion]:

@@ -1,0 +1,83 @@
+"""Drawing tokens from logits, at about the cost of reading them once.
+
+`torch.multinomial` makes a random number for every entry of the vocabulary, one after the other on a CPU, and a full sort of
+a large vocabulary takes longer than the model. Here one number is drawn per row and looked up in the cumulative
+distribution, first among blocks of the vocabulary, then within one.
+
+Shapes: b rows, V entries of the vocabulary, m candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dapoctl.engines import Sampling
+
+LIKELY = (1024, 16_384)
+"""Numbers of most likely candidates among which a nucleus is looked for before the whole vocabulary is sorted"""
+
+
+def draw(logits: Tensor, sampling: Sampling, generator: Any) -> tuple[Tensor, Tensor]:
+    """Tokens [b] and their log-probabilities [b] under the distribution they are drawn from, from logits [b, V].
+
+    Greedy tokens have those at temperature 1.
+    """
+    if sampling.temperature == 0:
+        tokens = logits.argmax(-1, keepdim=True)
+        return tokens[:, 0], (logits.gather(1, tokens) - logits.logsumexp(-1, keepdim=True))[:, 0]
+    if sampling.temperature != 1:
+        logits = logits / sampling.temperature
+    if sampling.top_p == 1:
+        return pick(logits, generator)
+    candidates, tokens = nucleus(logits, sampling.top_p)
+    places, logprobs = pick(candidates, generator)
+    return tokens.gather(1, places[:, None])[:, 0], logprobs
+
+
+def nucleus(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The smallest set of most likely tokens with at least `top_p` of the mass (Holtzman et al. 2020, arXiv:1904.09751).
+
+    Returns:
+        Logits [b, m] in descending order, -inf outside of the set; and the tokens [b, m] that they belong to.
+    """
+    total = logits.logsumexp(-1, keepdim=True)
+    for size in (*LIKELY, logits.shape[1]):
+        ordered, tokens = logits.topk(min(size, logits.shape[1]))
+        probs = (ordered - total).exp()
+        if bool((probs.sum(-1) >= top_p).all()):
+            break
+    outside = probs.cumsum(-1) - probs >= top_p
+    return ordered.masked_fill(outside, float("-inf")), tokens
+
+
+def pick(logits: Tensor, generator: Any) -> tuple[Tensor, Tensor]:
+    """Places [b] drawn from softmax(logits [b, m]), and their log-probabilities [b]."""
+    rows, count = logits.shape
+    top = logits.amax(-1, keepdim=True)
+    weights = (logits - top).exp_()
+    size = max(1, math.isqrt(count))
+    # As zeros, places that are not there are never drawn.
+    blocks = torch.nn.functional.pad(weights, (0, -count % size)) if count % size else weights
+    blocks = blocks.view(rows, -1, size)
+    sums = blocks.sum(-1).double()
+    upto = sums.cumsum(-1)
+    total = upto[:, -1:]
+    mark = torch.rand(rows, 1, dtype=torch.float64, device=logits.device, generator=generator) * total
+    block = _first_above(upto, mark)
+    inside = blocks[torch.arange(rows, device=logits.device), block[:, 0]].double().cumsum(-1)
+    place = _first_above(inside, mark - (upto - sums).gather(1, block))
+    places = block * size + place
+    return places[:, 0], (logits.gather(1, places) - top - total.log())[:, 0].to(logits.dtype)
+
+
+def _first_above(upto: Tensor, mark: Tensor) -> Tensor:
+    """[b, 1]: the first place whose cumulative weight [b, n] is above `mark` [b, 1]; rounding never leads to one without
+    weight."""
+    last = (upto < upto[:, -1:]).sum(-1, keepdim=True)
+    return torch.minimum(torch.searchsorted(upto, mark, right=True), last)
