@@ -15,7 +15,8 @@ import torch
 from dapoctl.batch import Batch, Counts, Problem, Score
 from dapoctl.errors import StorageError
 from dapoctl.learner import History, Learner
-from dapoctl.runs.files import full_disk, storage_errors, write_text
+from dapoctl.runs.cleaning import size_of
+from dapoctl.runs.files import full_disk, read_json, storage_errors, write_text
 
 LATEST = "latest"
 
@@ -33,6 +34,7 @@ def save(learner: Learner, directory: Path, step: int, extra: dict[str, Any]) ->
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
     try:
+        _check_space(learner, root, latest(directory))
         with storage_errors(final):
             _write(learner, scratch, step, extra)
             shutil.rmtree(final, ignore_errors=True)
@@ -44,8 +46,25 @@ def save(learner: Learner, directory: Path, step: int, extra: dict[str, Any]) ->
         last = latest(directory)
         kept = f"the last checkpoint, {last.name}, is whole" if last else "there is no earlier checkpoint"
         raise StorageError(f"checkpoint step_{step} was not saved: {error}; {kept}") from error
-    _prune(root, learner.config.checkpoint.keep)
+    _prune(directory, learner.config.checkpoint.keep, learner.config.checkpoint.keep_best)
     return final
+
+
+def _check_space(learner: Learner, root: Path, last: Path | None) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Raises:
+        StorageError: saying what is needed.
+    """
+    if last is not None:
+        needed = size_of(last)
+    else:
+        trained = sum(p.numel() * p.element_size() for p in learner.policy.parameters())
+        whole = sum(p.numel() * p.element_size() for p in learner.policy.model.parameters())
+        # The weights, and Adam's two averages of those that are trained.
+        needed = (whole if learner.policy.adapters is None else trained) + 2 * trained
+    if shutil.disk_usage(root).free < needed:
+        raise full_disk(root, needed)
 
 
 def _write(learner: Learner, scratch: Path, step: int, extra: dict[str, Any]) -> None:
@@ -79,12 +98,31 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _prune(root: Path, keep: int) -> None:
-    complete = sorted(root.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
-    for path in complete[:-keep]:
-        shutil.rmtree(path, ignore_errors=True)
+def _prune(directory: Path, keep: int, keep_best: int) -> None:
+    """Delete all but the newest `keep` checkpoints and, of those that were evaluated, the best `keep_best`."""
+    root = directory / "checkpoints"
+    steps = sorted(_step(path) for path in root.glob("step_*"))
+    scored = [(score, step) for step in steps if (score := held_out(directory, step)) is not None]
+    kept = {*steps[-keep:], *(step for _, step in sorted(scored)[len(scored) - min(keep_best, len(scored)) :])}
+    for step in steps:
+        if step not in kept:
+            shutil.rmtree(root / f"step_{step}", ignore_errors=True)
     for path in root.glob(".step_*.partial"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def held_out(directory: Path, step: int) -> float | None:
+    """Mean over the evaluation sets of their accuracy after `step`; None where that was not evaluated."""
+    found = []
+    for path in directory.glob(f"evals/*/step_{step}/summary.json"):
+        summary = read_json(path)
+        metrics = summary.get("metrics", {}) if isinstance(summary, dict) else {}
+        found += [float(value) for name, value in metrics.items() if "/avg@" in name]
+    return sum(found) / len(found) if found else None
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step_"))
 
 
 def latest(directory: Path) -> Path | None:
@@ -95,7 +133,7 @@ def latest(directory: Path) -> Path | None:
         if (named / "state.pt").is_file():
             return named
     complete = [path for path in root.glob("step_*") if (path / "state.pt").is_file()]
-    return max(complete, key=lambda path: int(path.name.removeprefix("step_")), default=None)
+    return max(complete, key=_step, default=None)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

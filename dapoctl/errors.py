@@ -50,6 +50,16 @@ class StorageError(DapoctlError):
     """The run directory cannot be written or read."""
 
 
+class OutOfMemoryError(DapoctlError):
+    """A run needed more memory than there is."""
+
+    def __init__(self, where: str, phase: str, what: str) -> None:
+        super().__init__(
+            f"out of memory ({where}), in phase `{phase}`: {' '.join(what.split())[:300]}; `dapoctl doctor` with the run's"
+            " options estimates what each part takes, and says what to change"
+        )
+
+
 class RunWarning(UserWarning):
     """Something about a run that its user should know, though it goes on."""
 

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,16 +18,17 @@ from dapoctl import checkpoint
 from dapoctl.batch import RunInfo
 from dapoctl.components.base import Component
 from dapoctl.components.pipeline import Pipeline
-from dapoctl.config import RunConfig
 from dapoctl.config.load import Layers, Resolved, flatten, resolve
-from dapoctl.errors import DapoctlError, PluginError, RunWarning, UserError
+from dapoctl.errors import DapoctlError, OutOfMemoryError, PluginError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet, evaluate
 from dapoctl.interrupt import Stopper, StopRequested
 from dapoctl.learner import Learner, seed_for
 from dapoctl.metrics import Metrics
 from dapoctl.profiling import Profiler, Steps
-from dapoctl.runs.record import RunRecord, create_run
-from dapoctl.runs.store import read_run
+from dapoctl.runs.control import check_resumable
+from dapoctl.runs.create import create
+from dapoctl.runs.record import RunRecord
+from dapoctl.runs.summary import read_run
 from dapoctl.setup import build_eval_sets, build_learner
 from dapoctl.step import collect, learn
 
@@ -65,26 +66,22 @@ def start(
     Raises:
         DapoctlError: what went wrong; the run's folder says it too.
     """
-    config = resolved.config
-    name = config.name or default_name(config.recipe, config.plugins)
-    origins = {key: item.entry.describe() for key, item in resolved.chosen.items()}
-    directory = create_run(runs_dir, name, _portable(resolved), origins, argv)
-    return _Attempt(directory, resolved, observers, profile).run()
+    return _Attempt(create(resolved, runs_dir, argv), resolved, observers, profile).run()
 
 
-def resume(directory: Path, observers: Sequence[Component] = (), profile: Steps | None = None) -> Result:
+def resume(
+    directory: Path, observers: Sequence[Component] = (), profile: Steps | None = None, attempt: int | None = None
+) -> Result:
     """Go on with a run from its last checkpoint, or from its beginning when it has none.
+
+    Args:
+        attempt: the number that the supervisor which started this process gave it
 
     Raises:
         UserError: it is no run, it is running or finished, or a plugin file has changed since it began.
     """
     summary = read_run(directory)
-    if summary.problem:
-        raise UserError(f"`{directory}` cannot be resumed: {summary.problem}")
-    if summary.state == "running":
-        raise UserError(f"run `{summary.id}` is running already")
-    if summary.state == "finished":
-        raise UserError(f"run `{summary.id}` is finished: all {summary.steps} steps are done; start a new run instead")
+    check_resumable(summary, supervised=attempt is not None)
     layers = Layers()
     layers.add(summary.spec["config"], f"{directory}/spec.json")
     resolved = resolve(layers)
@@ -95,38 +92,22 @@ def resume(directory: Path, observers: Sequence[Component] = (), profile: Steps 
                 f"plugin file of `{name}` ({item.entry.value}) has changed since run `{summary.id}` began; put the old"
                 " version back, or start a new run"
             )
-    return _Attempt(directory, resolved, observers, profile).run()
-
-
-def default_name(recipe: str, plugins: Sequence[str]) -> str:
-    """A run's name from its components: what was changed, or the recipe."""
-    parts = [Path(name.split(":")[0]).stem.replace("-", "no_") for name in plugins]
-    usual = RunConfig.model_fields["recipe"].default
-    return "-".join([*([recipe] if recipe != usual or not parts else []), *parts])[:60]
-
-
-def _portable(resolved: Resolved) -> dict[str, Any]:
-    """The configuration with plugin files as absolute paths, so that the run can be resumed from anywhere."""
-    files = {item.entry.name: item.entry.value for item in resolved.chosen.values() if item.entry.sha256}
-    config = flatten(resolved.config)
-    config["plugins"] = [_absolute(name, files) for name in config["plugins"]]
-    return config
-
-
-def _absolute(name: str, files: Mapping[str, str]) -> str:
-    if ".py" not in name:
-        return name
-    path = str(Path(name.partition(".py")[0] + ".py").expanduser().resolve())
-    return next(value for value in files.values() if value.startswith(path))
+    return _Attempt(directory, resolved, observers, profile, attempt).run()
 
 
 class _Attempt:
     """One process's work on a run."""
 
     def __init__(
-        self, directory: Path, resolved: Resolved, observers: Sequence[Component], profile: Steps | None
+        self,
+        directory: Path,
+        resolved: Resolved,
+        observers: Sequence[Component],
+        profile: Steps | None,
+        number: int | None = None,
     ) -> None:
         self.directory = directory
+        self.number = number
         self.config = resolved.config
         self.pipeline = resolved.pipeline
         self.observers = Pipeline(list(observers))
@@ -152,7 +133,7 @@ class _Attempt:
             self.done, self.pending = int(state["step"]), state["pending"]
         window = self.profile.choose(self.done, self.config.steps) if self.profile else None
         reported = self.done - (self.pending is not None)
-        self.record = RunRecord(self.directory, reported, resumed=state is not None)
+        self.record = RunRecord(self.directory, reported, resumed=state is not None, attempt=self.number)
         info = RunInfo(
             id=self.directory.name,
             directory=self.directory,
@@ -161,7 +142,7 @@ class _Attempt:
             steps=self.config.steps,
             start_step=self.done,
         )
-        error = ""
+        error, out_of_memory = "", False
         learner: Learner | None = None
         try:
             with self.stopper.installed(), warnings.catch_warnings(record=False):
@@ -175,19 +156,21 @@ class _Attempt:
                     self.result.state = "finished"
                 except StopRequested:
                     self.result.state = "stopped"
-        except DapoctlError as failure:
-            error = str(failure)
-            raise
         except BaseException as failure:
-            error = f"{type(failure).__name__}: {failure}"
+            error = str(failure) if isinstance(failure, DapoctlError) else f"{type(failure).__name__}: {failure}"
+            if (where := out_of_memory_where(failure)) is not None:
+                lacking = OutOfMemoryError(where, self.record.activity.phase, error)
+                error, out_of_memory = str(lacking), True
+                raise lacking from failure
             raise
         finally:
             with contextlib.ExitStack() as closing:
+                closing.callback(self.record.release)
                 for pipeline in (self.pipeline, *(item.pipeline for item in self.eval_sets)):
                     closing.callback(pipeline.close)
                 if learner is not None:
                     closing.callback(learner.engine.close)
-                self.record.close(self.result.state, error)
+                self.record.close(self.result.state, error, out_of_memory)
                 self._observe("on_run_end", run=info, state=self.result.state)
         return self.result
 
@@ -205,6 +188,7 @@ class _Attempt:
         self.observers.observe(hook, **arguments)
 
     def _phase(self, phase: str, done: int = 0, total: int = 0) -> None:
+        self.record.activity.note(phase, done, total)
         for report in self.phases:
             report(phase, done, total)
 
@@ -267,6 +251,7 @@ class _Attempt:
             with learner.metrics.span("record"):
                 self.record.samples(step, learner.trace)
             self.done, self.pending = step, step_metrics(learner)
+            self.record.activity.step = step
         self._finish(learner)
 
     def _finish(self, learner: Learner) -> None:
@@ -304,6 +289,20 @@ class _Attempt:
             self.record.evaluation(eval_set.name, step, rows, {"step": step, "metrics": found, "seed": seed})
             metrics |= found
         return metrics
+
+
+def out_of_memory_where(failure: BaseException) -> str | None:
+    """What ran out of memory, `GPU` or `system`, when that is what `failure` came from; else None."""
+    cause: BaseException | None = failure
+    while cause is not None:
+        if isinstance(cause, torch.OutOfMemoryError):
+            return "GPU"
+        # torch's allocator for CPUs has no error of its own.
+        lacking = isinstance(cause, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(cause)
+        if lacking or isinstance(cause, MemoryError):
+            return "system"
+        cause = cause.__cause__
+    return None
 
 
 def step_metrics(learner: Learner) -> dict[str, float]:

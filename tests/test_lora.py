@@ -32,7 +32,8 @@ from dapoctl.errors import ConfigError, ModelError
 from dapoctl.learner import Learner
 from dapoctl.models import locate
 from dapoctl.policy import Policy, load_policy, load_reference
-from dapoctl.runs.store import find_run, read_run
+from dapoctl.runs.store import find_run
+from dapoctl.runs.summary import read_run
 from dapoctl.step import accumulate_gradient, estimate
 
 LORA = {"rank": 4, "alpha": 8.0}

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dapoctl.runs.store import find_run, metric_rows
+from dapoctl.runs.store import find_run
+from dapoctl.runs.summary import metric_rows
 
 ROOT = Path(__file__).parents[1]
 MODELS = Path(os.environ.get("DAPOCTL_TEST_MODELS", ROOT / "models"))

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from dapoctl.runs.files import read_json, read_lines
-from dapoctl.runs.store import find_run, read_run
+from dapoctl.runs.store import find_run
+from dapoctl.runs.summary import read_run
 
 # Every source of state takes part: surplus groups, several updates, a prompt order, an average of the reference.
 SETTINGS = (
@@ -72,7 +73,7 @@ def start_and_wait(root: Path, rows: int) -> subprocess.Popen[str]:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
-        if root.is_dir() and any(root.iterdir()) and len(stable_metrics(find_run(root, "last"))) > rows:
+        if any(root.glob("[!.]*")) and len(stable_metrics(find_run(root, "last"))) > rows:
             return process
         time.sleep(0.02)
     raise AssertionError(f"the run did not get to step {rows}: {process.communicate()[0]}")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli import doctor, plugins, run, runs
+from dapoctl.cli import doctor, manage, plugins, queue, run, runs, sweep
 from dapoctl.cli.output import emit, error, forgive_encodings, hush, show_help
 from dapoctl.errors import DapoctlError
 
@@ -22,9 +22,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 run.add_to(app)
+sweep.add_to(app)
 doctor.add_to(app)
 plugins.add_to(app)
 runs.add_to(app)
+queue.add_to(app)
 
 
 def _version(asked: bool) -> None:
@@ -102,4 +104,4 @@ def _save_traceback() -> str:
     return f"traceback in {file.name}; "
 
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "manage"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Self
+from typing import Self, TextIO
 
 from pydantic import PrivateAttr
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -17,9 +17,6 @@ from dapoctl.cli.progress import Progress, is_held_out, spoken
 from dapoctl.cli.view import block, eval_lines, step_line
 from dapoctl.components.base import Component
 from dapoctl.hookspecs import hookimpl
-
-if TYPE_CHECKING:
-    from typing import TextIO
 
 PATIENCE = 30.0
 """Seconds after which a plain log says again what goes on."""
@@ -39,12 +36,17 @@ class Display(Component):
     _run: RunInfo | None = PrivateAttr(default=None)
     _gone: bool = PrivateAttr(default=False)
     _spoken_at: float = PrivateAttr(default=0.0)
+    _keep_log: bool = PrivateAttr(default=True)
+    _log: TextIO | None = PrivateAttr(default=None)
 
     @classmethod
-    def on(cls, console: Console, progress: Progress) -> Self:
-        """A display of `progress` on `console`: live when that is a terminal that can move its cursor."""
+    def on(cls, console: Console, progress: Progress, keep_log: bool = True) -> Self:
+        """A display of `progress` on `console`: live when that is a terminal that can move its cursor.
+
+        With `keep_log` its plain lines go to the attempt's log, too, where `dapoctl runs logs` finds them.
+        """
         display = cls()
-        display._console, display._progress = console, progress
+        display._console, display._progress, display._keep_log = console, progress, keep_log
         if can_redraw(console):
             display._live = Live(_Block(progress), console=console, refresh_per_second=4)
         return display
@@ -81,9 +83,14 @@ class Display(Component):
 
     @hookimpl
     def on_run_start(self, run: RunInfo) -> None:
-        from dapoctl.runs.store import metric_rows
+        from dapoctl.runs.attempts import LOG, attempts
+        from dapoctl.runs.summary import metric_rows
 
         self._run = run
+        tried = attempts(run.directory) if self._keep_log else []
+        if tried:
+            with contextlib.suppress(OSError):
+                self._log = (tried[-1] / LOG).open("a", encoding="utf-8")
         self._progress.title, self._progress.components = run.id, ", ".join(run.components)
         self._progress.steps = run.steps
         if run.start_step:
@@ -104,9 +111,19 @@ class Display(Component):
     @hookimpl
     def on_run_end(self, state: str) -> None:
         self._progress.enter(state)
+        self._record(state)
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _record(self, text: str) -> None:
+        if self._log is not None:
+            with contextlib.suppress(OSError):
+                print(one_line(text), file=self._log, flush=True)
 
     def _line(self, text: str) -> None:
         self._spoken_at = self._progress.clock()
+        self._record(text)
         if self._live is not None or self._gone:
             return
         try:

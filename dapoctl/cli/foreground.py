@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dapoctl.cli.display import Display, console_on
 from dapoctl.cli.figures import change, duration, number, percent
-from dapoctl.cli.output import emit, emit_json, one_line, plain, warn
+from dapoctl.cli.output import command, emit, emit_json, one_line, plain, warn
 from dapoctl.cli.profile import profile_table
 from dapoctl.cli.progress import REWARD, Progress, is_held_out, spoken
 
@@ -24,12 +23,16 @@ INTERRUPTED = 130
 Train = Callable[[Sequence["Component"]], "Result"]
 
 
-def foreground(train: Train, title: str, steps: int, runs_dir: Path | None, json: bool) -> int:
+def foreground(
+    train: Train, title: str, steps: int, runs_dir: Path | None, json: bool, supervised: bool = False
+) -> int:
     """Call `train` under a display and tell how it went; the exit code.
 
-    With `json` the display goes to stderr, and the result is the only thing on stdout.
+    With `json` the display goes to stderr, and the result is the only thing on stdout. What a `supervised` process says is
+    the attempt's log already.
     """
-    display = Display.on(console_on(sys.stderr if json else sys.stdout), Progress(title, steps))
+    console = console_on(sys.stderr if json else sys.stdout)
+    display = Display.on(console, Progress(title, steps), keep_log=not supervised)
     try:
         with display.shown():
             result = train([display])
@@ -83,12 +86,6 @@ def after_failure(display: Display, runs_dir: Path | None) -> list[str]:
     lines.append(_fact("run", str(display.run.directory)))
     lines.append(_fact("go on", f"{command('resume', display.run.id, runs_dir)}   from its last checkpoint"))
     return lines
-
-
-def command(verb: str, run: str, runs_dir: Path | None) -> str:
-    """The `dapoctl runs` command line for a run."""
-    place = f" --runs-dir {shlex.quote(str(runs_dir))}" if runs_dir is not None else ""
-    return f"dapoctl runs {verb} {shlex.quote(run)}{place}"
 
 
 def _fact(name: str, text: str) -> str:

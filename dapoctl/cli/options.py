@@ -34,3 +34,21 @@ Override = Annotated[
 ]
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Part of the run's id.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Everything random is a function of it.")]
+Detach = Annotated[
+    bool,
+    typer.Option(
+        "--detach", help="Work on it in the background, now; the terminal may be closed. `runs logs` watches."
+    ),
+]
+Queue = Annotated[
+    bool,
+    typer.Option("--queue", help="Let it wait for a free GPU (without GPUs: a slot), then work in the background."),
+]
+Priority = Annotated[
+    int | None, typer.Option("--priority", metavar="N", help="With --queue: higher ones first; by default 0.")
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option("--gpus", metavar="N", min=1, help="With --detach or --queue: how many it needs; by default 1."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

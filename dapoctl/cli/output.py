@@ -8,9 +8,11 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -41,9 +43,9 @@ def emit(text: str, to_error: bool = False) -> None:
         raise typer.Exit(0) from None
 
 
-def emit_json(value: Any) -> None:
-    """Write `value` as JSON to stdout; non-finite numbers become "NaN", "Infinity" and "-Infinity"."""
-    emit(json.dumps(finite(value), indent=2, ensure_ascii=False, default=str, allow_nan=False))
+def emit_json(value: Any, compact: bool = False) -> None:
+    """Write `value` as JSON to stdout, on one line if `compact`; non-finite numbers become "NaN", "Infinity", "-Infinity"."""
+    emit(json.dumps(finite(value), indent=None if compact else 2, ensure_ascii=False, default=str, allow_nan=False))
 
 
 def finite(value: Any) -> Any:
@@ -81,6 +83,12 @@ def colours(stream: Any) -> bool:
 def width() -> int:
     """Columns to lay text out for."""
     return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else WIDE
+
+
+def command(verb: str, run: str, runs_dir: Path | None) -> str:
+    """The `dapoctl runs` command line for a run."""
+    place = f" --runs-dir {shlex.quote(str(runs_dir))}" if runs_dir is not None else ""
+    return f"dapoctl runs {verb} {shlex.quote(run)}{place}"
 
 
 def hush() -> None:

@@ -1,11 +1,24 @@
-"""`dapoctl run`: train in the foreground."""
+"""`dapoctl run`: train, in the foreground or in the background."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dapoctl.cli.options import ConfigFiles, Name, Override, Plugins, Recipe, RunsDir, Seed
+from dapoctl.cli.background import announce, asked_background, check, send_off
+from dapoctl.cli.options import (
+    ConfigFiles,
+    Detach,
+    Gpus,
+    Name,
+    Override,
+    Plugins,
+    Priority,
+    Queue,
+    Recipe,
+    RunsDir,
+    Seed,
+)
 from dapoctl.cli.output import emit, emit_json, warn
 from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
 from dapoctl.errors import UserError
@@ -33,6 +46,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration as TOML and exit; nothing is trained.")
     ] = False,
+    detach: Detach = False,
+    queue: Queue = False,
+    priority: Priority = None,
+    gpus: Gpus = None,
     profile: Profile = False,
     profile_steps: ProfileSteps = None,
     json: Annotated[
@@ -41,8 +58,10 @@ def run(
 ) -> None:
     """Train a model: `dapoctl run` alone trains the tiny model that ships with dapoctl.
 
-    Ctrl-C stops after saving a checkpoint, a second Ctrl-C at once.
+    Ctrl-C stops after saving a checkpoint, a second Ctrl-C at once. With --detach or --queue the run outlives this
+    terminal.
     """
+    background = asked_background(detach, queue, priority, gpus)
     from dapoctl.config.load import load, split_names
 
     resolved = load(
@@ -56,17 +75,30 @@ def run(
     if asked is not None:
         if dry_run:
             raise UserError("--profile needs a run, and --dry-run makes none: leave one of them out")
+        if background is not None:
+            raise UserError("--profile shows its table in the foreground: leave out --detach and --queue")
         asked.choose(0, resolved.config.steps)
     if dry_run:
         emit_json(resolved.as_dict()) if json else emit(resolved.as_toml().rstrip("\n"))
         return
 
     from dapoctl.cli.foreground import foreground
+    from dapoctl.runs.control import in_front
     from dapoctl.runs.store import runs_root
+
+    if background is not None:
+        from dapoctl.runs.create import create
+
+        check(background, resolved.as_dict())
+        directory = create(resolved, runs_root(runs_dir), sys.argv).resolve()
+        found = send_off([directory], background, resolved.as_dict(), new=True)
+        emit_json(found[0]) if json else announce(found, runs_dir)
+        return
 
     def train(observers: "Sequence[Component]") -> "Result":
         from dapoctl import trainer
 
         return trainer.start(resolved, runs_root(runs_dir), sys.argv, observers, asked)
 
-    raise typer.Exit(foreground(train, resolved.config.model.path, resolved.config.steps, runs_dir, json))
+    with in_front(resolved.config.name or "a run in the foreground", resolved.as_dict()):
+        raise typer.Exit(foreground(train, resolved.config.model.path, resolved.config.steps, runs_dir, json))

@@ -1,21 +1,18 @@
-"""`dapoctl runs`: what was trained, and going on with it."""
+"""`dapoctl runs`: what was trained. What can be done with it is in `manage` and `control`."""
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dapoctl.cli.options import Json, RunId, RunsDir
 from dapoctl.cli.output import emit, emit_json, show_help, warn
-from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from dapoctl.runs.summary import RunSummary
 
-    from dapoctl.components.base import Component
-    from dapoctl.runs.store import RunSummary
-    from dapoctl.trainer import Result
-
-group = typer.Typer(help="Look at runs, resume them.", invoke_without_command=True)
+group = typer.Typer(help="Look at runs, stop them, resume them, clear them away.", invoke_without_command=True)
 
 
 @group.callback()
@@ -30,17 +27,42 @@ def add_to(app: typer.Typer) -> None:
 
 
 @group.command("list")
-def list_(runs_dir: RunsDir = None, json: Json = False) -> None:
-    """Every run, the newest last."""
-    from dapoctl.cli.tables import runs_table
-    from dapoctl.runs.store import list_runs, runs_root
+def list_(
+    filter_: Annotated[
+        str | None,
+        typer.Option("--filter", metavar="QUERY", help="Such as 'gkl and state=finished and eval.aime24.avg>0.1'."),
+    ] = None,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Every run, the newest last.
 
+    A QUERY joins tests by `and`, `or`, `not` and parentheses. A word alone asks for a component, a tag, a state or a part of
+    the id; `field=value` (also != < <= > >= and ~ for "contains") asks about id, name, state, step, created, group, tag,
+    model, any key of the configuration (optim.lr) and any metric (reward.mean, eval.aime24.avg).
+    """
+    from dapoctl.cli.tables import runs_table
+    from dapoctl.runs.index import list_runs
+    from dapoctl.runs.query import parse, select
+    from dapoctl.runs.queue import tickets
+    from dapoctl.runs.store import runs_root
+
+    if filter_ is not None:
+        parse(filter_)
     root = runs_root(runs_dir)
-    found = list_runs(root)
+    if tickets(root):
+        from dapoctl.runs.scheduler import schedule
+
+        schedule(root)
+    found = everything = list_runs(root)
+    if filter_ is not None:
+        found = select(everything, filter_)
     if json:
         emit_json([_as_dict(summary) for summary in found])
     elif found:
         emit("\n".join(runs_table(found)))
+    elif everything:
+        emit(f"none of the {len(everything)} runs in {root} fits", to_error=True)
     else:
         emit(f"no runs in {root}; `dapoctl run` makes one", to_error=True)
 
@@ -50,9 +72,14 @@ def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
     """One run: state, components, last metrics."""
     from dapoctl.cli.tables import run_page
     from dapoctl.profiling import read_profile
-    from dapoctl.runs.store import find_run, read_run, runs_root
+    from dapoctl.runs.store import find_run, runs_root
+    from dapoctl.runs.summary import metric_rows, read_run
 
     summary = read_run(find_run(runs_root(runs_dir), run))
+    every: dict[str, float] = {}
+    for row in metric_rows(summary.directory):
+        every |= row["metrics"]
+    summary = dataclasses.replace(summary, metrics=summary.metrics | every)
     if json:
         emit_json(_as_dict(summary) | {"spec": summary.spec, "profile": read_profile(summary.directory)})
         return
@@ -61,40 +88,52 @@ def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
         warn(f"{summary.directory}: {summary.problem}")
 
 
-@group.command("resume")
-def resume(
-    run: RunId,
+@group.command("diff")
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A run.")],
+    second: Annotated[str, typer.Argument(metavar="OTHER", help="The run to compare it with.")],
     runs_dir: RunsDir = None,
-    profile: Profile = False,
-    profile_steps: ProfileSteps = None,
     json: Json = False,
 ) -> None:
-    """Go on with a stopped or failed run from its last checkpoint, in the foreground."""
-    from dapoctl.cli.foreground import foreground
-    from dapoctl.runs.store import find_run, read_run, runs_root
+    """How the configurations of two runs differ: first in components, then key by key."""
+    from dapoctl.cli.tables import diff_lines
+    from dapoctl.errors import UserError
+    from dapoctl.runs.difference import difference
+    from dapoctl.runs.store import find_run, runs_root
+    from dapoctl.runs.summary import read_run
 
-    directory = find_run(runs_root(runs_dir), run)
-    summary = read_run(directory)
-    asked = asked_profile(profile, profile_steps)
-
-    def train(observers: "Sequence[Component]") -> "Result":
-        from dapoctl import trainer
-
-        return trainer.resume(directory, observers, asked)
-
-    raise typer.Exit(foreground(train, summary.id, summary.steps, runs_dir, json))
+    root = runs_root(runs_dir)
+    both = [read_run(find_run(root, name)) for name in (first, second)]
+    for summary in both:
+        if summary.problem:
+            raise UserError(f"`{summary.directory}` cannot be compared: {summary.problem}")
+    found = difference(*both)
+    if json:
+        emit_json({"runs": [summary.id for summary in both], **dataclasses.asdict(found)})
+    else:
+        emit("\n".join(diff_lines(both[0].id, both[1].id, found)))
 
 
 def _as_dict(summary: "RunSummary") -> dict[str, Any]:
-    return {
-        "id": summary.id,
-        "name": summary.name,
-        "state": summary.state,
-        "step": summary.step,
-        "steps": summary.steps,
-        "created": summary.created,
+    values = {item.name: getattr(summary, item.name) for item in dataclasses.fields(summary)}
+    del values["spec"]
+    return values | {
         "components": list(summary.components),
-        "metrics": summary.metrics,
+        "tags": list(summary.tags),
         "directory": str(summary.directory),
-        "problem": summary.problem,
     }
+
+
+@group.command("attempt", hidden=True)
+def attempt(directory: Path, number: int) -> None:
+    """Work on a run as its supervisor asks; nobody else calls this."""
+    from dapoctl.cli.foreground import foreground
+    from dapoctl.runs.summary import read_run
+
+    def train(observers: Any) -> Any:
+        from dapoctl import trainer
+
+        return trainer.resume(directory, observers, attempt=number)
+
+    summary = read_run(directory)
+    raise typer.Exit(foreground(train, summary.id, summary.steps, directory.parent, json=False, supervised=True))

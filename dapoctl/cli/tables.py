@@ -12,7 +12,8 @@ from dapoctl.cli.profile import profile_place
 from dapoctl.cli.progress import REWARD, is_held_out
 
 if TYPE_CHECKING:
-    from dapoctl.runs.store import RunSummary
+    from dapoctl.runs.difference import Difference
+    from dapoctl.runs.summary import RunSummary
 
 
 def runs_table(summaries: Sequence[RunSummary]) -> list[str]:
@@ -37,7 +38,7 @@ def _row(summary: RunSummary) -> tuple[str, str, str, str, str, str]:
         f"{summary.step}/{summary.steps}",
         _figure(summary.metrics.get(REWARD)),
         next((_figure(value, share=True) for name, value in summary.metrics.items() if is_held_out(name)), ""),
-        one_line(",".join(summary.components)),
+        one_line(",".join(summary.components) + (f"  ({summary.why})" if summary.why else "")),
     )
 
 
@@ -56,9 +57,13 @@ def run_page(summary: RunSummary) -> list[str]:
     model = summary.spec.get("config", {}).get("model", {}).get("path", "")
     facts = {
         "state": f"{summary.state}, step {summary.step} of {summary.steps}",
+        "why": summary.why,
         "created": created,
         "model": str(model),
         "components": ", ".join(summary.components),
+        "sweep": summary.group,
+        "tags": ", ".join(summary.tags),
+        "note": summary.note,
         "directory": str(summary.directory),
         "profile": profile_place(summary.directory),
     }
@@ -69,4 +74,21 @@ def run_page(summary: RunSummary) -> list[str]:
         lines += [f"  {one_line(name):<{size}}  {_figure(value):>9}" for name, value in sorted(summary.metrics.items())]
     if summary.state in ("stopped", "failed", "lost") and summary.step < summary.steps:
         lines += ["", f"resume with: dapoctl runs resume {one_line(summary.id)}"]
+    return lines
+
+
+def diff_lines(first: str, second: str, found: Difference) -> list[str]:
+    """How two runs differ, as text."""
+    lines = [f"- {one_line(first)}", f"+ {one_line(second)}"]
+    if found.nothing:
+        return [*lines, "no difference"]
+    if found.only_first or found.only_second:
+        lines += ["", "components"]
+        lines += [f"  - {one_line(name)}" for name in found.only_first]
+        lines += [f"  + {one_line(name)}" for name in found.only_second]
+    for title, rows in (("configuration", found.keys), ("made with", found.versions)):
+        if rows:
+            size = max(len(key) for key in rows)
+            lines += ["", title]
+            lines += [f"  {one_line(key):<{size}}  {one_line(f'{a} -> {b}')}" for key, (a, b) in rows.items()]
     return lines

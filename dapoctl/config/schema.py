@@ -140,6 +140,8 @@ class CheckpointConfig(Table):
     """Steps between checkpoints; 0 for only the last."""
     keep: int = Field(2, ge=1)
     """Checkpoints kept, the newest ones."""
+    keep_best: int = Field(1, ge=0)
+    """Further checkpoints kept: of those saved at a step that was evaluated, the best by held-out accuracy."""
 
 
 class RunConfig(Table):

@@ -8,13 +8,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from dapoctl.errors import StorageError
 
 SCHEMA = 1
+BLOCK = 16 * 2**10
+"""Bytes that are read at a time from a file's end"""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -74,6 +76,29 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield value
 
 
+def last_row(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """The last whole row of a JSON-lines file that is `wanted`, read from the file's end; None without one."""
+    try:
+        with path.open("rb") as file:
+            start = file.seek(0, os.SEEK_END)
+            rest = b""
+            while start > 0:
+                size = min(start, BLOCK)
+                start = file.seek(start - size)
+                lines = (file.read(size) + rest).split(b"\n")
+                # The first piece may begin in the block before; the last is not yet written, or empty.
+                rest = lines.pop(0) if start else b""
+                for line in reversed(lines[:-1]):
+                    with contextlib.suppress(ValueError):
+                        value = json.loads(line)
+                        if isinstance(value, dict) and wanted(value):
+                            return value
+                rest += b"\n" + lines[-1] if lines else b""
+    except OSError:
+        return None
+    return None
+
+
 def write_lines(path: Path, header: dict[str, Any], rows: Iterable[dict[str, Any]]) -> None:
     """Write a JSON-lines file whole, its header with the schema's version first.
 
@@ -128,10 +153,11 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"`{path}` cannot be written: {error.strerror or error}") from error
 
 
-def full_disk(path: Path) -> StorageError:
-    """The error for a disk without room, with how much is left."""
+def full_disk(path: Path, needed: int = 0) -> StorageError:
+    """The error for a disk without room, with how much is left, and how many bytes are `needed` where that is known."""
     folder = next((parent for parent in (path, *path.parents) if parent.is_dir()), Path("/"))
     free = shutil.disk_usage(folder).free / 2**20
+    wanted = f"{needed / 2**20:.0f} MiB needed, " if needed else ""
     return StorageError(
-        f"no space left to write `{path}` ({free:.0f} MiB free); free some, or choose another --runs-dir"
+        f"no space left to write `{path}` ({wanted}{free:.0f} MiB free); free some, or choose another --runs-dir"
     )

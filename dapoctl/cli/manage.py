@@ -1,0 +1,219 @@
+"""`dapoctl runs logs|stop|resume|rm|tag|note`: what can be done with runs."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dapoctl.cli.background import announce, asked_background, check, send_off
+from dapoctl.cli.options import Detach, Gpus, Json, Priority, Queue, RunId, RunsDir, Yes
+from dapoctl.cli.output import emit, emit_json, one_line, plain
+from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
+from dapoctl.cli.runs import group
+from dapoctl.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dapoctl.components.base import Component
+    from dapoctl.trainer import Result
+
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Runs: ids, their beginnings or ends, names, or `last`.")
+]
+
+
+def _find(runs_dir: Path | None, names: "Sequence[str]") -> list[Path]:
+    from dapoctl.runs.store import find_run, runs_root
+
+    return list(dict.fromkeys(find_run(runs_root(runs_dir), name) for name in names))
+
+
+@group.command("logs")
+def logs(
+    run: RunId,
+    follow_: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="Show the last N lines.")] = 100,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", metavar="N", min=1, help="Of this attempt; by default the last.")
+    ] = None,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """What a run said: the end of its log, or with -f all that it says from here on."""
+    from dapoctl.runs.attempts import EXIT, LOCK, LOG, attempt_folder, attempts
+    from dapoctl.runs.locks import is_locked
+    from dapoctl.runs.tail import follow, last_lines
+
+    (directory,) = _find(runs_dir, [run])
+    tried = attempts(directory)
+    if not tried:
+        raise UserError(f"run `{directory.name}` has no log: nobody has worked on it yet")
+    folder = tried[-1] if attempt is None else attempt_folder(directory, attempt)
+    if folder not in tried:
+        raise UserError(f"--attempt {attempt}: run `{directory.name}` has attempts 1 to {tried[-1].name}")
+    path = folder / LOG
+    try:
+        found, place = last_lines(path, lines)
+    except FileNotFoundError:
+        found, place = [], 0
+    except OSError as error:
+        raise UserError(f"`{path}` cannot be read: {error.strerror}") from None
+
+    def say(line: str) -> None:
+        emit_json({"line": line}, compact=True) if json else emit(plain(line))
+
+    for line in found:
+        say(line)
+    if follow_:
+        last = folder == tried[-1]
+        for line in follow(path, place, lambda: last and not (folder / EXIT).exists() and is_locked(directory / LOCK)):
+            say(line)
+
+
+@group.command("stop")
+def stop(
+    runs: Runs,
+    grace: Annotated[
+        float, typer.Option("--grace", metavar="S", min=0, help="Seconds that it gets to save a checkpoint.")
+    ] = 120.0,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when nothing of it is left.")] = True,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """End runs: each saves a checkpoint, then nothing is left of its processes. A waiting one leaves the queue."""
+    from dataclasses import asdict
+
+    from dapoctl.runs.control import stop as stop_run
+    from dapoctl.runs.scheduler import schedule
+
+    found = []
+    for directory in _find(runs_dir, runs):
+        ended = stop_run(directory, grace, wait)
+        found.append(asdict(ended))
+        if not json:
+            emit(one_line(f"{ended.state} {ended.run}: {ended.words}"))
+        schedule(directory.parent)
+    if json:
+        emit_json(found)
+
+
+@group.command("resume")
+def resume(
+    run: RunId,
+    runs_dir: RunsDir = None,
+    detach: Detach = False,
+    queue: Queue = False,
+    priority: Priority = None,
+    gpus: Gpus = None,
+    profile: Profile = False,
+    profile_steps: ProfileSteps = None,
+    json: Json = False,
+) -> None:
+    """Go on with a stopped, failed or lost run from its last checkpoint."""
+    from dapoctl.cli.foreground import foreground
+    from dapoctl.runs.control import check_resumable, in_front
+    from dapoctl.runs.launch import read_launch
+    from dapoctl.runs.summary import read_run
+
+    (directory,) = _find(runs_dir, [run])
+    directory = directory.resolve()
+    summary = read_run(directory)
+    background, asked = asked_background(detach, queue, priority, gpus), asked_profile(profile, profile_steps)
+    check_resumable(summary)
+    if background is not None:
+        if asked is not None:
+            raise UserError("--profile shows its table in the foreground: leave out --detach and --queue")
+        check(background, summary.config)
+        found = send_off([directory], background, summary.config, new=False)
+        emit_json(found[0]) if json else announce(found, runs_dir)
+        return
+    place = Path(read_launch(directory)["cwd"])
+    if place.is_dir():
+        # The configuration may name files from where the run was started.
+        os.chdir(place)
+
+    def train(observers: "Sequence[Component]") -> "Result":
+        from dapoctl import trainer
+
+        return trainer.resume(directory, observers, asked)
+
+    with in_front(summary.id, summary.config):
+        raise typer.Exit(foreground(train, summary.id, summary.steps, runs_dir, json))
+
+
+@group.command("rm")
+def remove(
+    runs: Runs,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Only their checkpoints: figures, samples and evaluations stay.")
+    ] = False,
+    yes: Yes = False,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Delete runs, or only their checkpoints."""
+    from dapoctl.cli.figures import amount
+    from dapoctl.runs.cleaning import check_removable, remove_checkpoints, remove_run, size_of
+
+    directories = _find(runs_dir, runs)
+    for directory in directories:
+        check_removable(directory)
+    sizes = {path: size_of(path / "checkpoints" if checkpoints else path) for path in directories}
+    if not yes:
+        what = "the checkpoints of these runs" if checkpoints else "these runs"
+        for path, size in sizes.items():
+            emit(f"  {one_line(path.name)}   {amount(size)}", to_error=True)
+        if not sys.stdin.isatty():
+            raise UserError(f"nobody is there to be asked: --yes deletes {what} without asking")
+        if not typer.confirm(f"Delete {what}, {amount(sum(sizes.values()))}?", err=True):
+            emit("nothing was deleted", to_error=True)
+            raise typer.Exit(1)
+    for path in directories:
+        remove_checkpoints(path) if checkpoints else remove_run(path)
+    if json:
+        emit_json([{"id": path.name, "bytes": size} for path, size in sizes.items()])
+    else:
+        emit(f"deleted {len(sizes)}, {amount(sum(sizes.values()))}")
+
+
+@group.command("tag")
+def tag(
+    run: RunId,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG...", help="Words to give it.")] = None,
+    remove_: Annotated[list[str] | None, typer.Option("--remove", metavar="TAG", help="Take a word away.")] = None,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Give a run words to find it by: `runs list --filter WORD`."""
+    from dapoctl.runs.notes import change_tags
+
+    (directory,) = _find(runs_dir, [run])
+    _show_notes(change_tags(directory, tags or [], remove_ or []), json)
+
+
+@group.command("note")
+def note(
+    run: RunId,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The note; without it, show it.")] = None,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Write down what a run was for, or what it showed."""
+    from dapoctl.runs.notes import write_note
+    from dapoctl.runs.summary import read_notes
+
+    (directory,) = _find(runs_dir, [run])
+    _show_notes(read_notes(directory) if text is None else write_note(directory, text), json)
+
+
+def _show_notes(found: tuple[tuple[str, ...], str], json: bool) -> None:
+    values: dict[str, Any] = {"tags": list(found[0]), "note": found[1]}
+    if json:
+        emit_json(values)
+        return
+    if found[0]:
+        emit(f"tags: {one_line(', '.join(found[0]))}")
+    emit(plain(found[1])) if found[1] else None

@@ -1,0 +1,143 @@
+"""`dapoctl queue` and `dapoctl gpus`: what waits for what."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dapoctl.cli.options import Json, RunsDir
+from dapoctl.cli.output import emit, emit_json, one_line, plain, show_help, warn
+
+group = typer.Typer(help="Runs that wait for a GPU: look, reorder, hold, drop.", invoke_without_command=True)
+Waiting = Annotated[
+    str, typer.Argument(metavar="RUN", help="A waiting run: its id, the beginning or end of it, or its name.")
+]
+WaitingOrAll = Annotated[str | None, typer.Argument(metavar="RUN", help="A waiting run; without it, the whole queue.")]
+
+
+@group.callback()
+def _group(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        show_help(context)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.add_typer(group, name="queue")
+    app.command("gpus")(gpus)
+
+
+@group.command("list")
+def list_(runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Waiting runs, the next one first, and what each waits for."""
+    _show(runs_dir, json)
+
+
+def _show(runs_dir: Path | None, json: bool) -> None:
+    """Start whatever can start, then show the rest."""
+    from dapoctl.runs.queue import state
+    from dapoctl.runs.scheduler import outlook, schedule
+    from dapoctl.runs.store import runs_root
+
+    root = runs_root(runs_dir)
+    started = schedule(root) if root.is_dir() else []
+    found, whole = outlook(root), state(root)
+    if json:
+        rows = [{**asdict(each.ticket), "why": each.why} for each in found]
+        emit_json({"held": whole.held, "why": whole.why, "started": started, "waiting": rows})
+        return
+    for run in started:
+        emit(f"started {one_line(run)}")
+    if whole.held:
+        warn(f"the queue is held: {whole.why}; `dapoctl queue release` lets it go on")
+    if not found:
+        emit(f"nothing waits in {root}", to_error=True)
+        return
+    size = max(len(each.ticket.run) for each in found)
+    for place, each in enumerate(found, 1):
+        ticket = each.ticket
+        waited = _age(time.time() - ticket.queued)
+        priority = f"priority {ticket.priority}, " if ticket.priority else ""
+        emit(plain(f"{place:>3}  {ticket.run:<{size}}  {priority}{waited}, {each.why}"))
+
+
+def _age(seconds: float) -> str:
+    from dapoctl.runs.state import spoken
+
+    return f"for {spoken(max(0.0, seconds))}"
+
+
+def _ticket(runs_dir: Path | None, name: str) -> tuple[Path, str]:
+    from dapoctl.runs.store import find_run, runs_root
+
+    root = runs_root(runs_dir)
+    return root, find_run(root, name).name
+
+
+@group.command("hold")
+def hold(run: WaitingOrAll = None, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Let nothing start, or not this run; what runs goes on."""
+    _hold(runs_dir, run, held=True)
+    _show(runs_dir, json)
+
+
+@group.command("release")
+def release(run: WaitingOrAll = None, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Let a held run, or the held queue, go on."""
+    _hold(runs_dir, run, held=False)
+    _show(runs_dir, json)
+
+
+def _hold(runs_dir: Path | None, run: str | None, held: bool) -> None:
+    from dapoctl.runs.queue import hold as hold_run
+    from dapoctl.runs.store import runs_root
+
+    root, name = (runs_root(runs_dir), None) if run is None else _ticket(runs_dir, run)
+    hold_run(root, name, held)
+
+
+@group.command("move")
+def move(
+    run: Waiting,
+    to: Annotated[str, typer.Argument(metavar="PLACE", help="top, bottom, up, down, or a number from 1.")],
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Change a run's place among those of its priority."""
+    from dapoctl.runs.queue import move as move_run
+
+    move_run(*_ticket(runs_dir, run), to)
+    _show(runs_dir, json)
+
+
+@group.command("drop")
+def drop(run: Waiting, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Take a run out of the queue; the run stays, and can be resumed."""
+    from dapoctl.runs.queue import drop as drop_run
+
+    drop_run(*_ticket(runs_dir, run))
+    _show(runs_dir, json)
+
+
+def gpus(json: Json = False) -> None:
+    """GPUs of this machine, or its slots: use, memory, temperature, and who has them."""
+    from dapoctl.runs.devices import devices, foreign, holder
+
+    there = devices()
+    rows: list[dict[str, Any]] = [{**asdict(d), "lease": holder(d), "foreign": foreign(d)} for d in there]
+    if json:
+        emit_json(rows)
+        return
+    for device, row in zip(there, rows, strict=True):
+        facts = [f"{device.label:<8}"]
+        if device.is_gpu:
+            use = "" if device.utilization is None else f"{device.utilization}%"
+            heat = "" if device.temperature is None else f"{device.temperature} °C"
+            memory = f"{device.used / 2**30:.1f}/{device.total / 2**30:.1f} GiB"
+            facts += [f"{device.name:<24}", f"{use:>5}", f"{memory:>16}", f"{heat:>7}"]
+        who = f"leased by {row['lease']}" if row["lease"] else row["foreign"] or "free"
+        emit(plain("  ".join([*facts, who])))
+    if not any(device.is_gpu for device in there):
+        emit("no GPU here: slots take their place; DAPOCTL_SLOTS says how many (1 by default)", to_error=True)

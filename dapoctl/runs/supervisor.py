@@ -1,0 +1,234 @@
+"""The supervisor of one attempt: starts the trainer, proves that it lives, stops it when asked, tells how it ended.
+
+`python -m dapoctl.runs.supervisor DIRECTORY NUMBER --lock=FD --leases=[FD,...] --devices=[...]` returns when the
+supervisor runs on in the background, in a session of its own. It holds the lock on the run's folder for as long as it
+lives, and with the trainer the leases of the devices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from dapoctl.errors import DapoctlError
+from dapoctl.runs.attempts import EXIT, GRACE, HEARTBEAT, LOG, PROCESS, attempt_folder, read_stop
+from dapoctl.runs.ending import Ending, ending, oom_kills
+from dapoctl.runs.files import SCHEMA, read_json, write_json
+from dapoctl.runs.launch import OF_THE_ATTEMPT
+from dapoctl.runs.locks import release
+from dapoctl.runs.processes import MARK, Identity, kill_family, send
+from dapoctl.runs.scheduler import blocked_by_memory, schedule
+
+LOOK = 0.2
+"""Seconds between two looks at the trainer and at requests"""
+BEAT = 5.0
+"""Seconds between two heartbeats"""
+VISIT = 15.0
+"""Seconds between two looks at the queue: others' programs leave GPUs without a word"""
+LINGER = 5.0
+"""Seconds in which a trainer's own processes may follow it"""
+MEMORY_FREE_WITHIN = 60.0
+"""Seconds after an attempt in which its GPUs' memory becomes free"""
+PR_SET_CHILD_SUBREAPER = 36
+
+
+class Supervisor:
+    """One attempt's."""
+
+    def __init__(
+        self, directory: Path, number: int, lock: int, leases: list[int], devices: list[dict[str, Any]]
+    ) -> None:
+        self.directory = directory
+        self.folder = attempt_folder(directory, number)
+        self.number = number
+        self.lock = lock
+        self.leases = leases
+        self.devices = devices
+        self.mark = f"{directory.name}/{number}/{secrets.token_hex(8)}"
+        self.me = Identity.of(os.getpid())
+        self.trainer: Identity | None = None
+        self.status: int | None = None
+        """The trainer's, as `waitpid` gives it"""
+        self.told_to_stop = False
+        self.killed = False
+        """The grace was over"""
+
+    def begin(self) -> None:
+        """Start the trainer, as soon as there is a record of who did."""
+        subreaper(True)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._record()
+        self.ooms = oom_kills()
+        environment = {name: value for name, value in os.environ.items() if name not in OF_THE_ATTEMPT}
+        gpus = [device["key"] for device in self.devices if device["gpu"]]
+        if gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        command = [sys.executable, "-m", "dapoctl", "runs", "attempt", str(self.directory), str(self.number)]
+        with (self.folder / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                env={**environment, MARK: self.mark, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=self.leases,
+                start_new_session=True,
+            )
+        self.trainer = Identity.of(process.pid)
+        process.returncode = 0  # Collected by `_reap`, with the orphans that come to this process.
+        self._record()
+
+    def _record(self) -> None:
+        values = {"schema": SCHEMA, "mark": self.mark, "devices": self.devices, "started": time.time()}
+        values |= (self.trainer or self.me).as_dict()
+        write_json(self.folder / PROCESS, {**values, "supervisor": self.me.as_dict()})
+
+    def watch(self) -> None:
+        """Wait for the trainer, and do what is asked meanwhile."""
+        beat = visit = time.monotonic()
+        deadline: float | None = None
+        while self._reap() is None:
+            now = time.monotonic()
+            if deadline is None and (request := self._request()) is not None:
+                deadline = now + request
+                self._signal(signal.SIGTERM)
+            if deadline is not None and now >= deadline and not self.killed:
+                self.killed = True
+                self._signal(signal.SIGKILL)
+            if now >= beat:
+                beat = now + BEAT
+                with contextlib.suppress(OSError):
+                    (self.folder / HEARTBEAT).touch()
+            if now >= visit:
+                visit = now + VISIT
+                self._look_at_queue(wait=False)
+            time.sleep(LOOK)
+
+    def _request(self) -> float | None:
+        """The grace of a stop that was asked for, in seconds."""
+        asked = read_stop(self.folder)
+        if asked is not None:
+            return asked.grace
+        return GRACE if self.told_to_stop else None
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.told_to_stop = True
+
+    def _signal(self, number: signal.Signals) -> None:
+        process = self.trainer.find() if self.trainer else None
+        if process is not None:
+            send(process, number)
+
+    def _reap(self) -> int | None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    break
+                if self.trainer is not None and pid == self.trainer.pid:
+                    self.status = status
+        return self.status
+
+    def end(self) -> None:
+        """Leave nothing of the attempt, say how it went, give the devices back and let the next run have them."""
+        assert self.trainer is not None
+        assert self.status is not None
+        left = kill_family(self.mark, [self.me, self.trainer], 0.0 if self.killed else LINGER)
+        stopped = self.told_to_stop or read_stop(self.folder) is not None
+        found = ending(read_json(self.folder / EXIT), self.status, stopped, self.killed, oom_kills() > self.ooms)
+        self._write(found, left)
+        release(*self.leases, self.lock)
+        self.leases = []
+        until = time.monotonic() + MEMORY_FREE_WITHIN
+        self._look_at_queue()
+        root = self.directory.parent
+        while time.monotonic() < until and blocked_by_memory(root):
+            time.sleep(1.0)
+            self._look_at_queue()
+
+    def _write(self, found: Ending, left: int) -> None:
+        values = {"schema": SCHEMA, **found.as_dict(), "time": time.time(), "processes_killed": left}
+        write_json(self.folder / EXIT, values)
+
+    def _look_at_queue(self, wait: bool = True) -> None:
+        with adopting_nobody():
+            try:
+                schedule(self.directory.parent, wait)
+            except DapoctlError as error:
+                print(f"the queue could not be looked at: {error}", file=sys.stderr, flush=True)
+
+
+def subreaper(on: bool) -> None:
+    """Whether orphans among this process's descendants become its children: nothing of a run gets away. Linux only."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
+
+
+@contextlib.contextmanager
+def adopting_nobody() -> Iterator[None]:
+    """In the block a supervisor that is started for another run does not become this one's child."""
+    subreaper(False)
+    try:
+        yield
+    finally:
+        subreaper(True)
+
+
+def main() -> int:
+    """Go to the background; the exit code of the process that stays in front, 0 once the trainer was started."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("number", type=int)
+    parser.add_argument("--lock", type=int, required=True)
+    parser.add_argument("--leases", type=json.loads, required=True)
+    parser.add_argument("--devices", type=json.loads, required=True)
+    given = parser.parse_args()
+    ready, tell = os.pipe()
+    if os.fork():
+        os.close(tell)
+        said = os.read(ready, 4096)
+        if said != b"ready":
+            print(said.decode(errors="replace") or "it ended at once", file=sys.stderr)
+            return 1
+        return 0
+    os.setsid()
+    os.close(ready)
+    supervisor = Supervisor(given.directory, given.number, given.lock, given.leases, given.devices)
+    try:
+        supervisor.begin()
+    except (DapoctlError, OSError) as error:
+        os.write(tell, str(error).encode()[:4000])
+        return 1
+    _detach(supervisor.folder)
+    os.write(tell, b"ready")
+    os.close(tell)
+    supervisor.watch()
+    supervisor.end()
+    return 0
+
+
+def _detach(folder: Path) -> None:
+    """Hold on to no terminal and no folder; what is said from here on goes to the attempt's log."""
+    with (folder / LOG).open("ab") as log:
+        for number in (1, 2):
+            os.dup2(log.fileno(), number)
+    os.chdir("/")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

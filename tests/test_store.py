@@ -1,0 +1,231 @@
+"""The run store: whatever lies there is listed with a reason, and nothing is overwritten."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dapoctl.errors import UserError
+from dapoctl.runs import index
+from dapoctl.runs.cleaning import check_removable, remove_run, size_of
+from dapoctl.runs.files import last_row, read_lines, write_json, write_lines
+from dapoctl.runs.index import INDEX, list_runs
+from dapoctl.runs.notes import change_tags, write_note
+from dapoctl.runs.store import find_run
+from dapoctl.runs.summary import metric_rows, read_run
+
+SPEC = {
+    "schema": 1,
+    "name": "gkl",
+    "created": 1000.0,
+    "config": {"steps": 10, "optim": {"lr": 1e-6}, "model": {"path": "tiny"}},
+    "pipeline": {"gkl": {}, "grpo": {}},
+}
+
+
+def make_run(root: Path, name: str, steps: int = 10, ended: bool = True) -> Path:
+    directory = root / name
+    write_json(directory / "spec.json", SPEC | {"id": name})
+    rows = [
+        {"step": n, "time": 1.0 * n, "metrics": {"reward/mean": n / 10, "policy/kl": "NaN"}}
+        for n in range(1, steps + 1)
+    ]
+    write_lines(directory / "metrics.jsonl", {"kind": "metrics"}, rows)
+    (directory / "attempts" / "1").mkdir(parents=True)
+    if ended:
+        write_json(directory / "attempts" / "1" / "exit.json", {"state": "finished", "error": ""})
+    return directory
+
+
+def append(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def test_a_summary_is_the_last_row_and_the_newest_evaluations(tmp_path: Path) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    for step, value in ((5, 0.25), (10, 0.5), (9, 0.75)):
+        write_json(
+            directory / "evals" / "aime24" / f"step_{step}" / "summary.json", {"metrics": {"eval/aime24/avg@8": value}}
+        )
+    summary = read_run(directory)
+    assert (summary.state, summary.step, summary.steps, summary.components) == ("finished", 10, 10, ("gkl", "grpo"))
+    assert summary.metrics["reward/mean"] == 1.0
+    assert math.isnan(summary.metrics["policy/kl"])
+    assert summary.metrics["eval/aime24/avg@8"] == 0.5
+    assert list_runs(tmp_path)[0].metrics["eval/aime24/avg@8"] == 0.5
+
+
+def test_last_rows_of_awkward_files(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+
+    def last(text: bytes) -> object:
+        path.write_bytes(text)
+        return last_row(path, lambda row: "n" in row)
+
+    assert last(b"") is None
+    assert last(b'{"n": 1}') is None
+    assert last(b'{"n": 1}\n') == {"n": 1}
+    assert last(b'{"n": 1}\n{"n": 2') == {"n": 1}
+    assert last(b'{"n": 1}\ngarbage\n{"m": 2}\n[3]\n') == {"n": 1}
+    assert last(b"\n\n") is None
+    long = json.dumps({"n": "x" * 100_000}).encode()
+    assert last(long + b"\n" + b'{"m": 1}\n' * 10_000 + b'{"n') == {"n": "x" * 100_000}
+    every = [{"n": number, "pad": "y" * (number % 97)} for number in range(5000)]
+    text = "".join(json.dumps(row) + "\n" for row in every).encode()
+    assert last(text) == every[-1]
+    assert last(text[:-1]) == every[-2]
+    assert last_row(tmp_path / "none", lambda _row: True) is None
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, float]]:
+    return {str(p): (p.lstat().st_size, p.lstat().st_mtime) for p in root.rglob("*") if INDEX not in p.name}
+
+
+def test_whatever_lies_in_the_store_is_listed_with_a_reason(tmp_path: Path) -> None:
+    whole = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    torn = make_run(tmp_path, "20260101-000001-gkl-torn", ended=False)
+    with (torn / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 11, "met')
+    cut = make_run(tmp_path, "20260101-000002-gkl-cut")
+    text = (cut / "spec.json").read_text()
+    (cut / "spec.json").write_text(text[: len(text) // 2])
+    (tmp_path / "holiday photos").mkdir()
+    (tmp_path / "holiday photos" / "1.jpg").write_text("")
+    newer = make_run(tmp_path, "20260101-000003-gkl-newer")
+    write_json(newer / "spec.json", SPEC | {"schema": 99})
+    wrong = make_run(tmp_path, "20260101-000004-gkl-wrong")
+    write_json(wrong / "spec.json", SPEC | {"config": [1], "created": "yesterday"})
+    list_ = make_run(tmp_path, "20260101-000005-gkl-list")
+    (list_ / "spec.json").write_text("[]")
+    empty = make_run(tmp_path, "20260101-000006-gkl-empty")
+    for name in ("metrics.jsonl", "attempts/1/exit.json", "notes.json"):
+        (empty / name).write_text("")
+    (tmp_path / "a file").write_text("")
+    before = snapshot(tmp_path)
+    for _ in range(2):
+        found = {summary.id: summary for summary in list_runs(tmp_path)}
+        assert len(found) == 8
+        assert found[whole.name].state == "finished"
+        assert (found[torn.name].state, found[torn.name].step) == ("lost", 10)
+        assert "damaged" in found[cut.name].problem
+        assert "not a run" in found["holiday photos"].problem
+        assert "newer dapoctl (schema 99" in found[newer.name].problem
+        assert "damaged" in found[wrong.name].problem
+        assert "damaged" in found[list_.name].problem
+        assert (found[empty.name].state, found[empty.name].step) == ("lost", 0)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    # Root may read everything: the process becomes another user once it has imported what it needs.
+    code = f"""
+import dataclasses, os
+from pathlib import Path
+from dapoctl.runs.index import list_runs
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+print([run.problem for run in list_runs(Path({str(tmp_path)!r}))])
+"""
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent != Path("/") and parent.stat().st_uid == os.geteuid():
+            parent.chmod(parent.stat().st_mode | 0o055)
+    directory.chmod(0)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    finally:
+        directory.chmod(0o755)
+    assert done.stdout == "['cannot be read: Permission denied']\n", done.stdout + done.stderr
+
+
+def test_the_index_may_be_deleted_or_damaged_at_any_time(tmp_path: Path) -> None:
+    make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    first = list_runs(tmp_path)
+    assert (tmp_path / INDEX).is_file()
+    for damage in ("", "{", '{"version": 1, "runs": []}', '{"version": 1, "runs": {"20260101-000000-gkl-aaaa": {}}}'):
+        (tmp_path / INDEX).write_text(damage)
+        found = list_runs(tmp_path)
+        assert [(run.id, run.step, run.state) for run in found] == [(run.id, run.step, run.state) for run in first]
+    (tmp_path / INDEX).unlink()
+    assert len(list_runs(tmp_path)) == 1
+
+
+def test_the_index_is_used_and_notices_every_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    list_runs(tmp_path)
+    read: list[str] = []
+    original = index.read_record
+    monkeypatch.setattr(index, "read_record", lambda path: read.append(path.name) or original(path))
+    assert list_runs(tmp_path)[0].config["optim"]["lr"] == 1e-6
+    assert read == []
+    changes = [
+        lambda: change_tags(directory, ["good"]),
+        lambda: write_note(directory, "a note"),
+        lambda: append(directory / "metrics.jsonl", '{"step": 11, "metrics": {}}\n'),
+        lambda: write_json(directory / "evals/aime24/step_11/summary.json", {"metrics": {"eval/aime24/avg@1": 1.0}}),
+        lambda: write_json(directory / "evals/aime24/step_12/summary.json", {"metrics": {"eval/aime24/avg@1": 0.5}}),
+        lambda: write_json(directory / "attempts/1/exit.json", {"state": "failed", "error": "it fell over"}),
+        lambda: write_json(directory / "attempts/2/exit.json", {"state": "stopped"}),
+    ]
+    for place, change in enumerate(changes, 1):
+        change()
+        list_runs(tmp_path)
+        assert len(read) == place, place
+    found = list_runs(tmp_path)[0]
+    assert (found.tags, found.note, found.step, found.state) == (("good",), "a note", 11, "stopped")
+    assert found.metrics["eval/aime24/avg@1"] == 0.5
+
+
+def test_a_run_without_word_is_asked_each_time(tmp_path: Path) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa", ended=False)
+    shutil.rmtree(directory / "attempts")
+    assert (list_runs(tmp_path)[0].state, list_runs(tmp_path)[0].why) == ("stopped", "it was never started")
+    (directory / "attempts" / "1").mkdir(parents=True)
+    assert list_runs(tmp_path)[0].state == "lost"
+    write_json(directory / "attempts/1/exit.json", {"state": "finished"})
+    assert list_runs(tmp_path)[0].state == "finished"
+
+
+def test_runs_of_another_machine_go_by_their_heartbeat(tmp_path: Path) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa", ended=False)
+    process = {"host": "elsewhere", "boot_id": "b", "pid": 1, "create_time": 1.0}
+    write_json(directory / "attempts/1/proc.json", process)
+    (directory / "attempts/1/heartbeat").touch()
+    assert (read_run(directory).state, read_run(directory).why) == ("running", "on elsewhere")
+    later = read_run(directory, now=time.time() + 300)
+    assert (later.state, later.why) == ("lost", "no sign of life from elsewhere for 5 min")
+
+
+def test_removing(tmp_path: Path) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    assert size_of(directory) > 500
+    check_removable(directory)
+    remove_run(directory)
+    assert [path.name for path in tmp_path.iterdir()] == []
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(UserError, match="not a run"):
+        check_removable(tmp_path / "photos")
+    # What an interrupted removal left goes with the next one.
+    shutil.copytree(make_run(tmp_path, "20260101-000001-gkl-bbbb"), tmp_path / ".deleted-x")
+    assert [run.id for run in list_runs(tmp_path)] == ["20260101-000001-gkl-bbbb", "photos"]
+    remove_run(find_run(tmp_path, "bbbb"))
+    assert [path.name for path in tmp_path.iterdir() if path.name != INDEX] == ["photos"]
+
+
+def test_metric_rows_leave_out_what_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        '{"schema": 1}\n{"step": 1, "metrics": {"a": "Infinity", "b": "?"}}\nrubbish\n{"step": "x"}\n{"step": 2'
+    )
+    assert [(row["step"], row["metrics"]) for row in metric_rows(tmp_path)] == [(1, {"a": math.inf})]
+    assert len(list(read_lines(path))) == 3
