@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import pickle
@@ -14,11 +13,14 @@ import torch
 
 from dapoctl.batch import Batch, Counts, Problem, Score
 from dapoctl.errors import StorageError
+from dapoctl.evaluation.summary import COMMAND
 from dapoctl.learner import History, Learner
+from dapoctl.runs.checkpoints import LATEST, STATE, latest
+from dapoctl.runs.checkpoints import step_of as _step
 from dapoctl.runs.cleaning import size_of
 from dapoctl.runs.files import full_disk, read_json, storage_errors, write_text
 
-LATEST = "latest"
+__all__ = ["held_out", "latest", "read_state", "restore", "save"]
 
 
 def save(learner: Learner, directory: Path, step: int, extra: dict[str, Any]) -> Path:
@@ -78,7 +80,7 @@ def _write(learner: Learner, scratch: Path, step: int, extra: dict[str, Any]) ->
     }
     try:
         learner.policy.save(scratch / "model")
-        torch.save(state, scratch / "state.pt")
+        torch.save(state, scratch / STATE)
     except (OSError, RuntimeError, ValueError) as error:
         # safetensors and torch report a full disk as errors of their own kinds.
         if isinstance(error, OSError) and error.errno:
@@ -112,28 +114,17 @@ def _prune(directory: Path, keep: int, keep_best: int) -> None:
 
 
 def held_out(directory: Path, step: int) -> float | None:
-    """Mean over the evaluation sets of their accuracy after `step`; None where that was not evaluated."""
+    """Mean over the run's evaluation sets of their accuracy after `step`; None where that was not evaluated.
+
+    What `dapoctl eval` measured besides does not count: not every checkpoint has it.
+    """
     found = []
     for path in directory.glob(f"evals/*/step_{step}/summary.json"):
         summary = read_json(path)
-        metrics = summary.get("metrics", {}) if isinstance(summary, dict) else {}
-        found += [float(value) for name, value in metrics.items() if "/avg@" in name]
+        own = isinstance(summary, dict) and summary.get("made") != COMMAND
+        metrics = summary.get("metrics", {}) if own else {}
+        found += [float(value) for name, value in metrics.items() if name.rpartition("/")[2].startswith("avg@")]
     return sum(found) / len(found) if found else None
-
-
-def _step(path: Path) -> int:
-    return int(path.name.removeprefix("step_"))
-
-
-def latest(directory: Path) -> Path | None:
-    """The newest whole checkpoint; None when there is none."""
-    root = directory / "checkpoints"
-    with contextlib.suppress(OSError):
-        named = root / (root / LATEST).read_text().strip()
-        if (named / "state.pt").is_file():
-            return named
-    complete = [path for path in root.glob("step_*") if (path / "state.pt").is_file()]
-    return max(complete, key=_step, default=None)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -143,7 +134,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         StorageError: it cannot be read.
     """
     try:
-        state: dict[str, Any] = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise StorageError(f"checkpoint `{checkpoint}` cannot be read: {str(error).splitlines()[0]}") from error
     return state

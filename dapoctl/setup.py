@@ -10,15 +10,13 @@ import torch
 
 from dapoctl.batch import Problem
 from dapoctl.components.pipeline import Pipeline
-from dapoctl.components.resolver import build_component
 from dapoctl.config import RunConfig
 from dapoctl.errors import ConfigError, DataError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet
+from dapoctl.evaluation.sets import SPLIT, Source, alone, find_source
 from dapoctl.learner import History, Learner
 from dapoctl.policy import Policy, load_policy, load_reference
-
-DATA_TASK = "math"
-"""The task that scores evaluation sets given as data files"""
+from dapoctl.tasks.sets import DATA_TASK
 
 
 def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = None) -> Learner:
@@ -97,33 +95,26 @@ def build_eval_sets(config: RunConfig, learner: Learner) -> list[EvalSet]:
         return []
     sets = []
     for name in config.eval.set or [config.task]:
-        label, pipeline, split = _task_for(name, config, learner.pipeline)
-        problems = list(pipeline.one("load_problems", split=split))[: config.eval.limit]
-        problems, ids = encode_prompts(learner.policy, problems, config, f"`{label}` evaluation")
-        sets.append(EvalSet(label, pipeline, problems, ids))
+        source = _source(name, config, learner.pipeline)
+        problems, ids = encode_prompts(
+            learner.policy, source.load(config.eval.limit), config, f"`{source.label}` evaluation"
+        )
+        data = source.describe(problems)
+        sets.append(EvalSet(source.label, source.pipeline, problems, ids, data, source.judged_by, source.instruction))
     labels = [item.name for item in sets]
     if len({*labels}) < len(labels):
         raise ConfigError(f"`eval.set` = {config.eval.set}: two sets have the same name; rename a file")
     return sets
 
 
-def _task_for(name: str, config: RunConfig, pipeline: Pipeline) -> tuple[str, Pipeline, str]:
-    """(label, a pipeline with only the task, the split to load) of one entry of `eval.set`."""
-    from dapoctl.components.catalog import installed
-
+def _source(name: str, config: RunConfig, pipeline: Pipeline) -> Source:
+    """Where the problems of one entry of `eval.set` come from; those of math are asked as the run asks its own."""
+    asked = {"scorer": config.eval.scorer}
     own = pipeline.components.get(config.task)
-    if own is not None and name == config.task:
-        return name, _alone(name, type(own).model_validate(own.model_dump())), "test"
-    if Path(name).suffix in {".jsonl", ".parquet"}:
-        cls = installed().find(DATA_TASK).load()
-        return Path(name).stem, _alone(DATA_TASK, build_component(DATA_TASK, cls, {"test_data": name})), "test"
-    cls = installed().find(name).load()
-    return name, _alone(name, build_component(name, cls, config.components.get(name, {}))), "test"
-
-
-def _alone(name: str, task: object) -> Pipeline:
-    from dapoctl.components.base import Component
-
-    assert isinstance(task, Component)
-    task.attach(name)
-    return Pipeline([task])
+    if own is None or name != config.task:
+        instruction = config.components.get(DATA_TASK, {}).get("instruction")
+        asked |= {"instruction": instruction} if instruction else {}
+        return find_source(name, "", config.components, asked)
+    # Not by its name: a task of the user's own may come from a file.
+    values = own.model_dump() | {key: value for key, value in asked.items() if key in type(own).model_fields}
+    return Source(name, alone(name, type(own).model_validate(values)), str(values.get("data") or name), SPLIT)

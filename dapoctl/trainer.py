@@ -284,10 +284,9 @@ class _Attempt:
         for place, eval_set in enumerate(self.eval_sets):
             self._phase("eval", place, len(self.eval_sets))
             seed = seed_for(self.config.seed, 4, place)
-            tokens = self.config.rollout.max_response_tokens
-            found, rows = evaluate(eval_set, learner.policy, learner.engine, self.config.eval, tokens, seed)
-            self.record.evaluation(eval_set.name, step, rows, {"step": step, "metrics": found, "seed": seed})
-            metrics |= found
+            summary, rows = evaluate(eval_set, learner.policy, learner.engine, self.config, step, seed)
+            self.record.evaluation(eval_set.name, step, rows, summary)
+            metrics |= summary["metrics"]
         return metrics
 
 

@@ -122,7 +122,8 @@ class EvalConfig(Table):
     every: int = Field(10, ge=0)
     """Steps between evaluations; the first is before training, the last after it. 0 for none."""
     set: list[str] = []
-    """Task names, or data files for the task `math`; empty for the held-out split of the run's own task."""
+    """Names of known sets (`aime24`, `math500`, ...) and of tasks, or data files for the task `math`; empty for the held-out
+    split of the run's own task."""
     k: int = Field(1, ge=1)
     """Responses sampled per problem."""
     limit: int = Field(64, ge=1)
@@ -131,6 +132,17 @@ class EvalConfig(Table):
     """0 is greedy."""
     top_p: float = Field(0.7, gt=0, le=1)
     """The DAPO protocol's value."""
+    scorer: str = "math"
+    """The rule for problems of math: `math`, `dapo` (the public DAPO scorer's) or `strict`; the reward keeps its own."""
+
+    @field_validator("scorer")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        from dapoctl.tasks.scorers import SCORERS
+
+        if name not in SCORERS:
+            raise ValueError(f"must be one of {', '.join(SCORERS)}")
+        return name
 
 
 class CheckpointConfig(Table):

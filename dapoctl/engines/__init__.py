@@ -20,6 +20,9 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
     """The same seed, engine, weights and machine give the same completions."""
+    seeds: Sequence[int] = ()
+    """One for each prompt, in place of `seed`: what is drawn for a prompt does not depend on the prompts beside it. Only
+    the last bits of its probabilities may, as an engine computes several prompts together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ Shapes: b rows, V entries of the vocabulary, m candidates.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,10 +23,11 @@ LIKELY = (1024, 16_384)
 """Numbers of most likely candidates among which a nucleus is looked for before the whole vocabulary is sorted"""
 
 
-def draw(logits: Tensor, sampling: Sampling, generator: Any) -> tuple[Tensor, Tensor]:
-    """Tokens [b] and their log-probabilities [b] under the distribution they are drawn from, from logits [b, V].
+def draw(logits: Tensor, sampling: Sampling, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens [b] and their log-probabilities [b] under the distribution they are drawn from, from logits [b, V] and a number
+    in [0, 1) for each row, float64 [b, 1].
 
-    Greedy tokens have those at temperature 1.
+    Greedy tokens have the log-probabilities at temperature 1.
     """
     if sampling.temperature == 0:
         tokens = logits.argmax(-1, keepdim=True)
@@ -34,9 +35,9 @@ def draw(logits: Tensor, sampling: Sampling, generator: Any) -> tuple[Tensor, Te
     if sampling.temperature != 1:
         logits = logits / sampling.temperature
     if sampling.top_p == 1:
-        return pick(logits, generator)
+        return pick(logits, uniform)
     candidates, tokens = nucleus(logits, sampling.top_p)
-    places, logprobs = pick(candidates, generator)
+    places, logprobs = pick(candidates, uniform)
     return tokens.gather(1, places[:, None])[:, 0], logprobs
 
 
@@ -56,8 +57,8 @@ def nucleus(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     return ordered.masked_fill(outside, float("-inf")), tokens
 
 
-def pick(logits: Tensor, generator: Any) -> tuple[Tensor, Tensor]:
-    """Places [b] drawn from softmax(logits [b, m]), and their log-probabilities [b]."""
+def pick(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Places [b] at which the cumulative softmax(logits [b, m]) passes `uniform` [b, 1], and their log-probabilities [b]."""
     rows, count = logits.shape
     top = logits.amax(-1, keepdim=True)
     weights = (logits - top).exp_()
@@ -68,7 +69,7 @@ def pick(logits: Tensor, generator: Any) -> tuple[Tensor, Tensor]:
     sums = blocks.sum(-1).double()
     upto = sums.cumsum(-1)
     total = upto[:, -1:]
-    mark = torch.rand(rows, 1, dtype=torch.float64, device=logits.device, generator=generator) * total
+    mark = uniform * total
     block = _first_above(upto, mark)
     inside = blocks[torch.arange(rows, device=logits.device), block[:, 0]].double().cumsum(-1)
     place = _first_above(inside, mark - (upto - sums).gather(1, block))

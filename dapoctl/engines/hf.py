@@ -41,7 +41,10 @@ class HfEngine:
         """See `Engine.generate`; prompts of similar length are decoded together."""
         import torch
 
-        generator = torch.Generator(self.policy.device).manual_seed(sampling.seed)
+        def generator(seed: int) -> Any:
+            return torch.Generator(self.policy.device).manual_seed(seed)
+
+        shared = generator(sampling.seed)
         results: dict[int, list[Completion]] = {}
         order = sorted(range(len(prompt_ids)), key=lambda index: -len(prompt_ids[index]))
         at_once = max(1, self.max_sequences // n)
@@ -52,7 +55,8 @@ class HfEngine:
                 for start in range(0, len(order), at_once):
                     part = order[start : start + at_once]
                     prompts = [prompt_ids[index] for index in part]
-                    for place, group in _decode(self.policy, prompts, sampling, n, generator):
+                    own = [generator(sampling.seeds[index]) for index in part] if sampling.seeds else []
+                    for place, group in _decode(self.policy, prompts, sampling, n, own or shared):
                         results[part[place]] = group
                         self.progress(len(results) * n, len(order) * n)
                         self.finished(part[place], group)
@@ -74,11 +78,11 @@ class HfEngine:
 
 
 def _decode(
-    policy: Policy, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int, generator: Any
+    policy: Policy, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int, generators: Any
 ) -> Iterator[tuple[int, list[Completion]]]:
     """(place in `prompts`, its `n` completions), each as soon as the last of them has ended.
 
-    b = prompts x n rows, the running ones in `alive`.
+    b = prompts x n rows, the running ones in `alive`. `generators`: one for each prompt, or one for all.
     """
     import torch
     from transformers import DynamicCache
@@ -105,7 +109,7 @@ def _decode(
     stops = torch.tensor(policy.eos_token_ids, device=device)
     alive = torch.arange(rows, device=device)
     for place in range(sampling.max_tokens):
-        drawn, drawn_logprobs = draw(logits, sampling, generator)
+        drawn, drawn_logprobs = draw(logits, sampling, _uniform(generators, running_of, device))
         tokens[alive, place], logprobs[alive, place] = drawn, drawn_logprobs
         running = ~torch.isin(drawn, stops)
         ended = alive[~running].cpu()
@@ -125,6 +129,16 @@ def _decode(
         mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         output = policy.hidden(drawn[:, None], mask, past_key_values=cache, use_cache=True)
         logits = policy.head.logits(output.last_hidden_state[:, -1])
+
+
+def _uniform(generators: Any, counts: Sequence[int], device: Any) -> Tensor:
+    """A number in [0, 1) for each row [b, 1]; of a list of generators, the first draws for the first `counts[0]` rows, and
+    so on."""
+    import torch
+
+    parts = zip(generators, counts, strict=True) if isinstance(generators, list) else [(generators, sum(counts))]
+    numbers = [torch.rand(count, 1, dtype=torch.float64, device=device, generator=own) for own, count in parts]
+    return torch.cat(numbers)
 
 
 def _completions(tokens: Tensor, logprobs: Tensor, lengths: Tensor, stops: Sequence[int]) -> list[Completion]:

@@ -103,7 +103,10 @@ class VllmEngine:
         samples = 1 if sampling.temperature == 0 else n
         # vLLM seeds sample j of a request with seed + j: apart by n, no two responses of a call share a stream.
         seed = random.Random(sampling.seed).getrandbits(62)
-        params = [self._params(sampling, samples, seed + i * n) for i in range(len(prompt_ids))]
+        seeds = [random.Random(own).getrandbits(62) for own in sampling.seeds] or [
+            seed + i * n for i in range(len(prompt_ids))
+        ]
+        params = [self._params(sampling, samples, own) for own in seeds]
         prompts = [{"prompt_token_ids": list(prompt)} for prompt in prompt_ids]
         with ExitStack() as stack:
             self._isolate(stack)

@@ -1,19 +1,26 @@
-"""Sampling k answers to each problem of a set, and what they say of the model."""
+"""Sampling k answers to each problem of a set during a run, and what they say of the model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dapoctl.components.pipeline import Pipeline
-from dapoctl.config.schema import EvalConfig
-from dapoctl.engines import Engine, Sampling
+from dapoctl.config.schema import RunConfig
+from dapoctl.engines import Completion, Engine, Sampling
+from dapoctl.evaluation.metrics import summarize
+from dapoctl.evaluation.protocol import Protocol
+from dapoctl.evaluation.summary import TRAINING, device_name, summary_of
 from dapoctl.scoring import Scoring
 
 if TYPE_CHECKING:
-    from dapoctl.batch import Problem
+    from dapoctl.batch import Problem, Score
     from dapoctl.policy import Policy
+
+TRAINING_PROTOCOL = "training"
+"""The name of a protocol that is made of a run's own `[eval]` table"""
 
 
 @dataclass(frozen=True)
@@ -24,42 +31,80 @@ class EvalSet:
     pipeline: Pipeline
     problems: Sequence[Problem]
     prompt_ids: Sequence[Sequence[int]]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What a summary says of the problems"""
+    scorer: str = ""
+    instruction: str = ""
 
 
 def evaluate(
-    eval_set: EvalSet, policy: Policy, engine: Engine, config: EvalConfig, max_tokens: int, seed: int
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Metrics under `eval/<set>/...`, and every response."""
-    sampling = Sampling(max_tokens, config.temperature, config.top_p, seed)
+    eval_set: EvalSet, policy: Policy, engine: Engine, config: RunConfig, step: int, seed: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The summary, with metrics under `eval/<set>/...`, and every response."""
+    protocol = training_protocol(eval_set, config, seed)
+    begun = time.perf_counter()
+    sampling = Sampling(protocol.max_tokens, protocol.temperature, protocol.top_p, seed)
     with Scoring(eval_set.pipeline, eval_set.problems, policy.decode) as scoring:
-        completions = scoring.generate(engine, eval_set.prompt_ids, sampling, config.k)
+        completions = scoring.generate(engine, eval_set.prompt_ids, sampling, protocol.k)
         texts, verdicts = scoring.result(completions)
-    rows: list[dict[str, Any]] = []
-    for place, completion in enumerate(c for group in completions for c in group):
-        problem, verdict = eval_set.problems[place // config.k], verdicts[place]
-        rows.append(
-            {
-                "problem": problem.id,
-                "sample": place % config.k,
-                "prompt": problem.prompt,
-                "answer": problem.answer,
-                "response": texts[place],
-                "tokens": len(completion.token_ids),
-                "truncated": completion.finish_reason == "length",
-                "outcome": verdict.outcome,
-                "extracted": verdict.extracted,
-                "correct": verdict.correct,
-            }
-        )
-    prefix = f"eval/{eval_set.name}"
-    metrics = {
-        f"{prefix}/avg@{config.k}": _mean([row["correct"] for row in rows]),
-        f"{prefix}/length_mean": _mean([row["tokens"] for row in rows]),
-        f"{prefix}/truncated_fraction": _mean([row["truncated"] for row in rows]),
-        f"{prefix}/unanswered_fraction": _mean([row["outcome"] == "unanswered" for row in rows]),
+    rows = rows_of(eval_set.problems, completions, texts, verdicts)
+    summary = summary_of(eval_set.name, step, protocol, eval_set.data, config.model.path) | {
+        "made": TRAINING,
+        "complete": True,
+        "metrics": prefixed(eval_set.name, summarize(rows, protocol.k)),
+        "seconds": time.perf_counter() - begun,
+        "generated_tokens": sum(row["tokens"] for row in rows),
+        "devices": [device_name(policy.device)],
     }
-    return metrics, rows
+    return summary, rows
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(float(value) for value in values) / len(values)
+def training_protocol(eval_set: EvalSet, config: RunConfig, seed: int) -> Protocol:
+    """The protocol that a run's `[eval]` table describes."""
+    return Protocol(
+        name=TRAINING_PROTOCOL,
+        temperature=config.eval.temperature,
+        top_p=config.eval.top_p,
+        k=config.eval.k,
+        max_tokens=config.rollout.max_response_tokens,
+        seed=seed,
+        scorer=eval_set.scorer,
+        instruction=eval_set.instruction,
+        template=config.model.template,
+        engine=config.engine,
+    )
+
+
+def rows_of(
+    problems: Sequence[Problem],
+    completions: Sequence[Sequence[Completion]],
+    texts: Sequence[str],
+    verdicts: Sequence[Score],
+) -> list[dict[str, Any]]:
+    """A row for each response, as `samples.jsonl` has them; `texts` and `verdicts` are flat, in the order of problems."""
+    judged = iter(zip(texts, verdicts, strict=True))
+    return [
+        _row(problem, sample, completion, *next(judged))
+        for problem, group in zip(problems, completions, strict=True)
+        for sample, completion in enumerate(group)
+    ]
+
+
+def _row(problem: Problem, sample: int, completion: Completion, text: str, verdict: Score) -> dict[str, Any]:
+    return {
+        "problem": problem.id,
+        "sample": sample,
+        "prompt": problem.prompt,
+        "answer": problem.answer,
+        "response": text,
+        "tokens": len(completion.token_ids),
+        "truncated": completion.finish_reason == "length",
+        "outcome": verdict.outcome,
+        "extracted": verdict.extracted,
+        "correct": verdict.correct,
+    }
+
+
+def prefixed(label: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """`metrics` under `eval/<set>/`."""
+    return {f"eval/{label}/{name}": value for name, value in metrics.items()}

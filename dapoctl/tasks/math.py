@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, PrivateAttr, field_validator
 
@@ -14,9 +15,9 @@ from dapoctl.errors import DataError
 from dapoctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from dapoctl.tasks.verify import Verifier
+    from dapoctl.tasks.scorers import Scorer
 
 INSTRUCTION = (
     "Work through this math problem step by step. The last line of your response must be of the form "
@@ -37,21 +38,24 @@ class Math(Component):
     paper = "Answer line after DAPO (arXiv:2503.14476); comparison by math-verify"
 
     data: str = ""
-    """Problems: a .jsonl or .parquet file; if there is none, a `datasets` name (`owner/name`, `owner/name:config`)."""
+    """Problems: a .jsonl or .parquet file, a known set (`dapo17k`, `gsm8k`), or a `datasets` name (`owner/name`,
+    `owner/name:config`)."""
     problem_field: str = Field("problem", min_length=1)
     """The field that holds the question."""
     answer_field: str = Field("answer", min_length=1)
     """The field that holds the final answer; of a worked solution that ends in `#### 72`, what follows the mark."""
     split: str = Field("train", min_length=1)
-    """The split of `data` to load when it is a `datasets` name."""
+    """The split of `data` to load when it is a `datasets` name; known sets have their own."""
     test_data: str = ""
-    """Held-out problems, file or name; training problems with the same text are dropped. Empty: a part of `data`."""
+    """Held-out problems, as `data`; training problems with the same text are dropped. Empty: a part of `data`."""
     test_split: str = Field("test", min_length=1)
-    """The split of `test_data` to load when it is a `datasets` name."""
+    """The split of `test_data` to load when it is a `datasets` name; known sets have their own."""
     test_fraction: float = Field(0.1, ge=0, le=1)
     """Share of `data` that is held out when there is no `test_data`, by a hash of each problem's text."""
     instruction: str = INSTRUCTION
     """What the model is asked; `{problem}` stands for the question, other braces for themselves."""
+    scorer: str = "math"
+    """The rule that says whether an answer is right: `math`, `dapo` (the public DAPO scorer's) or `strict`."""
     right: float = 1.0
     """Reward of a correct answer."""
     wrong: float = -1.0
@@ -61,13 +65,22 @@ class Math(Component):
     workers: int = Field(4, ge=1, le=256)
     """Verifier processes at most; each holds about 100 MB and starts when it is first needed."""
 
-    _verifier: Verifier | None = PrivateAttr(default=None)
+    _verifier: Scorer | None = PrivateAttr(default=None)
 
     @field_validator("instruction")
     @classmethod
     def _has_place(cls, value: str) -> str:
         if "{problem}" not in value:
             raise ValueError("must contain {problem}, the place where the question goes")
+        return value
+
+    @field_validator("scorer")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        from dapoctl.tasks.scorers import SCORERS
+
+        if value not in SCORERS:
+            raise ValueError(f"must be one of {', '.join(SCORERS)}")
         return value
 
     @hookimpl
@@ -108,10 +121,10 @@ class Math(Component):
     def score_response(self, problem: Problem, text: str) -> Score:
         """The verdict, from any thread."""
         if self._verifier is None:
-            from dapoctl.tasks.verify import Verifier
+            from dapoctl.tasks.scorers import build_scorer
 
             with _CREATE:
-                self._verifier = self._verifier or Verifier(self.workers, self.timeout_s)
+                self._verifier = self._verifier or build_scorer(self.scorer, self.workers, self.timeout_s)
         verdict = self._verifier.verify(text, problem.answer)
         correct = verdict.outcome == "right"
         return Score(self.right if correct else self.wrong, correct, verdict.extracted, verdict.outcome)
@@ -125,11 +138,15 @@ class Math(Component):
 
     def _read(self, option: str, source: str, split: str) -> list[Problem]:
         from dapoctl.tasks.rows import read_rows, to_problems
+        from dapoctl.tasks.sets import find_set, read_set
 
-        rows = read_rows(source, split)
-        return to_problems(
-            rows, self.problem_field, self.answer_field, self.instruction, f"{option} {source}", self.name
-        )
+        known = None if Path(source).exists() else find_set(source)
+        if known is not None:
+            rows: Iterable[tuple[str, Any]] = read_set(known, "train" if option == "data" else "test")
+            fields = ("problem", "answer")
+        else:
+            rows, fields = read_rows(source, split), (self.problem_field, self.answer_field)
+        return to_problems(rows, *fields, self.instruction, f"{option} {source}", self.name)
 
 
 def _key(problem: Problem) -> str:

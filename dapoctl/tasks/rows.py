@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapoctl.batch import Problem
-from dapoctl.errors import DataError
+from dapoctl.errors import DataError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,6 +43,7 @@ def to_problems(
 ) -> list[Problem]:
     """Problems with unique ids: the row's `id`, else its number; a repeated id gets `#2`, `#3`, ... in order.
 
+    The question without the instruction is `meta["problem"]`.
     An answer that holds a worked solution ending in `#### 72` (GSM8K's form) counts as what follows the mark.
     `option` is the component's name, for the options that messages name.
 
@@ -69,6 +70,7 @@ def to_problems(
         meta = {
             key: row[key] for key in row if key not in ("id", answer_field) and isinstance(row[key], str | int | float)
         }
+        meta["problem"] = question
         prompt = instruction.replace("{problem}", question)
         problems.append(Problem(unique, prompt, answer.rsplit("####", 1)[-1].strip(), meta))
     if not problems:
@@ -138,6 +140,10 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
 def _hub(name: str, config: str | None, split: str) -> Iterator[tuple[str, Any]]:
     import datasets
 
+    from dapoctl.tasks.sets import SETS
+
+    if "/" not in name and (close := nearest(name, [*SETS])):
+        raise DataError(f"there is no file {name} here, nor a set of that name.{close} Known: {', '.join(SETS)}")
     try:
         rows = datasets.load_dataset(name, config, split=split)
     except Exception as error:  # noqa: BLE001 - the hub's, the network's and the set's own errors

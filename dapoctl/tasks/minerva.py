@@ -1,0 +1,82 @@
+"""The rule of the public DAPO scorer (arXiv:2503.14476), kept to the letter, its oddities included.
+
+Of the last 300 characters, the last `Answer: ...` line counts. Answer and ground truth are normalised as Minerva does
+(Lewkowycz et al. 2022, arXiv:2206.14858, appendix D.1) and compared as text. So `**Answer:** 540`, `540.`, `\\(540\\)` and
+`033` against `33` are wrong, and `540 or 541=540` is right, because only what follows the last `=` is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+TAIL = 300
+"""Characters at the end of a response that are looked at."""
+
+_ANSWER = re.compile(r"(?i)Answer\s*:\s*([^\n]+)")
+_REPLACED = (
+    ("an ", ""),
+    ("a ", ""),
+    (".$", "$"),
+    ("\\$", ""),
+    ("\\ ", ""),
+    (" ", ""),
+    ("mbox", "text"),
+    (",\\text{and}", ","),
+    ("\\text{and}", ","),
+    ("\\text{m}", "\\text{}"),
+)
+_REMOVED = (
+    *(
+        "square ways integers dollars mph inches hours km units \\ldots sue points feet minutes digits cents degrees cm gm "
+        "pounds meters meals edges students childrentickets multiples"
+    ).split(),
+    "\\text{s}",
+    "\\text{.}",
+    "\\text{\ns}",
+    "\\text{}^2",
+    "\\text{}^3",
+    "\\text{\n}",
+    "\\text{}",
+    "\\mathrm{th}",
+    "^\\circ",
+    "^{\\circ}",
+    "\\;",
+    ",\\!",
+    "{,}",
+    '"',
+    "\\dots",
+)
+_REWRITTEN = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(.*?)(\$)(.*?)(\$)(.*)", r"$\3$"),
+        (r"(\\text\{)(.*?)(\})", r"\2"),
+        (r"(\\textbf\{)(.*?)(\})", r"\2"),
+        (r"(\\overline\{)(.*?)(\})", r"\2"),
+        (r"(\\boxed\{)(.*)(\})", r"\2"),
+        (r"(frac)([^{])(.)", r"frac{\2}{\3}"),
+        (r"(sqrt)([^{])", r"sqrt{\2}"),
+    )
+)
+
+
+def answer_of(text: str) -> str | None:
+    """What the response's last answer line says, as it stands; None when there is no such line."""
+    found = _ANSWER.findall(text[-TAIL:])
+    return found[-1] if found else None
+
+
+@lru_cache(maxsize=4096)
+def normal_form(answer: str) -> str:
+    """`answer` in Minerva's normal form."""
+    answer = answer.rpartition("=")[2]
+    for before, after in _REPLACED:
+        answer = answer.replace(before, after)
+    for words in _REMOVED:
+        answer = answer.replace(words, "")
+    for pattern, replacement in _REWRITTEN:
+        answer = pattern.sub(replacement, answer)
+    answer = answer.replace("$", "")
+    digits = answer.replace(",", "")
+    return (digits if digits.isdigit() else answer).strip()

@@ -1,0 +1,154 @@
+"""Problem sets known by name: where they are on the hub, which columns and split count, what their licence is.
+
+A name stands for the same problems in `dapoctl eval --task`, in `eval.set` during training and as `math.data`. Nothing
+is loaded before it is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dapoctl.batch import Problem
+from dapoctl.errors import DataError, nearest
+
+DATA_TASK = "math"
+"""The task that asks and scores the problems of a set or a data file"""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSet:
+    """One set under its name."""
+
+    name: str
+    title: str
+    licence: str
+    """The licence and where it is stated, as far as it is known"""
+    hub: str = ""
+    """`owner/name`, with a configuration `owner/name:configuration`; empty for problems that are made on the spot"""
+    test_split: str = "test"
+    """The hub's split that evaluations use"""
+    train_split: str = ""
+    """The hub's split to train on; empty for the only one"""
+    problem: str = "problem"
+    """Column of the question"""
+    answer: str = "answer"
+    """Column of the final answer"""
+    id: str = ""
+    """Column that tells problems apart; empty for the row's number"""
+    task: str = DATA_TASK
+    """The component that asks and scores its problems"""
+
+    def split(self, purpose: str) -> str:
+        """The hub's split for "train" or "test"."""
+        return self.train_split or self.test_split if purpose == "train" else self.test_split
+
+
+_MAA = "problems (c) Mathematical Association of America; see the set's page"
+SETS = {
+    known.name: known
+    for known in (
+        ProblemSet(
+            "aime24",
+            "AIME 2024 I and II, 30 problems, answers 0-999",
+            _MAA,
+            "HuggingFaceH4/aime_2024",
+            "train",
+            id="id",
+        ),
+        ProblemSet("aime25", "AIME 2025 I and II, 30 problems, answers 0-999", _MAA, "math-ai/aime25", id="id"),
+        ProblemSet(
+            "math500",
+            "500 problems of MATH (Lightman et al. 2023)",
+            "MIT (Hendrycks et al. 2021)",
+            "HuggingFaceH4/MATH-500",
+            id="unique_id",
+        ),
+        ProblemSet(
+            "gsm8k",
+            "grade-school word problems, 1,319 to test on, 7,473 to train on",
+            "MIT (Cobbe et al. 2021)",
+            "openai/gsm8k:main",
+            train_split="train",
+            problem="question",
+        ),
+        ProblemSet("amc23", "AMC 12 2023, 40 problems", _MAA, "math-ai/amc23", problem="question", id="id"),
+        ProblemSet(
+            "dapo17k",
+            "the 17,398 different problems of DAPO-Math-17k, integer answers, to train on",
+            "Apache-2.0 (Yu et al. 2025, BytedTsinghua-SIA/DAPO-Math-17k)",
+            "open-r1/DAPO-Math-17k-Processed:all",
+            "train",
+            problem="prompt",
+            answer="solution",
+        ),
+        ProblemSet("arithmetic", "additions, made on the spot", "part of dapoctl", task="arithmetic"),
+    )
+}
+
+# DAPO-Math-17k is also handed around with the prompt around each question.
+_ASKED_BEFORE = re.compile(
+    r"\ASolve the following math problem step by step\..*?is the answer to the problem\.\s*", re.DOTALL
+)
+_ASKED_AFTER = re.compile(r"\s*Remember to put your answer on its own line after \"Answer:\"\.\s*\Z")
+
+
+def find_set(name: str) -> ProblemSet | None:
+    """The set called `name`; None when there is none."""
+    return SETS.get(name)
+
+
+def unknown_set(name: str, others: Sequence[str] = ()) -> DataError:
+    """The error for a name that is no set; `others` are further names that could have been meant."""
+    known = [*SETS, *(other for other in others if other not in SETS)]
+    return DataError(
+        f"unknown set `{name}`.{nearest(name, known)} Known: {', '.join(known)}; or give a .jsonl or .parquet file with"
+        " `problem` and `answer` (--data FILE)"
+    )
+
+
+def read_set(known: ProblemSet, purpose: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) of each problem for "train" or "test"; rows have `id`, `problem`, `answer`, and what else was there.
+
+    Raises:
+        DataError: the hub cannot be reached, or the set has other columns than are known here.
+    """
+    from dapoctl.tasks.rows import read_rows
+
+    if not known.hub:
+        raise DataError(f"`{known.name}` has no file: it is the task `{known.task}`; use it as `task` or in `eval.set`")
+    for number, (where, row) in enumerate(read_rows(known.hub, known.split(purpose))):
+        yield where, normalise(known, row, number, where)
+
+
+def normalise(known: ProblemSet, row: Mapping[str, Any], number: int, where: str) -> dict[str, Any]:
+    """A row of `known` under the names `id`, `problem`, `answer`.
+
+    Raises:
+        DataError: it lacks a column.
+    """
+    for column in (known.problem, known.answer):
+        if column not in row:
+            raise DataError(f"{where}: the set `{known.name}` has no column `{column}`, but {', '.join(map(str, row))}")
+    question = row[known.problem]
+    if isinstance(question, str):
+        question = _ASKED_AFTER.sub("", _ASKED_BEFORE.sub("", question))
+    own = row.get(known.id) if known.id else None
+    identity = own if isinstance(own, str) else f"{known.name}-{number if own is None else own:0>2}"
+    return {**row, "id": identity, "problem": question, "answer": row[known.answer]}
+
+
+def content_hash(problems: Sequence[Problem]) -> str:
+    """SHA-256 over ids, questions and answers, in order: the same problems, whatever the prompt around them."""
+    content = [[problem.id, question_of(problem), problem.answer] for problem in problems]
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+
+def question_of(problem: Problem) -> str:
+    """The question without the prompt around it."""
+    question = problem.meta.get("problem")
+    return question if isinstance(question, str) else problem.prompt
