@@ -17,16 +17,19 @@ class StopRequested(BaseException):
 class Stopper:
     """Turns SIGINT and SIGTERM into `StopRequested`, held back inside `protected` blocks."""
 
-    def __init__(self, announce: Callable[[], None]) -> None:
-        """`announce` tells the user that the stop was heard."""
+    def __init__(
+        self, announce: Callable[[], None], last_words: str = "quit at once; the last checkpoint on disk is whole"
+    ) -> None:
+        """`announce` tells the user that the stop was heard; `last_words` are written when a second one quits."""
         self.announce = announce
+        self.last_words = last_words
         self.requested = False
         self._protected = 0
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.requested and signum == signal.SIGINT:
             # The user means it: no atexit work, which an engine's threads could hold up.
-            os.write(2, b"\nquit at once; the last checkpoint on disk is whole\n")
+            os.write(2, f"\n{self.last_words}\n".encode())
             os._exit(130)
         self.requested = True
         self.announce()

@@ -35,6 +35,9 @@ def modules_after(code: str, cwd: Path) -> set[str]:
         ["run", "--dry-run", "--set", "engine=vllm", "--set", "task=math"],
         ["runs", "list"],
         ["doctor"],
+        ["eval", "--help"],
+        ["eval", "--sets"],
+        ["rescore", "--help"],
     ],
 )
 def test_commands_that_do_not_train_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli import doctor, manage, plugins, queue, run, runs, sweep
+from dapoctl.cli import doctor, evaluate, manage, plugins, queue, rescore, run, runs, sweep
 from dapoctl.cli.output import emit, error, forgive_encodings, hush, show_help
 from dapoctl.errors import DapoctlError
 
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 run.add_to(app)
 sweep.add_to(app)
+evaluate.add_to(app)
+rescore.add_to(app)
 doctor.add_to(app)
 plugins.add_to(app)
 runs.add_to(app)

@@ -47,6 +47,12 @@ class Source:
         (task,) = self.pipeline.components.values()
         return str(getattr(task, "instruction", ""))
 
+    @property
+    def accepts(self) -> frozenset[str]:
+        """What of `instruction` and `scorer` the task can be told."""
+        (task,) = self.pipeline.components.values()
+        return frozenset({"instruction", "scorer"} & type(task).model_fields.keys())
+
     def load(self, limit: int | None = None) -> list[Problem]:
         """The problems, or the first `limit` of them.
 
@@ -80,9 +86,7 @@ def find_source(name: str, data: str, tables: Mapping[str, Mapping[str, Any]], a
     """
     if data:
         label = name or re.sub(r"[^\w.-]+", "_", Path(data).stem, flags=re.ASCII).lstrip("_.-")
-        if not _LABEL.fullmatch(label):
-            raise UserError(f"the set's name {label!r} must be letters, digits, `.`, `_` and `-`; give one with --task")
-        return _math(label, data, _columns(find_set(label), data), asked)
+        return _math(check_label(label), data, _columns(find_set(label), data), asked)
     if not name:
         raise UserError(f"which set? --task NAME, one of {', '.join(SETS)}; or a file with --data FILE")
     known = find_set(name)
@@ -91,6 +95,17 @@ def find_source(name: str, data: str, tables: Mapping[str, Mapping[str, Any]], a
     if Path(name).suffix in FILES:
         return find_source("", name, tables, asked)
     return _task(name, tables.get(name, {}), asked)
+
+
+def check_label(label: str) -> str:
+    """`label`, when a folder can be called so.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not _LABEL.fullmatch(label):
+        raise UserError(f"the set's name {label!r} must be letters, digits, `.`, `_` and `-`, a letter or digit first")
+    return label
 
 
 def _math(

