@@ -137,6 +137,17 @@ def test_samples_of_one_call_differ_even_where_prompts_are_equal(rig: Rig) -> No
 
 
 @slow
+def test_a_prompts_own_seed_gives_its_completions_in_any_company(rig: Rig) -> None:
+    seeds = (5, 6, 7)
+    together = rig.engine.generate(rig.prompts, Sampling(16, seeds=seeds), 4)
+    for prompt, seed, group in zip(rig.prompts, seeds, together, strict=True):
+        (alone,) = rig.engine.generate([prompt], Sampling(16, seed=9, seeds=(seed,)), 4)
+        assert [c.token_ids for c in alone] == [c.token_ids for c in group]
+    assert together[0] != together[2]
+    assert len({tuple(c.token_ids) for c in together[0]}) == 4
+
+
+@slow
 def test_greedy_takes_the_likeliest_token(rig: Rig) -> None:
     group = rig.engine.generate(rig.prompts[:1], Sampling(12, temperature=0), 3)[0]
     assert group[0] == group[1] == group[2]

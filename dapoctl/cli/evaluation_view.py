@@ -15,7 +15,8 @@ from dapoctl.cli.output import one_line
 SILENCE = 15.0
 """Seconds between lines where none can be rewritten"""
 WORDS = {"load": "loading the model", "stop": "stopping; what is finished is stored, Ctrl-C again quits at once"}
-QUESTION = "interval of 95%: problems like these drawn anew"
+INTERVALS = (("95%: OTHER PROBLEMS LIKE THESE", ""), ("95%: THESE, SAMPLED AGAIN", "noise_"))
+"""What an interval is about, and how the names of its ends begin"""
 
 
 class Ticker:
@@ -92,21 +93,18 @@ def page(run: str, folder: Path, summary: Mapping[str, Any], note: str) -> list[
 
 
 def metric_lines(label: str, metrics: Mapping[str, Any]) -> list[str]:
-    """A line for each metric under `eval/<set>/`, with its interval where there is one."""
+    """A line for each metric under `eval/<set>/`, with its 95% intervals where it has some."""
     prefix = f"eval/{label}/"
     own = {name.removeprefix(prefix): float(value) for name, value in metrics.items() if name.startswith(prefix)}
-    plain = {name: value for name, value in own.items() if not name.endswith(("/low", "/high"))}
-    size = max(map(len, plain), default=0)
-    lines, intervals = [], False
-    for name, value in plain.items():
-        share = "@" in name or name.endswith("fraction")
-        text = f"  {name:<{size}}  {percent(value) if share else number(value):>8}"
-        if f"{name}/low" in own and f"{name}/high" in own:
-            low, high = own[f"{name}/low"], own[f"{name}/high"]
-            text += f"  [{percent(low)}, {percent(high)}]" if share else f"  [{number(low)}, {number(high)}]"
-            intervals = True
-        lines.append(text)
-    return [*lines, "", f"  {QUESTION}"] if intervals else lines
+    rows = [("", "", *(heading for heading, _ in INTERVALS))]
+    for name, value in own.items():
+        if "/" not in name:
+            show = percent if "@" in name or name.endswith("fraction") else number
+            ends = [(own.get(f"{name}/{what}low"), own.get(f"{name}/{what}high")) for _, what in INTERVALS]
+            cells = ["" if low is None or high is None else f"[{show(low)}, {show(high)}]" for low, high in ends]
+            rows.append((name, f"{show(value):>8}", *cells))
+    kept = [column for column in range(len(rows[0])) if column < 2 or any(row[column] for row in rows[1:])]
+    return [f"  {line}".rstrip() for line in aligned([[row[column] for column in kept] for row in rows])]
 
 
 def sets_table() -> list[str]:

@@ -63,28 +63,39 @@ def evaluate(job: Job, progress: Progress) -> Outcome:
         DapoctlError: the model, the engine or the store cannot be had; another process does the same.
     """
     stopper = Stopper(lambda: progress("stop", 0, 0), "quit at once; finished blocks are stored")
+    outcome = Outcome({}, "stopped", 0, 0)
     with _attempt(job) as attempt, claimed(job.folder), stopper.installed():
-        writer = EvaluationWriter(job.folder, job.wanted, job.again)
-        outcome = Outcome(writer.summary, "stopped", len(writer.done), len(writer.done))
 
         def tell(phase: str, done: int, total: int) -> None:
             attempt.note(phase, done, total)
             progress(phase, done, total)
 
         try:
-            if len(writer.done) < len(job.problems):
-                _sample(job, writer, stopper, tell)
-            rows = stored_rows(job.folder)
-            metrics = prefixed(job.wanted["set"], summarize(rows, job.protocol.k))
-            writer.finish(metrics, len({row["problem"] for row in rows if not row["tokens"] and row["truncated"]}))
+            _work(job, stopper, tell, outcome)
             outcome.state = "finished"
         except StopRequested:
             pass
         finally:
-            outcome.summary, outcome.done, attempt.state = writer.summary, len(writer.done), outcome.state
+            attempt.state = outcome.state
             job.source.pipeline.close()
-            writer.close()
-        return outcome
+    return outcome
+
+
+def _work(job: Job, stopper: Stopper, tell: Progress, outcome: Outcome) -> None:
+    """Sample what is missing, and sum up; `outcome` knows what is there, however this ends."""
+    writer = EvaluationWriter(job.folder, job.wanted, job.again)
+    outcome.resumed = len(writer.done)
+    try:
+        if len(writer.done) < len(job.problems):
+            _sample(job, writer, stopper, tell)
+        rows = stored_rows(job.folder)
+        metrics = prefixed(job.wanted["set"], summarize(rows, job.protocol.k))
+        unasked = {row["problem"] for row in rows if not row["tokens"] and row["truncated"]}
+        with stopper.protected():
+            writer.finish(metrics, len(unasked))
+    finally:
+        outcome.summary, outcome.done = writer.summary, len(writer.done)
+        writer.close()
 
 
 @dataclass

@@ -132,7 +132,6 @@ class EvaluationWriter:
         rows = [] if again else stored_rows(folder)
         ids = {*wanted["data"]["ids"]}
         self.done = {problem for problem, count in _counts(rows).items() if count >= self.k and problem in ids}
-        self.resumed = len(self.done)
         write_json(folder / SUMMARY, self.summary)
         header = {"kind": "eval", "set": wanted["set"], "step": wanted["step"]}
         seen: set[tuple[str, int]] = set()

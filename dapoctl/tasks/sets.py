@@ -121,8 +121,14 @@ def read_set(known: ProblemSet, purpose: str) -> Iterator[tuple[str, dict[str, A
 
     if not known.hub:
         raise DataError(f"`{known.name}` has no file: it is the task `{known.task}`; use it as `task` or in `eval.set`")
-    for number, (where, row) in enumerate(read_rows(known.hub, known.split(purpose))):
-        yield where, normalise(known, row, number, where)
+    rows = enumerate(read_rows(known.hub, known.split(purpose)))
+    try:
+        for number, (where, row) in rows:
+            yield where, normalise(known, row, number, where)
+    except DataError as error:
+        raise DataError(
+            f"set `{known.name}`: {error}; `dapoctl eval` takes its problems from a file with --data"
+        ) from None
 
 
 def normalise(known: ProblemSet, row: Mapping[str, Any], number: int, where: str) -> dict[str, Any]:
