@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from dapoctl.cli import main
 from dapoctl.evaluation.planning import Request, plan
 from dapoctl.evaluation.running import BLOCK, problem_seed
 from dapoctl.evaluation.storage import EvaluationWriter, stored_rows
@@ -33,10 +36,17 @@ def command(root: Path, *arguments: str) -> list[str]:
 
 
 def call(root: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(root, *arguments), capture_output=True, text=True, timeout=300, check=False)
-    assert "Traceback" not in done.stderr, done.stderr
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+    """The command in this process: the imports take longer than the work."""
+    output, words, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["dapoctl", *arguments, "--runs-dir", str(root)]
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(words):
+            returned = main()
+    finally:
+        sys.argv = before
+    assert "Traceback" not in words.getvalue(), words.getvalue()
+    assert returned == code, output.getvalue() + words.getvalue()
+    return subprocess.CompletedProcess(arguments, returned, output.getvalue(), words.getvalue())
 
 
 def ask(root: Path, *arguments: str) -> dict[str, Any]:
@@ -275,6 +285,17 @@ def test_a_run_is_evaluated_at_its_latest_checkpoint_or_another(run: Path) -> No
     assert "k: 2 there, 32 asked for" in " ".join(words.split())
     listed = {summary.id: summary for summary in list_runs(root)}
     assert "eval/sums/avg@1" in listed[run.name].metrics
+
+
+def test_adapters_are_evaluated_with_their_run(tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    settings = (*RUN, "lora.rank=2", "optim.lr=0.05", "optim.warmup_steps=0", "rollout.samples=16", "eval.every=0")
+    call(tmp_path, "run", *(part for setting in settings for part in ("--set", setting)))
+    found = [ask(tmp_path, "eval", "last", *TINY[2:], "-k", "2", "--limit", "4", "--step", step) for step in "02"]
+    base = ask(tmp_path, *TINY, "-k", "2", "--limit", "4", "--max-tokens", "24")
+    texts = [[row["response"] for row in samples(Path(each["directory"])).values()] for each in (base, *found)]
+    assert texts[0] == texts[1]
+    assert texts[1] != texts[2]
 
 
 def test_evaluations_by_the_command_do_not_decide_which_checkpoint_is_best(run: Path) -> None:

@@ -132,6 +132,8 @@ class EvaluationWriter:
         rows = [] if again else stored_rows(folder)
         ids = {*wanted["data"]["ids"]}
         self.done = {problem for problem, count in _counts(rows).items() if count >= self.k and problem in ids}
+        # Of the rows, not of the last summary: a kill may have come between the two.
+        self.summary["generated_tokens"] = sum(int(row["tokens"]) for row in rows if row["problem"] in self.done)
         write_json(folder / SUMMARY, self.summary)
         header = {"kind": "eval", "set": wanted["set"], "step": wanted["step"]}
         seen: set[tuple[str, int]] = set()
