@@ -1,0 +1,122 @@
+"""What is unlike between two evaluations that are compared: one badge for each such thing, never silence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dapoctl.evaluation.records import Evaluation
+
+SETTINGS = {
+    "template": "template",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "scorer": "scorer",
+    "max_tokens": "token limit",
+    "engine": "engine",
+}
+"""Keys of the protocol that are compared as they are, and the kinds of their badges"""
+
+
+@dataclass(frozen=True)
+class Badge:
+    """One thing that two evaluations do not share."""
+
+    kind: str
+    """prompt, k, set, incomplete, unknown, or one of the values of `SETTINGS`"""
+    words: str
+    """The first's and the second's value, or what was found"""
+
+
+def badges(first: Evaluation, second: Evaluation, labels: tuple[str, str] = ("A", "B")) -> list[Badge]:
+    """Everything that differs in how the two were made, besides the models; `labels` name them in the words."""
+    found, unknown = [], []
+    for key, kind in SETTINGS.items():
+        ours, theirs = first.protocol.get(key), second.protocol.get(key)
+        if ours is None or theirs is None:
+            unknown.append(kind)
+        elif ours != theirs:
+            found.append(Badge(kind, f"{_shown(ours)} / {_shown(theirs)}"))
+    if first.k != second.k:
+        found.append(Badge("k", f"{first.k} / {second.k}"))
+    for check in (_prompt, _set):
+        badge = check(first, second)
+        if badge is not None and badge.kind == "unknown":
+            unknown.append(badge.words)
+        elif badge is not None:
+            found.append(badge)
+    for evaluation, label in zip((first, second), labels, strict=True):
+        if not evaluation.complete:
+            words = f"{label} has {len(evaluation.scores)} of {evaluation.expected} problems"
+            found.append(Badge("incomplete", words))
+    if unknown:
+        sides = [label for each, label in zip((first, second), labels, strict=True) if not each.protocol]
+        of = f" of {' and '.join(sides)}" if sides else ""
+        found.append(Badge("unknown", f"{', '.join(unknown)}{of}"))
+    return found
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def _prompt(first: Evaluation, second: Evaluation) -> Badge | None:
+    """The instructions where both are known, else the prompts themselves."""
+    ours, theirs = first.protocol.get("instruction"), second.protocol.get("instruction")
+    if isinstance(ours, str) and isinstance(theirs, str):
+        return None if ours == theirs else Badge("prompt", _parting(ours, theirs))
+    both = shared(first, second)
+    apart = [name for name in both if first.prompts[name] != second.prompts[name]]
+    if apart:
+        words = _parting(first.prompts[apart[0]], second.prompts[apart[0]])
+        return Badge("prompt", f"of {len(apart)} of {len(both)} problems, such as {words}")
+    return None if both else Badge("unknown", "prompt")
+
+
+PIECE = 24
+"""Characters that are shown of each of two texts, from where they part"""
+
+
+def _parting(first: str, second: str) -> str:
+    place = divergence(first, second)
+    begin = max(0, place - PIECE // 3)
+    pieces = [repr(text[begin : begin + PIECE])[1:-1] for text in (first, second)]
+    ahead = "..." if begin else ""
+    return " / ".join(f'"{ahead}{piece}"' for piece in pieces)
+
+
+def divergence(first: str, second: str) -> int:
+    """How many characters two texts share from their beginning."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+
+
+def _set(first: Evaluation, second: Evaluation) -> Badge | None:
+    """The hashes of the problems where both are known."""
+    ours, theirs = first.data.get("sha256"), second.data.get("sha256")
+    if ours and ours == theirs:
+        return None
+    names, others = ids(first), ids(second)
+    both = len(names & others)
+    other = [name for name in shared(first, second) if first.answers[name] != second.answers[name]]
+    facts = [f"{both} problems shared of {len(names)} / {len(others)}"]
+    if other:
+        facts.append(f"{len(other)} of them with another answer, left out")
+    if ours and theirs:
+        return Badge("set", f"hash {str(ours)[:8]} / {str(theirs)[:8]}, {'; '.join(facts)}")
+    return Badge("set", "; ".join(facts)) if other or names != others else Badge("unknown", "set hash")
+
+
+def ids(evaluation: Evaluation) -> set[str]:
+    """The problems that the evaluation is about: as its summary has them, else those with a response."""
+    listed = evaluation.data.get("ids")
+    return {str(name) for name in listed} if isinstance(listed, list) and listed else set(evaluation.answers)
+
+
+def shared(first: Evaluation, second: Evaluation) -> Sequence[str]:
+    """Problems with responses on both sides, sorted."""
+    return sorted(first.answers.keys() & second.answers.keys())

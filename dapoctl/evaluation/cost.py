@@ -1,0 +1,84 @@
+"""What an evaluated model cost: device hours and generated tokens, of its training and of its evaluation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dapoctl.runs.attempts import PROCESS, attempts
+from dapoctl.runs.files import read_json
+from dapoctl.runs.summary import metric_rows
+
+if TYPE_CHECKING:
+    from dapoctl.evaluation.records import Evaluation
+
+TIMES = "time/"
+RATE, SAMPLING = "throughput/generated_tokens_per_s", "time/generate"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Not-a-number for what nobody wrote down."""
+
+    train_hours: float
+    """Seconds of the steps up to the evaluated one, without evaluations and checkpoints, times devices, in hours"""
+    train_tokens: float
+    """Generated for training"""
+    eval_hours: float
+    eval_tokens: float
+    gpu: bool | None
+    """Whether the devices are GPUs; None when nobody wrote it down"""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def cost_of(evaluation: Evaluation) -> Cost:
+    """The cost up to and with this evaluation."""
+    count, gpu = _devices(evaluation)
+    hours, tokens = _training(evaluation, count)
+    seconds, generated = (_number(evaluation.summary.get(key)) for key in ("seconds", "generated_tokens"))
+    if not math.isfinite(generated):
+        generated = sum(float(row["tokens"]) for row in evaluation.rows) if evaluation.rows else math.nan
+    named = evaluation.summary.get("devices")
+    own = len(named) if isinstance(named, list) and named else 1
+    return Cost(hours, tokens, seconds * own / 3600, generated, gpu)
+
+
+def _training(evaluation: Evaluation, devices: int) -> tuple[float, float]:
+    """(device hours, generated tokens) up to the evaluated step; a model that was not trained cost nothing."""
+    if evaluation.step == 0:
+        return 0.0, 0.0
+    seconds = tokens = 0.0
+    steps: set[int] = set()
+    for row in metric_rows(evaluation.run.directory):
+        metrics = row["metrics"]
+        if not 1 <= row["step"] <= evaluation.step or row["step"] in steps:
+            continue
+        steps.add(row["step"])
+        seconds += sum(value for name, value in metrics.items() if name.startswith(TIMES))
+        tokens += metrics.get(RATE, math.nan) * metrics.get(SAMPLING, math.nan)
+    if len(steps) < evaluation.step:
+        return math.nan, math.nan
+    return seconds * devices / 3600, tokens
+
+
+def _devices(evaluation: Evaluation) -> tuple[int, bool | None]:
+    """(how many devices the run's attempts had at most, whether they are GPUs)."""
+    count, gpu = 1, None
+    for folder in attempts(evaluation.run.directory):
+        found = read_json(folder / PROCESS)
+        listed = found.get("devices") if isinstance(found, dict) else None
+        if isinstance(listed, list) and listed:
+            count = max(count, len(listed))
+            gpu = any(isinstance(item, dict) and item.get("gpu") is True for item in listed)
+    named = evaluation.summary.get("devices")
+    if gpu is None and isinstance(named, list) and named:
+        gpu = not all(str(item).lower().startswith(("cpu", "slot")) for item in named)
+    return count, gpu
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
