@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli import doctor, evaluate, manage, plugins, queue, rescore, run, runs, sweep
+from dapoctl.cli import ablation, compare, doctor, evaluate, manage, plugins, queue, rescore, run, runs, sweep
 from dapoctl.cli.output import emit, error, forgive_encodings, hush, show_help
 from dapoctl.errors import DapoctlError
 
@@ -24,11 +24,13 @@ app = typer.Typer(
 run.add_to(app)
 sweep.add_to(app)
 evaluate.add_to(app)
+compare.add_to(app)
+ablation.add_to(app)
 rescore.add_to(app)
-doctor.add_to(app)
-plugins.add_to(app)
 runs.add_to(app)
 queue.add_to(app)
+plugins.add_to(app)
+doctor.add_to(app)
 
 
 def _version(asked: bool) -> None:

@@ -1,0 +1,222 @@
+"""Which component matters: sets of components against a baseline, over seeds and problems.
+
+Runs whose configurations differ in nothing but the seed and the name are one arm. The figures of an arm are means over its
+seeds and over the problems that every run of it and of the baseline measured.
+
+The interval of a difference is for problems and seeds drawn anew. With x[s, i] the share that the run of seed s has of problem
+i, problems and seeds are crossed, as in a two-way layout with random effects, so (Cameron, Gelbach and Miller 2011, "Robust
+inference with multiway clustering", equation 2.11)
+
+    V = V_problems + sum over both arms of max(0, V_seeds - V_both)
+
+    V_problems = variance over i of the paired differences (means over seeds) / N     with N - 1 degrees of freedom
+    V_seeds    = variance over s of an arm's means over problems / S                   with S - 1
+    V_both     = residual mean square of an arm's table / (S N), which the other two both hold
+
+and the difference is compared with Student's t, its degrees of freedom by Satterthwaite (1946, Biometrics Bulletin 2). An arm
+of one seed says nothing of other seeds: the interval then leaves that part out, and `Effect.seeds` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dapoctl.errors import UserError
+from dapoctl.evaluation.badges import Badge, badges
+from dapoctl.evaluation.intervals import (
+    TAIL,
+    UNKNOWN,
+    Interval,
+    difference_drawn_anew,
+    student_cdf,
+    student_quantile,
+)
+from dapoctl.evaluation.metrics import pass_at, rights
+from dapoctl.evaluation.records import Evaluation
+from dapoctl.evaluation.statistics import holm
+from dapoctl.runs.difference import Difference, difference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OF_A_SEED = frozenset({"seed"})
+METRICS = ("avg", "pass", "maj")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Evaluations, at the same step, of runs that differ in nothing but the seed: one for each seed."""
+
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def first(self) -> Evaluation:
+        """One that stands for all."""
+        return self.evaluations[0]
+
+    @property
+    def seeds(self) -> tuple[Any, ...]:
+        """The seeds, in order."""
+        return tuple(seed_of(each) for each in self.evaluations)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The difference of one metric from the baseline."""
+
+    value: float
+    """The arm's mean"""
+    difference: float
+    interval: Interval
+    p: float
+    """Two-sided, by Student's t"""
+    holm: float
+    """Corrected for the number of arms"""
+    seeds: bool
+    """Whether the interval accounts for seeds: both arms have several"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm in the matrix."""
+
+    arm: Arm
+    change: Difference
+    """From the baseline's configuration to the arm's"""
+    problems: int
+    effects: dict[str, Effect]
+    """By metric: avg, pass (at the smallest k of all), maj"""
+    badges: tuple[Badge, ...]
+    """What is unlike between the baseline's evaluations and the arm's"""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Everything that `dapoctl ablation` says."""
+
+    set: str
+    baseline: Arm
+    k: int
+    rows: tuple[Row, ...]
+    """The baseline's own first"""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Runs that were asked for and do not count, and why"""
+
+
+def seed_of(evaluation: Evaluation) -> Any:
+    """The seed of the run."""
+    return evaluation.run.config.get("seed")
+
+
+def ablate(
+    found: Sequence[Evaluation], baseline: Evaluation, set_: str, left_out: Sequence[tuple[str, str]] = ()
+) -> Ablation:
+    """Group evaluations over seeds, and compare each arm with that of `baseline`, which is one of them.
+
+    Raises:
+        UserError: there is no other arm.
+    """
+    arms, twice = group(found)
+    own = next(arm for arm in arms if baseline in arm.evaluations)
+    others = [arm for arm in arms if arm is not own]
+    if not others:
+        raise UserError("every run has the baseline's configuration: there is nothing to compare it with")
+    k = min(each.k for each in found)
+    rows = [_row(own, arm, k) for arm in [own, *others]]
+    for name in METRICS:
+        corrected = holm([row.effects[name].p if name in row.effects else 1.0 for row in rows[1:]])
+        for place, p in enumerate(corrected, 1):
+            if name in rows[place].effects:
+                rows[place].effects[name] = replace(rows[place].effects[name], holm=p)
+    return Ablation(set_, own, k, tuple(rows), (*left_out, *twice))
+
+
+def group(found: Sequence[Evaluation]) -> tuple[list[Arm], list[tuple[str, str]]]:
+    """(arms in the order of their first run, what does not count since a later run has the same seed)."""
+    groups: list[list[Evaluation]] = []
+    for each in found:
+        fits = next((members for members in groups if alike(members[0], each)), None)
+        groups.append([each]) if fits is None else fits.append(each)
+    arms, twice = [], []
+    for members in groups:
+        newest: dict[str, Evaluation] = {}
+        for each in sorted(members, key=lambda each: each.run.id):
+            if (older := newest.get(str(seed_of(each)))) is not None:
+                twice.append((older.name, f"{each.name} is a later run of the same seed"))
+            newest[str(seed_of(each))] = each
+        arms.append(Arm(tuple(newest[seed] for seed in sorted(newest, key=lambda text: (len(text), text)))))
+    return arms, twice
+
+
+def alike(first: Evaluation, second: Evaluation) -> bool:
+    """Whether two runs differ in nothing but the seed, and were evaluated at the same step."""
+    found = difference(first.run, second.run)
+    files = any(name.startswith("file of ") for name in found.versions)
+    components = found.only_first or found.only_second
+    return first.step == second.step and not components and not files and found.keys.keys() <= OF_A_SEED
+
+
+def _row(own: Arm, arm: Arm, k: int) -> Row:
+    both = (*own.evaluations, *arm.evaluations)
+    answers = own.first.answers
+    names = [
+        name
+        for name in own.first.scores
+        if all(name in each.scores and each.answers[name] == answers[name] for each in both)
+    ]
+    ours, theirs = _tables(own, names, k), _tables(arm, names, k)
+    effects = {name: effect(ours[name], theirs[name]) for name in METRICS} if names else {}
+    if arm is own:
+        effects = {name: replace(each, interval=UNKNOWN, p=math.nan) for name, each in effects.items()}
+    found = {badge.kind: badge for each in both for badge in badges(own.first, each, ("baseline", each.run.id))}
+    return Row(arm, difference(own.first.run, arm.first.run), len(names), effects, tuple(found.values()))
+
+
+def _tables(arm: Arm, names: Sequence[str], k: int) -> dict[str, NDArray[np.float64]]:
+    """Of each metric, a value for each seed and problem."""
+    scores = [[each.scores[name] for name in names] for each in arm.evaluations]
+    right = [rights(each) for each in scores]
+    ks = [each.k for each in arm.evaluations]
+    return {
+        "avg": np.stack([each / own for each, own in zip(right, ks, strict=True)]),
+        "pass": np.stack([pass_at(each, own, k) for each, own in zip(right, ks, strict=True)]),
+        "maj": np.array([[score.majority for score in each] for each in scores]),
+    }
+
+
+def effect(baseline: NDArray[np.float64], other: NDArray[np.float64]) -> Effect:
+    """The difference of two arms' means, each from a table [seeds, problems] with the problems in the same order.
+
+    The arms may have different numbers of seeds.
+    """
+    apart = other.mean(axis=0) - baseline.mean(axis=0)
+    value, mean = float(other.mean()), float(apart.mean())
+    several = len(baseline) > 1 and len(other) > 1
+    of_problems = float(apart.var(ddof=1)) / len(apart) if len(apart) > 1 else math.nan
+    parts = [(of_problems, len(apart) - 1), *(_of_seeds(table) for table in (baseline, other))]
+    variance = sum(part for part, _ in parts)
+    if variance == 0 and mean == 0:
+        return Effect(value, mean, difference_drawn_anew(apart), 1.0, math.nan, several)
+    if not variance > 0:
+        return Effect(value, mean, UNKNOWN, math.nan, math.nan, several)
+    freedom = max(1.0, variance**2 / sum(part**2 / degrees for part, degrees in parts if part > 0))
+    error = math.sqrt(variance)
+    half = student_quantile(1 - TAIL, freedom) * error
+    p = 2 * (1 - student_cdf(abs(mean) / error, freedom))
+    return Effect(value, mean, Interval(mean - half, mean + half), p, math.nan, several)
+
+
+def _of_seeds(table: NDArray[np.float64]) -> tuple[float, int]:
+    """(what seeds add to the variance of an arm's mean beyond the problems' part, degrees of freedom)."""
+    seeds, problems = table.shape
+    if seeds < 2 or problems < 2:
+        return 0.0, 1
+    means = table.mean(axis=1)
+    residuals = table - means[:, None] - table.mean(axis=0) + table.mean()
+    both = float((residuals**2).sum()) / ((seeds - 1) * (problems - 1)) / (seeds * problems)
+    return max(0.0, float(means.var(ddof=1)) / seeds - both), seeds - 1
