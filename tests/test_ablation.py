@@ -86,6 +86,9 @@ def test_the_matrix(found: list[Evaluation]) -> None:
 
 
 def test_the_baseline_is_what_is_asked_for(found: list[Evaluation]) -> None:
+    table = ablate(found, found[5], "aime24")
+    # It has one seed, so that no row's interval can tell of seeds.
+    assert [row.effects["avg"].seeds for row in table.rows] == [False, False, False]
     table = ablate(found, found[4], "aime24")
     assert [matrices.name_of(row, table) for row in table.rows][1:] == [
         "+clip -clip_wider",

@@ -43,6 +43,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         '"Solve this.\\n\\n{problem}\\n\\n" / "Solve that.\\n\\n{problem}"',
     ),
     "set": ({"data": {"sha256": "b" * 64}}, "hash aaaaaaaa / bbbbbbbb, 4 problems shared of 4 / 4"),
+    "unasked": ({"unasked": 3}, "B had no room for 3 prompts, which count as wrong"),
     "incomplete": ({"complete": False, "data": {"problems": 9}}, "B has 4 of 9 problems"),
 }
 
@@ -93,6 +94,14 @@ def test_prompts_of_old_evaluations_are_compared_themselves(tmp_path: Path) -> N
     other = [row | {"prompt": f"{row['prompt']} Think."} for row in ROWS]
     found = kinds(old(tmp_path, "a"), old(tmp_path, "b", other))
     assert found["prompt"] == 'of 4 of 4 problems, such as "... is p00?" / "... is p00? Think."'
+
+
+def test_prompts_of_tasks_with_prompts_of_their_own_are_compared_themselves(tmp_path: Path) -> None:
+    own = {"instruction": ""}
+    other = [row | {"prompt": f"{row['prompt']} Think."} for row in ROWS]
+    first = side(tmp_path, "a", protocol=own)
+    assert kinds(first, side(tmp_path, "b", protocol=own)) == {}
+    assert [*kinds(first, side(tmp_path, "c", other, protocol=own))] == ["prompt"]
 
 
 def test_old_evaluations_of_other_problems(tmp_path: Path) -> None:

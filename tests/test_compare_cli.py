@@ -143,7 +143,17 @@ def test_no_problem_in_common(tmp_path: Path) -> None:
 
 def test_what_models_and_files_say_is_never_markup(tmp_path: Path) -> None:
     for name in ("20260101-000000-x-aaaa", "20260102-000000-x-bbbb"):
-        rows = [row(NASTY, 0, name.endswith("b"), prompt=NASTY, answer=NASTY, response=NASTY, extracted=NASTY)]
+        rows = [
+            row(
+                NASTY,
+                0,
+                name.endswith("b"),
+                prompt=NASTY,
+                answer=NASTY,
+                response=f"{NASTY}\n{name}{NASTY}",
+                extracted=NASTY,
+            )
+        ]
         protocol = {"instruction": NASTY + name, "scorer": NASTY + name}
         run = make_run(tmp_path, name, pipeline={NASTY + name: {}}, config={"model": {"path": NASTY}})
         evaluate(run, rows, k=1, protocol=protocol)

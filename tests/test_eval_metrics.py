@@ -6,8 +6,6 @@ import itertools
 import math
 from collections import Counter
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -163,14 +161,3 @@ def test_unknown_lengths_are_unknown() -> None:
     assert math.isnan(found["length_mean"].value)
     assert found["avg@1"].value == 1.0
     assert rights(scores).tolist() == [1, 1]
-
-
-def test_the_best_checkpoint_is_chosen_by_the_metric_and_not_by_its_interval(tmp_path: Path) -> None:
-    from dapoctl.checkpoint import held_out
-    from dapoctl.runs.files import write_json
-
-    def evaluated(step: int, **metrics: Any) -> None:
-        write_json(tmp_path / f"evals/x/step_{step}/summary.json", {"metrics": metrics})
-
-    evaluated(1, **{"eval/x/avg@4": 0.5, "eval/x/avg@4/low": 0.0, "eval/x/avg@4/high": 0.6})
-    assert held_out(tmp_path, 1) == 0.5

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 WIDE = 120
 """Columns from which tables say more"""
+WIDEST = 150
+"""And from which they say what sampling alone does"""
 ALPHA = 0.05
 LONGEST_ID = 24
 
@@ -32,7 +34,7 @@ def page(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> I
     yield _summary(found, columns)
     yield from _badges(found)
     yield from _reading(found)
-    yield from _notes(found)
+    yield from _notes(found, columns)
     yield pages.heading("what the responses are like")
     yield _responses(found, columns)
     yield from _curves(found, columns)
@@ -45,7 +47,7 @@ def _who(found: Comparison, columns: int) -> Iterator[RenderableType]:
     made = pages.table(("", "run@step", "model", "problems x k", "components"), left=(0, 1, 2, 3, 4))
     for side in found.sides:
         evaluation = side.evaluation
-        facts = [evaluation.model or "model unknown", f"{len(evaluation.scores)} x {evaluation.k}"]
+        facts = [_model(evaluation.model), f"{len(evaluation.scores)} x {evaluation.k}"]
         facts.append(", ".join(evaluation.run.components) or "no components")
         if wide:
             made.add_row(pages.text(side.label, "bold"), *(pages.text(words) for words in (evaluation.name, *facts)))
@@ -61,31 +63,40 @@ def _who(found: Comparison, columns: int) -> Iterator[RenderableType]:
             yield pages.text(f"{side.label}: {words}", "yellow")
 
 
+def _model(path: str) -> str:
+    """A hub name as it is, the end of a local path."""
+    parts = path.split("/")
+    return path if len(parts) <= 2 and parts[0] else "/".join(["…", *parts[-1:]]) if path else "model unknown"
+
+
 def _summary(found: Comparison, columns: int) -> RenderableType:
     wide, several = columns >= WIDE, len(found.contrasts) > 1
     unit = _hour_unit(found.sides)
     headers = ["", f"{_at(found, 'avg')} [95%]", f"minus {found.sides[0].label} [95%]"]
+    headers += ["these problems"] if columns >= WIDEST else []
     headers += ["p", *(["p Holm"] if several else [])] if wide else ["p Holm" if several else "p"]
     headers += ["detects", *(["up", "down"] if wide else []), f"{unit} h", "tokens"]
     headers += ["eval h", "eval tokens"] if wide else []
     made = pages.table(headers)
     for side, contrast in zip(found.sides, (None, *found.contrasts), strict=True):
         figure = side.figure("avg")
-        cells = [pages.with_interval(figure.value, figure.interval), *_against(contrast, wide, several)]
+        cells = [pages.with_interval(figure.value, figure.interval), *_against(contrast, columns, several)]
         cells += [pages.hours(side.cost.train_hours), pages.count(side.cost.train_tokens)]
         cells += [pages.hours(side.cost.eval_hours), pages.count(side.cost.eval_tokens)] if wide else []
         made.add_row(pages.text(side.label, "bold"), *cells)
     return made
 
 
-def _against(contrast: Contrast | None, wide: bool, several: bool) -> list[str | Text]:
+def _against(contrast: Contrast | None, columns: int, several: bool) -> list[str | Text]:
+    wide, widest = columns >= WIDE, columns >= WIDEST
     if contrast is None:
-        return ["baseline", *([""] * (2 + (2 + several) * wide))]
+        return ["baseline", *([""] * (2 + (2 + several) * wide + widest))]
     clear = contrast.holm < ALPHA
     ps = [contrast.test.p, contrast.holm] if wide and several else [contrast.holm]
     cells: list[str | Text] = [
         Text(pages.with_interval(contrast.difference, contrast.interval, signed=True), "bold" if clear else "")
     ]
+    cells += [pages.ends(contrast.noise)] if widest else []
     cells += [Text(pages.p_value(p), "bold" if p < ALPHA else "") for p in ps]
     detectable = contrast.detectable
     cells.append(f"{100 * detectable:.1f}" if math.isfinite(detectable) else pages.UNKNOWN)
@@ -132,16 +143,18 @@ def _reading(found: Comparison) -> Iterator[Text]:
 
 
 def _caution(contrast: Contrast) -> str:
-    kinds = [badge.kind for badge in contrast.badges if badge.kind not in ("incomplete", "unknown")]
+    kinds = [badge.kind for badge in contrast.badges if badge.kind not in ("incomplete", "unasked", "unknown")]
     return f" (but so {'do' if len(kinds) > 1 else 'does'} the evaluations' {', '.join(kinds)})" if kinds else ""
 
 
-def _notes(found: Comparison) -> Iterator[Text]:
+def _notes(found: Comparison, columns: int) -> Iterator[Text]:
     methods = sorted({contrast.test.method for contrast in found.contrasts})
     many = len(found.contrasts)
     yield Text()
     yield pages.note(
-        "[95%]: for problems drawn anew (cluster bootstrap over problems). Differences in points, paired by problem."
+        "[95%]: for problems drawn anew (cluster bootstrap over problems)."
+        f"{' these problems: for other responses to the same problems.' if columns >= WIDEST else ''}"
+        " Differences in points, paired by problem."
         f" p: {' / '.join(methods)}{f'; Holm: corrected for {many} comparisons' if many > 1 else ''}."
         " detects: the smallest true difference that such problems and k show four times of five."
         " Hours and tokens: what training up to the step took; eval: what the evaluation took."
@@ -176,7 +189,7 @@ def _curves(found: Comparison, columns: int) -> Iterator[RenderableType]:
     most = max(side.evaluation.k for side in found.sides)
     if most == 1:
         return
-    wide = columns >= WIDE + 20
+    wide = columns >= WIDEST
     everything = sorted({j for side in found.sides for j in powers(side.evaluation.k)})
     yield pages.heading("pass@j: solved by at least one of j responses")
     made = pages.table(["", "", *(f"j = {j}" for j in everything)], left=(0, 1))

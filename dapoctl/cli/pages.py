@@ -88,6 +88,11 @@ def with_interval(value: float, interval: Interval, signed: bool = False) -> str
     return f"{shown} [{ends[0]}, {ends[1]}]"
 
 
+def ends(interval: Interval) -> str:
+    """An interval of a difference alone: `[-0.4, +6.0]`."""
+    return f"[{points(interval.low)}, {points(interval.high)}]" if math.isfinite(interval.low) else UNKNOWN
+
+
 def p_value(p: float) -> str:
     """`0.031`, `<0.001`"""
     if not math.isfinite(p):

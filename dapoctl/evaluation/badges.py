@@ -26,7 +26,7 @@ class Badge:
     """One thing that two evaluations do not share."""
 
     kind: str
-    """prompt, k, set, incomplete, unknown, or one of the values of `SETTINGS`"""
+    """prompt, k, set, incomplete, unasked, unknown, or one of the values of `SETTINGS`"""
     words: str
     """The first's and the second's value, or what was found"""
 
@@ -52,6 +52,9 @@ def badges(first: Evaluation, second: Evaluation, labels: tuple[str, str] = ("A"
         if not evaluation.complete:
             words = f"{label} has {len(evaluation.scores)} of {evaluation.expected} problems"
             found.append(Badge("incomplete", words))
+        unasked = evaluation.summary.get("unasked")
+        if isinstance(unasked, int) and unasked > 0:
+            found.append(Badge("unasked", f"{label} had no room for {unasked} prompts, which count as wrong"))
     if unknown:
         sides = [label for each, label in zip((first, second), labels, strict=True) if not each.protocol]
         of = f" of {' and '.join(sides)}" if sides else ""
@@ -64,9 +67,9 @@ def _shown(value: Any) -> str:
 
 
 def _prompt(first: Evaluation, second: Evaluation) -> Badge | None:
-    """The instructions where both are known, else the prompts themselves."""
+    """The instructions where both are known, else (and for tasks with prompts of their own) the prompts themselves."""
     ours, theirs = first.protocol.get("instruction"), second.protocol.get("instruction")
-    if isinstance(ours, str) and isinstance(theirs, str):
+    if isinstance(ours, str) and isinstance(theirs, str) and (ours or theirs):
         return None if ours == theirs else Badge("prompt", _parting(ours, theirs))
     both = shared(first, second)
     apart = [name for name in both if first.prompts[name] != second.prompts[name]]

@@ -2,7 +2,8 @@
 
 An interval answers one of two questions. *Problems drawn anew*: what would another set of problems like these show? Problems
 are resampled, each with all of its responses (a cluster bootstrap). *These problems*: what would other responses to the same
-problems show? Only the noise of sampling counts. The first is the wider one, and the one to report.
+problems show? Only the noise of sampling counts. The first is as a rule the wider one, and the one to report. Where few
+problems are ever solved it is somewhat too narrow: it covers 90 to 94% for 30 problems with a mean of 0.06 to 0.09.
 """
 
 from __future__ import annotations
