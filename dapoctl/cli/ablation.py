@@ -42,8 +42,9 @@ def ablation(
 ) -> None:
     """Compare sets of components with a baseline, each as the mean over its seeds.
 
-    Runs whose configurations differ in nothing but seed and name are one row. Intervals are for problems and seeds drawn anew;
-    where a row or the baseline has one seed, for problems only.
+    Runs that differ in nothing but seed and name are one row.
+    Intervals are for problems and seeds drawn anew; where a row or the
+    baseline has one seed, for problems only.
     """
     from dapoctl.cli import matrices
     from dapoctl.cli.pages import laid_out

@@ -62,11 +62,12 @@ def compare(
     markdown: Markdown = False,
     csv: Csv = False,
 ) -> None:
-    """Compare evaluations of the same set, paired by problem, and say what differs and whether that is noise.
+    """Compare evaluations of one set, paired by problem: what differs, and is it noise?
 
-    Runs are called A (the baseline), B, C, ... in the order given. `RUN@STEP` takes the evaluation at that step, so that
-    `compare last@0 last` asks what training did. What is unlike besides the models (prompt, sampling, k, scorer, problems) is
-    named. `--solved A --never B` lists what B lost.
+    Runs are called A (the baseline), B, C, ... in the order given.
+    `compare last@0 last` asks what training did; B may be at any step.
+    What is unlike besides the models is named: prompt, k, scorer, ...
+    `--solved A --never B` lists the problems that B lost.
     """
     from dapoctl.cli import exports
     from dapoctl.cli.comparison import page

@@ -54,7 +54,8 @@ def page(table: Ablation, columns: int) -> Iterator[RenderableType]:
     for row in table.rows:
         if row.badges:
             kinds = "; ".join(f"{badge.kind} {badge.words}" for badge in row.badges)
-            yield pages.text(f"{name_of(row, table)}: unlike the baseline: {kinds}", "yellow")
+            where = "within the baseline" if row is table.rows[0] else f"{name_of(row, table)} is unlike the baseline"
+            yield pages.text(f"{where}: {kinds}", "yellow")
     for word, why in table.left_out:
         yield pages.text(f"left out: {word}: {why}", "yellow")
     yield Text()

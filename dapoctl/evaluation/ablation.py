@@ -13,8 +13,9 @@ inference with multiway clustering", equation 2.11)
     V_seeds    = variance over s of an arm's means over problems / S                   with S - 1
     V_both     = residual mean square of an arm's table / (S N), which the other two both hold
 
-and the difference is compared with Student's t, its degrees of freedom by Satterthwaite (1946, Biometrics Bulletin 2). An arm
-of one seed says nothing of other seeds: the interval then leaves that part out, and `Effect.seeds` says so.
+and the difference is compared with Student's t, its degrees of freedom by Satterthwaite (1946, Biometrics Bulletin 2). Two runs
+of the same seed are not taken as a pair: if they go alike, the interval is wider than it would have to be. An arm of one seed
+says nothing of other seeds: the interval then leaves that part out, and `Effect.seeds` says so.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 OF_A_SEED = frozenset({"seed"})
 METRICS = ("avg", "pass", "maj")
+LABELS = ("the baseline", "the row")
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def _row(own: Arm, arm: Arm, k: int) -> Row:
     effects = {name: effect(ours[name], theirs[name]) for name in METRICS} if names else {}
     if arm is own:
         effects = {name: replace(each, interval=UNKNOWN, p=math.nan) for name, each in effects.items()}
-    found = {badge.kind: badge for each in both for badge in badges(own.first, each, ("baseline", each.run.id))}
+    found = {badge.kind: badge for each in both for badge in badges(own.first, each, LABELS)}
     return Row(arm, difference(own.first.run, arm.first.run), len(names), effects, tuple(found.values()))
 
 
