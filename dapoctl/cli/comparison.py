@@ -10,21 +10,16 @@ from rich.text import Text
 
 from dapoctl.cli import pages
 from dapoctl.cli.output import one_line
+from dapoctl.cli.problems import WIDE, WIDEST, at_k, curves, matrix, responses
 from dapoctl.cli.tables import diff_lines
-from dapoctl.evaluation.metrics import powers
+from dapoctl.evaluation.statistics import FEWEST
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from dapoctl.evaluation.comparison import Comparison, Contrast, Line, Measured
-    from dapoctl.evaluation.metrics import Figure
 
-WIDE = 120
-"""Columns from which tables say more"""
-WIDEST = 150
-"""And from which they say what sampling alone does"""
 ALPHA = 0.05
-LONGEST_ID = 24
 
 
 def page(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:
@@ -35,9 +30,8 @@ def page(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> I
     yield from _badges(found)
     yield from _reading(found)
     yield from _notes(found, columns)
-    yield pages.heading("what the responses are like")
-    yield _responses(found, columns)
-    yield from _curves(found, columns)
+    yield from responses(found, columns)
+    yield from curves(found, columns)
     yield from matrix(found, lines, rows, columns)
     yield from _configs(found)
 
@@ -47,7 +41,8 @@ def _who(found: Comparison, columns: int) -> Iterator[RenderableType]:
     made = pages.table(("", "run@step", "model", "problems x k", "components"), left=(0, 1, 2, 3, 4))
     for side in found.sides:
         evaluation = side.evaluation
-        facts = [_model(evaluation.model), f"{len(evaluation.scores)} x {evaluation.k}"]
+        of = "" if evaluation.complete else f" of {evaluation.expected}"
+        facts = [_model(evaluation.model), f"{len(evaluation.scores)}{of} x {evaluation.k}"]
         facts.append(", ".join(evaluation.run.components) or "no components")
         if wide:
             made.add_row(pages.text(side.label, "bold"), *(pages.text(words) for words in (evaluation.name, *facts)))
@@ -72,7 +67,7 @@ def _model(path: str) -> str:
 def _summary(found: Comparison, columns: int) -> RenderableType:
     wide, several = columns >= WIDE, len(found.contrasts) > 1
     unit = _hour_unit(found.sides)
-    headers = ["", f"{_at(found, 'avg')} [95%]", f"minus {found.sides[0].label} [95%]"]
+    headers = ["", f"{at_k(found, 'avg')} [95%]", f"minus {found.sides[0].label} [95%]"]
     headers += ["these problems"] if columns >= WIDEST else []
     headers += ["p", *(["p Holm"] if several else [])] if wide else ["p Holm" if several else "p"]
     headers += ["detects", *(["up", "down"] if wide else []), f"{unit} h", "tokens"]
@@ -97,7 +92,7 @@ def _against(contrast: Contrast | None, columns: int, several: bool) -> list[str
         Text(pages.with_interval(contrast.difference, contrast.interval, signed=True), "bold" if clear else "")
     ]
     cells += [pages.ends(contrast.noise)] if widest else []
-    cells += [Text(pages.p_value(p), "bold" if p < ALPHA else "") for p in ps]
+    cells += [Text(pages.p_value(p), "bold" if clear else "") for p in ps]
     detectable = contrast.detectable
     cells.append(f"{100 * detectable:.1f}" if math.isfinite(detectable) else pages.UNKNOWN)
     return [*cells, *([str(contrast.higher), str(contrast.lower)] if wide else [])]
@@ -106,11 +101,6 @@ def _against(contrast: Contrast | None, columns: int, several: bool) -> list[str
 def _hour_unit(sides: Sequence[Measured]) -> str:
     kinds = {side.cost.gpu for side in sides}
     return "GPU" if kinds == {True} else "CPU" if kinds == {False} else "device"
-
-
-def _at(found: Comparison, name: str) -> str:
-    ks = {side.evaluation.k for side in found.sides}
-    return f"{name}@{ks.pop()}" if len(ks) == 1 else f"{name}@k"
 
 
 def _badges(found: Comparison) -> Iterator[Text]:
@@ -159,94 +149,10 @@ def _notes(found: Comparison, columns: int) -> Iterator[Text]:
         " detects: the smallest true difference that such problems and k show four times of five."
         " Hours and tokens: what training up to the step took; eval: what the evaluation took."
     )
-    if any(0 <= contrast.higher + contrast.lower < FEW and contrast.problems for contrast in found.contrasts):
-        yield pages.note(f"Where fewer than {FEW} problems differ, p cannot fall below 0.05 and intervals are rough.")
-
-
-FEW = 6
-
-
-def _responses(found: Comparison, columns: int) -> RenderableType:
-    names = {"pass": _at(found, "pass"), "maj": _at(found, "maj")}
-    names |= {"length_mean": "tokens", "truncated_fraction": "cut off", "unanswered_fraction": "no answer"}
-    names |= {"format_failure_fraction": "format", "error_fraction": "error", "timeout_fraction": "timeout"}
-    made = pages.table(["", *names.values()])
-    for side in found.sides:
-        cells = []
-        for name in names:
-            figure = side.figure(name)
-            if name == "length_mean":
-                cells.append(f"{figure.value:.0f}" if math.isfinite(figure.value) else pages.UNKNOWN)
-            elif name in ("pass", "maj") and columns >= WIDE:
-                cells.append(pages.with_interval(figure.value, figure.interval))
-            else:
-                cells.append(pages.share(figure.value))
-        made.add_row(pages.text(side.label, "bold"), *cells)
-    return made
-
-
-def _curves(found: Comparison, columns: int) -> Iterator[RenderableType]:
-    most = max(side.evaluation.k for side in found.sides)
-    if most == 1:
-        return
-    wide = columns >= WIDEST
-    everything = sorted({j for side in found.sides for j in powers(side.evaluation.k)})
-    yield pages.heading("pass@j: solved by at least one of j responses")
-    made = pages.table(["", "", *(f"j = {j}" for j in everything)], left=(0, 1))
-    courses = [_course(side, everything) for side in found.sides]
-    top = max((value for course in courses for value in course if math.isfinite(value)), default=1.0)
-    for side, course in zip(found.sides, courses, strict=True):
-        cells = [pages.share(value) if math.isfinite(value) else "" for value in course]
-        drawn = pages.bars([value for value in course if math.isfinite(value)], top)
-        made.add_row(pages.text(side.label, "bold"), Text(drawn, "cyan"), *cells)
-    for contrast in found.contrasts:
-        cells = []
-        for j in everything:
-            figure = contrast.curve.get(j)
-            cells.append("" if figure is None else _difference(figure, wide))
-        made.add_row(pages.text(f"{contrast.label}-{found.sides[0].label}", "dim"), "", *cells)
-    yield made
-
-
-def _course(side: Measured, everything: Sequence[int]) -> list[float]:
-    return [side.figure(f"pass@{j}").value for j in everything]
-
-
-def _difference(figure: Figure, wide: bool) -> str:
-    return pages.with_interval(figure.value, figure.interval, signed=True) if wide else pages.points(figure.value)
-
-
-def matrix(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:
-    """Problems by runs: how many responses are right, by shade and digits, those that differ most first."""
-    yield pages.heading("problem by problem: right responses, largest difference from the baseline first")
-    if not lines:
-        yield pages.note(f"none of {len(found.matrix)} problems fits" if found.matrix else "no problem was measured")
-        return
-    room = max(1, (columns - LONGEST_ID - 12) // 9)
-    sides = found.sides[:room]
-    headers = ["problem", *(f"{side.label} of {side.evaluation.k}" for side in sides), "points"]
-    made = pages.table(headers)
-    for line in lines[:rows]:
-        name = one_line(line.problem)
-        short = name if len(name) <= LONGEST_ID else f"{name[: LONGEST_ID - 1]}…"
-        made.add_row(Text(short), *(_cell(cell) for cell in line.cells[: len(sides)]), _apart(line))
-    yield made
-    if len(sides) < len(found.sides):
-        yield pages.note(f"{len(found.sides) - len(sides)} runs more in a wider terminal, or with --json")
-    if len(lines) > rows:
-        yield pages.note(f"{len(lines) - rows} problems more: --rows {len(lines)} shows them")
-
-
-def _cell(cell: tuple[int, int] | None) -> Text:
-    if cell is None:
-        return Text("·", "dim")
-    return Text.assemble((pages.shade(cell[0] / cell[1]), "green"), f" {cell[0]:>2}")
-
-
-def _apart(line: Line) -> str:
-    first, *others = line.cells
-    shares = [cell[0] / cell[1] - first[0] / first[1] for cell in others if cell and first]
-    return pages.points(max(shares, key=abs)) if shares else ""
+    if any(0 <= contrast.higher + contrast.lower < FEWEST and contrast.problems for contrast in found.contrasts):
+        yield pages.note(
+            f"Where fewer than {FEWEST} problems differ, p cannot fall below 0.05 and intervals are rough."
+        )
 
 
 def _configs(found: Comparison) -> Iterator[Text]:

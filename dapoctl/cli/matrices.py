@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from dapoctl.cli import pages
-from dapoctl.cli.comparison import ALPHA, WIDE
+from dapoctl.cli.comparison import ALPHA
 from dapoctl.cli.exports import csv_text, escaped, known, markdown_table
+from dapoctl.cli.problems import WIDE
 from dapoctl.evaluation.ablation import OF_A_SEED, Ablation, Effect, Row
 from dapoctl.evaluation.intervals import LEVEL
 
