@@ -158,7 +158,7 @@ def main() -> None:
             counts["killed"] += killed
             counts["inside a write"] += killed and inside
             reached[look(directory)] += killed
-            if not killed:
+            if not killed or read_run(directory).state == "finished":
                 break
         assert stable(directory) == expected, directory
         assert read_run(directory).state == "finished"

@@ -122,6 +122,7 @@ def _attempt(job: Job) -> Iterator[_Attempt]:
         raise
     finally:
         record.close(attempt.state, error)
+        record.release()
 
 
 def _sample(job: Job, writer: EvaluationWriter, stopper: Stopper, tell: Progress) -> None:
