@@ -55,6 +55,8 @@ def send(link: socket.socket, message: dict[str, Any]) -> None:
         os._exit(0)
 
 
+# Several samples of one problem often give the same answer.
+@functools.lru_cache(maxsize=4096)
 def judge(gold: str, answer: str, marked: bool) -> tuple[str, str | None]:
     """The outcome, and the answer as math-verify read it. `marked`: `answer` is an answer, not prose that holds one."""
     from math_verify import LatexExtractionConfig, parse, verify

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import time
 from collections import Counter
 from pathlib import Path
@@ -78,14 +79,20 @@ def main() -> None:
     print(f"{options.workers} workers on {len(os.sched_getaffinity(0))} cores")
     figures: dict[str, Any] = {"responses": len(rows), "decided by text": decided, "workers": options.workers}
     for name in SCORERS:
-        begun = time.perf_counter()
+        begun, spent = time.perf_counter(), cpu_seconds()
         verdicts = rescore(responses, [name], options.workers).verdicts[name]
-        seconds = time.perf_counter() - begun
+        seconds, spent = time.perf_counter() - begun, cpu_seconds() - spent
         counts = dict(Counter(verdict.outcome for verdict in verdicts))
-        print(f"{name:<8} {seconds:7.1f} s   {counts}", flush=True)
-        figures[name] = {"seconds": seconds, **counts}
+        print(f"{name:<8} {seconds:7.1f} s   {spent:7.1f} CPU s   {counts}", flush=True)
+        figures[name] = {"seconds": seconds, "cpu seconds": spent, **counts}
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def cpu_seconds() -> float:
+    """Of this process and of those that it has started and that have ended: other programs do not change it much."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def by_text(response: str, gold: str) -> bool:
