@@ -152,7 +152,7 @@ def test_the_index_may_be_deleted_or_damaged_at_any_time(tmp_path: Path) -> None
     make_run(tmp_path, "20260101-000000-gkl-aaaa")
     first = list_runs(tmp_path)
     assert (tmp_path / INDEX).is_file()
-    for damage in ("", "{", '{"version": 1, "runs": []}', '{"version": 1, "runs": {"20260101-000000-gkl-aaaa": {}}}'):
+    for damage in ("", "{", '{"version": 2, "runs": []}', '{"version": 2, "runs": {"20260101-000000-gkl-aaaa": {}}}'):
         (tmp_path / INDEX).write_text(damage)
         found = list_runs(tmp_path)
         assert [(run.id, run.step, run.state) for run in found] == [(run.id, run.step, run.state) for run in first]

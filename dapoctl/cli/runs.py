@@ -116,7 +116,7 @@ def diff(
 
 def _as_dict(summary: "RunSummary") -> dict[str, Any]:
     values = {item.name: getattr(summary, item.name) for item in dataclasses.fields(summary)}
-    del values["spec"]
+    del values["spec"], values["config_text"]
     return values | {
         "components": list(summary.components),
         "tags": list(summary.tags),

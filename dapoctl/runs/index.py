@@ -6,8 +6,10 @@ Only runs that have ended are remembered, and used while their files have the si
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +21,33 @@ from dapoctl.runs.state import ENDED, standing
 from dapoctl.runs.summary import EVALS, METRICS, NOTES, SPEC, RunSummary, read_record, with_standing
 
 INDEX = ".index.json"
-VERSION = 1
+VERSION = 2
 REMEMBERED = ("name", "step", "steps", "created", "group", "note", "metrics", "problem", "updated", "state", "why")
 
 
 def list_runs(root: Path) -> list[RunSummary]:
     """A summary of every folder in the store, oldest first."""
     queued = {ticket.run for ticket in tickets(root)}
-    old = _read(root)
     new: dict[str, Any] = {}
-    found = [_summary(root, name, old.get(name), new, name in queued) for name in _run_names(root)]
-    if new != old:
+    with _no_collection():
+        old = _read(root)
+        found = [_summary(root, name, old.get(name), new, name in queued) for name in _run_names(root)]
+    if new.keys() != old.keys() or any(new[name] is not old[name] for name in new):
         with contextlib.suppress(StorageError):
             write_text(root / INDEX, json.dumps({"version": VERSION, "runs": new}, separators=(",", ":")))
     return found
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Make many small objects that stay, without looking again and again for some that could go."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def run_directories(root: Path) -> list[Path]:
@@ -64,12 +79,13 @@ def _summary(root: Path, name: str, known: Any, new: dict[str, Any], queued: boo
         summary = _recall(directory, known) if fits else None
     except (KeyError, TypeError, ValueError, AttributeError):
         summary = None
+    recalled = summary is not None
     if summary is None:
         summary = read_record(directory)
     if not summary.problem and (queued or summary.state not in ENDED):
         summary = with_standing(summary, standing(directory, queued))
     if summary.state in ENDED and attempt and not queued:
-        new[name] = {**_remember(summary), "stamps": stamps}
+        new[name] = known if recalled else {**_remember(summary), "stamps": stamps}
     return summary
 
 
@@ -78,7 +94,7 @@ def _remember(summary: RunSummary) -> dict[str, Any]:
     return values | {
         "components": list(summary.components),
         "tags": list(summary.tags),
-        "config": summary.config,
+        "config": json.dumps(summary.config, separators=(",", ":")),
     }
 
 
@@ -89,7 +105,7 @@ def _recall(directory: Path, known: dict[str, Any]) -> RunSummary:
         directory=directory,
         components=tuple(known["components"]),
         tags=tuple(known["tags"]),
-        spec={"config": known["config"]},
+        config_text=str(known["config"]),
         **values,
     )
 

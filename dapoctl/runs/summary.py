@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +39,18 @@ class RunSummary:
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the last step, and of the newest evaluations"""
     spec: dict[str, Any] = field(default_factory=dict, repr=False)
-    """In a list, only its `config`"""
+    """Empty in a list"""
+    config_text: str = field(default="", repr=False)
+    """In a list, the configuration as JSON: most are never looked at"""
     problem: str = ""
     """Why the folder cannot be read as a run"""
     updated: float = 0.0
     """When its metrics were written last"""
 
-    @property
+    @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
-        found = self.spec.get("config", {})
+        found = json.loads(self.config_text) if self.config_text else self.spec.get("config", {})
         return found if isinstance(found, dict) else {}
 
 
