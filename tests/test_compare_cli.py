@@ -300,7 +300,7 @@ def test_short_forms() -> None:
         "4.5M",
         "2.0G",
     ]
-    assert [pages.hours(h) for h in (0, 0.0421, 12.34, float("nan"))] == ["0", "0.042", "12.3", "?"]
+    assert [pages.hours(h) for h in (0, 8e-8, 0.0421, 12.34, float("nan"))] == ["0", "<0.001", "0.042", "12.3", "?"]
     assert [pages.shade(x) for x in (0, 0.01, 0.5, 0.99, 1)] == [" ", "░", "▒", "▓", "█"]
     assert pages.bars([0, 0.5, 1], 1) == "▁▅█"
     assert pages.bars([0, 0], 0) == "▁▁"

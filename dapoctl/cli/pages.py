@@ -111,9 +111,11 @@ def count(value: float) -> str:
 
 
 def hours(value: float) -> str:
-    """`12.3`, `0.042`, `0`"""
+    """`12.3`, `0.042`, `<0.001`, `0`"""
     if not math.isfinite(value):
         return UNKNOWN
+    if 0 < value < 0.001:
+        return "<0.001"
     return "0" if value == 0 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"
 
 
