@@ -87,20 +87,23 @@ def page(
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=columns < pages.WIDEST, show_header=False)
     for _ in rows:
         grid.add_column(ratio=1, overflow="fold", max_width=pages.READABLE)
-    grid.add_row(*(_head(side, each, row) for side, each, row in zip(sides, found, rows, strict=True)))
+    room = min(columns // 2 - 6, pages.READABLE)
+    grid.add_row(*(_head(side, each, row, room) for side, each, row in zip(sides, found, rows, strict=True)))
     texts = [str(row["response"]) for row in rows]
     apart = divergence(texts[0], texts[1])
     grid.add_row(*(_marked(text, apart, texts[0] == texts[1]) for text in texts))
     yield grid
 
 
-def _head(side: Measured, each: Responses, row: Mapping[str, Any]) -> Text:
+def _head(side: Measured, each: Responses, row: Mapping[str, Any], room: int) -> Text:
+    name = one_line(side.evaluation.name)
+    name = name if len(name) <= room else f"…{name[1 - room :]}"
     right = sum(bool(other["correct"]) for other in each.values())
     extracted = "no answer found" if row["extracted"] is None else f"answer {one_line(str(row['extracted']))}"
     cut = ", cut off" if row["truncated"] else ""
     good = "green" if row["correct"] else "red"
     return Text.assemble(
-        (f"{side.label}  {one_line(side.evaluation.name)}\n", "bold"),
+        (f"{side.label}  {name}\n", "bold"),
         (one_line(str(row["outcome"])), good),
         f": {extracted}\n{pages.count(float(row['tokens']))} tokens{cut}; {right} of {len(each)} right\n",
     )
