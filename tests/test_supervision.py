@@ -267,6 +267,18 @@ def test_nothing_is_left_of_a_stubborn_run_and_nobody_else_is_hit(store: Store) 
     bystander.wait()
 
 
+def test_a_second_more_urgent_wish_is_heard(store: Store) -> None:
+    path = plugin_file(store.cwd, STUBBORN)
+    directory = store.run("--detach", "--plugins", f"{path}:Stubborn", settings=LONG)
+    wait_for_step(directory, 2)
+    assert store.json("runs", "stop", "last", "--no-wait")[0]["state"] == "stopping"
+    wait_for_state(directory, "stopping")
+    begun = time.monotonic()
+    assert store.json("runs", "stop", "last", "--grace", "0")[0]["state"] == "stopped"
+    assert time.monotonic() - begun < 30
+    assert not processes_left(directory)
+
+
 def test_a_recycled_pid_is_never_signalled(store: Store) -> None:
     """A record that names a PID which now belongs to somebody else: nothing happens to that process."""
     directory = store.run("--detach")

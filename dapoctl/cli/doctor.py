@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli.options import ConfigFiles, Json, Name, Override, Plugins, Recipe, RunsDir, Seed
-from dapoctl.cli.output import emit, emit_json, warn
+from dapoctl.cli.options import ConfigFiles, Json, Name, Override, Plugins, Recipe, RunsDir, Seed, resolve_run
+from dapoctl.cli.output import emit, emit_json
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,17 +32,10 @@ def doctor(
     Exit code 0 when nothing is in the way of the run, 1 when something is.
     """
     from dapoctl.cli.checkup import page
-    from dapoctl.config.load import load, split_names
     from dapoctl.doctor.report import as_dict, examine
     from dapoctl.runs.store import runs_root
 
-    resolved = load(
-        config or [],
-        override or [],
-        {"recipe": recipe, "plugins": split_names(plugins or []), "name": name, "seed": seed},
-    )
-    for warning in resolved.warnings:
-        warn(warning)
+    resolved = resolve_run(config, override, recipe, plugins, name, seed)
     report = examine(resolved.config, resolved.pipeline, runs_root(runs_dir), gpu_memory)
     emit_json(as_dict(report)) if json else emit("\n".join(page(report)))
     raise typer.Exit(0 if report.ok else 1)

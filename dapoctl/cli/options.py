@@ -1,9 +1,14 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from dapoctl.cli.output import warn
+
+if TYPE_CHECKING:
+    from dapoctl.config.load import Resolved
 
 RunsDir = Annotated[
     Path | None,
@@ -52,3 +57,25 @@ Gpus = Annotated[
     typer.Option("--gpus", metavar="N", min=1, help="With --detach or --queue: how many it needs; by default 1."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def resolve_run(
+    config: list[Path] | None,
+    override: list[str] | None,
+    recipe: str | None,
+    plugins: list[str] | None,
+    name: str | None,
+    seed: int | None,
+) -> "Resolved":
+    """The run that the options describe, once its warnings are told.
+
+    Raises:
+        UserError: see `dapoctl.config.load.load`.
+    """
+    from dapoctl.config.load import load, split_names
+
+    options = {"recipe": recipe, "plugins": split_names(plugins or []), "name": name, "seed": seed}
+    resolved = load(config or [], override or [], options)
+    for warning in resolved.warnings:
+        warn(warning)
+    return resolved

@@ -18,8 +18,9 @@ from dapoctl.cli.options import (
     Recipe,
     RunsDir,
     Seed,
+    resolve_run,
 )
-from dapoctl.cli.output import emit, emit_json, warn
+from dapoctl.cli.output import emit, emit_json
 from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
 from dapoctl.errors import UserError
 
@@ -62,15 +63,7 @@ def run(
     terminal.
     """
     background = asked_background(detach, queue, priority, gpus)
-    from dapoctl.config.load import load, split_names
-
-    resolved = load(
-        config or [],
-        override or [],
-        {"recipe": recipe, "plugins": split_names(plugins or []), "name": name, "seed": seed},
-    )
-    for warning in resolved.warnings:
-        warn(warning)
+    resolved = resolve_run(config, override, recipe, plugins, name, seed)
     asked = asked_profile(profile, profile_steps)
     if asked is not None:
         if dry_run:

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import ctypes
 import json
+import math
 import os
 import secrets
 import signal
@@ -22,8 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from dapoctl.errors import DapoctlError
-from dapoctl.runs.attempts import EXIT, GRACE, HEARTBEAT, LOG, PROCESS, attempt_folder, read_stop
+from dapoctl.errors import DapoctlError, StorageError
+from dapoctl.runs.attempts import EXIT, HEARTBEAT, LOG, PROCESS, StopRequest, attempt_folder, read_stop
 from dapoctl.runs.ending import Ending, ending, oom_kills
 from dapoctl.runs.files import SCHEMA, read_json, write_json
 from dapoctl.runs.launch import OF_THE_ATTEMPT
@@ -101,13 +102,15 @@ class Supervisor:
     def watch(self) -> None:
         """Wait for the trainer, and do what is asked meanwhile."""
         beat = visit = time.monotonic()
-        deadline: float | None = None
+        heard: StopRequest | None = None
+        deadline = math.inf
         while self._reap() is None:
             now = time.monotonic()
-            if deadline is None and (request := self._request()) is not None:
-                deadline = now + request
+            if (asked := self._request()) is not None and asked != heard:
+                # A later wish may be a more urgent one.
+                heard, deadline = asked, min(deadline, now + asked.grace)
                 self._signal(signal.SIGTERM)
-            if deadline is not None and now >= deadline and not self.killed:
+            if now >= deadline and not self.killed:
                 self.killed = True
                 self._signal(signal.SIGKILL)
             if now >= beat:
@@ -119,12 +122,9 @@ class Supervisor:
                 self._look_at_queue(wait=False)
             time.sleep(LOOK)
 
-    def _request(self) -> float | None:
-        """The grace of a stop that was asked for, in seconds."""
-        asked = read_stop(self.folder)
-        if asked is not None:
-            return asked.grace
-        return GRACE if self.told_to_stop else None
+    def _request(self) -> StopRequest | None:
+        """The newest wish that the attempt should end."""
+        return read_stop(self.folder) or (StopRequest() if self.told_to_stop else None)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self.told_to_stop = True
@@ -151,7 +151,11 @@ class Supervisor:
         left = kill_family(self.mark, [self.me, self.trainer], 0.0 if self.killed else LINGER)
         stopped = self.told_to_stop or read_stop(self.folder) is not None
         found = ending(read_json(self.folder / EXIT), self.status, stopped, self.killed, oom_kills() > self.ooms)
-        self._write(found, left)
+        try:
+            self._write(found, left)
+        except StorageError as error:
+            # The lock's end says that it is over; the next run must not wait for this disk.
+            print(error, file=sys.stderr, flush=True)
         release(*self.leases, self.lock)
         self.leases = []
         until = time.monotonic() + MEMORY_FREE_WITHIN
@@ -212,6 +216,8 @@ def main() -> int:
     try:
         supervisor.begin()
     except (DapoctlError, OSError) as error:
+        # The trainer may have been started before the record of it failed.
+        kill_family(supervisor.mark)
         os.write(tell, str(error).encode()[:4000])
         return 1
     _detach(supervisor.folder)
