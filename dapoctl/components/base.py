@@ -45,6 +45,8 @@ class Component(BaseModel):
 
     paper: ClassVar[str] = ""
     """Where the component comes from: a citation, with the equation."""
+    differs: ClassVar[str] = ""
+    """Where it differs from that source, in a sentence or two."""
     uses: ClassVar[frozenset[str]] = frozenset()
     """Costly parts of `Tokens` to compute: "ref_logprobs", "entropy"."""
     per_token: ClassVar[bool] = False
