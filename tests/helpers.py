@@ -3,82 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dapoctl import Batch, Component, Counts, Problem, Score, Tokens
+from dapoctl import Component
 from dapoctl.models import locate
+from dapoctl.testing import make_batch, make_tokens
 
-
-def make_batch(
-    rewards: Sequence[Sequence[float]],
-    *,
-    lengths: Sequence[int] | None = None,
-    correct: Sequence[Sequence[bool]] | None = None,
-    truncated: Collection[int] = (),
-    dropped: Collection[int] = (),
-    padding: int = 0,
-    max_response_tokens: int = 16,
-    dtype: torch.dtype = torch.float32,
-) -> Batch:
-    """A batch from each group's rewards.
-
-    `truncated` and `dropped` (by `mask_responses`) are response indices, `padding` is the number of columns past the
-    longest response.
-    """
-    flat = [reward for group in rewards for reward in group]
-    size = len(flat)
-    lengths = list(lengths) if lengths is not None else [3] * size
-    right = [bool(c) for group in correct for c in group] if correct is not None else [reward > 0 for reward in flat]
-    groups = [index for index, group in enumerate(rewards) for _ in group]
-    width = max(lengths) + padding
-    mask = torch.zeros(size, width, dtype=torch.bool)
-    for row, length in enumerate(lengths):
-        mask[row, :length] = row not in dropped
-    kept = [row for row in range(size) if row not in dropped]
-    values = torch.tensor(flat, dtype=dtype)
-    return Batch(
-        problems=[Problem(str(index), f"{index}+{index}=", str(2 * index)) for index in range(len(rewards))],
-        prompt_ids=[[1, 2] for _ in rewards],
-        groups=torch.tensor(groups),
-        texts=["" for _ in flat],
-        response_ids=torch.zeros(size, width, dtype=torch.int64),
-        mask=mask,
-        rollout_logprobs=torch.zeros(size, width),
-        scores=values.clone(),
-        correct=torch.tensor(right),
-        rewards=values,
-        lengths=torch.tensor(lengths),
-        truncated=torch.tensor([row in truncated for row in range(size)]),
-        verdicts=[Score(value, is_right) for value, is_right in zip(flat, right, strict=True)],
-        born=[1 for _ in rewards],
-        max_response_tokens=max_response_tokens,
-        step=1,
-        counts=Counts(len(kept), sum(lengths[row] for row in kept), len({groups[row] for row in kept})),
-    )
-
-
-def make_tokens(
-    logprobs: Tensor,
-    old_logprobs: Tensor | None = None,
-    advantages: Tensor | None = None,
-    **optional: Tensor,
-) -> Tokens:
-    """Tokens of one sequence; without `old_logprobs` the policy has not moved."""
-    old = logprobs.detach() if old_logprobs is None else old_logprobs
-    return Tokens(
-        logprobs=logprobs,
-        old_logprobs=old,
-        rollout_logprobs=old,
-        advantages=torch.ones_like(old) if advantages is None else advantages,
-        sequence=torch.zeros(len(logprobs), dtype=torch.int64),
-        sequences=1,
-        optional=optional,
-    )
+__all__ = ["make_batch", "make_tokens", "multimodal_gemma", "numeric_gradient", "plugin_file", "record"]
 
 
 def plugin_file(folder: Path, source: str, name: str = "my_idea.py") -> Path:

@@ -1,0 +1,171 @@
+"""Every property of the conformance kit, in the order in which they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dapoctl.testing import declared, devices, gradients, invariant, repeated, returned, state, surroundings, training
+from dapoctl.testing.subject import (
+    BATCH_HOOKS,
+    MASKS,
+    OBSERVERS,
+    PLAIN_HOOKS,
+    TENSOR_HOOKS,
+    TOKEN_HOOKS,
+    VOCAB_HOOKS,
+    Subject,
+)
+
+Check = Callable[[Subject, str], str]
+"""(component, hook) -> a note; raises `Broken` or `Unchecked`"""
+
+
+@dataclass(frozen=True)
+class Property:
+    """One promise."""
+
+    name: str
+    meaning: str
+    fix: str
+    """In one sentence; a check may know better"""
+    check: Check
+    hooks: tuple[str, ...] = ()
+    """What it is checked for, one after the other; empty for the component as a whole"""
+    needs: tuple[str, ...] = ()
+    """Properties without which this one says nothing"""
+    any_of: tuple[str, ...] = ()
+    """Hooks of which a component needs one for a property of the whole"""
+
+
+SOUND = ("result", "repeatable")
+
+CLASS = (
+    Property(
+        "builds", "can be made from its defaults, or from the parameters given",
+        "Give every parameter a default, and let making the component neither compute nor open anything.",
+        declared.builds,
+    ),
+    Property(
+        "docstring", "says what it does, in a docstring of its own",
+        "Write one line under `class`: `plugins list` and `plugins show` print it.", declared.docstring,
+    ),
+    Property(
+        "fields", "every parameter is described and in the JSON schema",
+        'Write a docstring under the field: """What it is, in which unit.""".', declared.fields,
+    ),
+    Property(
+        "hooks", "marked methods are hooks, and methods with a hook's name are marked",
+        "Put @hookimpl above a method with a hook's name, and take arguments by the names in hookspecs.py.", declared.hooks,
+    ),
+)  # fmt: skip
+RETURNED = (
+    Property(
+        "result", "returns what its hook promises, for small and odd batches, too",
+        "Handle this input: groups may have any size, rewards may all be equal, a mask may be empty.",
+        returned.result, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("builds", "hooks"),
+    ),
+    Property(
+        "dtype", "masks are bool, other results float32 or float64", "Return float32, or bool for a mask.",
+        returned.dtype, TENSOR_HOOKS, ("result",),
+    ),
+    Property(
+        "device", "makes its tensors where its inputs are",
+        "Make new tensors from an input (`logprobs.new_zeros(...)`, `torch.zeros_like(...)`, `device=logprobs.device`).",
+        devices.device, (*TOKEN_HOOKS, *VOCAB_HOOKS), ("result",),
+    ),
+    Property(
+        "finite", "no NaN and no infinity, whatever the rewards and the log-ratios",
+        "Add an epsilon to what you divide by, clamp a log-ratio to +-20 before exp, and decide what a group of one gets.",
+        returned.finite, tuple(hook for hook in TENSOR_HOOKS if hook not in MASKS), ("result",),
+    ),
+    Property(
+        "repeatable", "the same input gives the same result",
+        "Draw from a generator of your own, seeded with the step (`torch.Generator().manual_seed(batch.step)`), or from"
+        " `pool.rng`.",
+        repeated.repeatable, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("result",),
+    ),
+    Property(
+        "read_only", "leaves its input as it was",
+        "Work on a copy: `batch.rewards - 1` or `.clone()`, and no `-=`, `_()` methods or item assignment on an input.",
+        repeated.read_only, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("result",),
+    ),
+)  # fmt: skip
+INVARIANT = (
+    Property(
+        "padding", "more columns of padding change nothing",
+        "Use `batch.lengths`, `batch.mask` and `batch.max_response_tokens`, and never the width of a tensor.",
+        invariant.padding, BATCH_HOOKS, SOUND,
+    ),
+    Property(
+        "group_order", "it does not matter in which order the groups come",
+        "Treat `batch.groups` as labels: use group_sum and group_mean, and no group's index as a number.",
+        invariant.group_order, BATCH_HOOKS, SOUND,
+    ),
+    Property(
+        "response_order", "it does not matter in which order responses come, within groups and across",
+        "Find a group's responses through `batch.groups` (a token's through `tokens.sequence`): do not reshape to"
+        " [P, G], and do not let one response stand for others by its place.",
+        invariant.response_order, (*BATCH_HOOKS, *TOKEN_HOOKS), SOUND,
+    ),
+    Property(
+        "mask", "weights are zero where the mask is false", "Multiply by `batch.mask`.",
+        invariant.mask, ("weigh_tokens",), SOUND,
+    ),
+    Property(
+        "counts", "weights stay right when the batch is spread over processes",
+        "Divide by `batch.counts`, which are global, and not by sums over the batch at hand.",
+        invariant.counts, ("weigh_tokens",), SOUND,
+    ),
+    Property(
+        "cut", "a token's loss does not depend on which other sequences are in the micro-batch or chunk",
+        "Normalise within a token or a sequence (`tokens.sequence_mean`); what is shared by the batch belongs into"
+        " weigh_tokens or estimate_advantages.",
+        invariant.cut, (*TOKEN_HOOKS, *VOCAB_HOOKS), SOUND,
+    ),
+)  # fmt: skip
+LOSSES = (
+    Property(
+        "gradient", "losses and penalties are differentiable; advantages, weights and masks carry no gradient",
+        "Compute the loss from `tokens.logprobs` (`tokens.entropy`, `logits`) without `.detach()`, `.item()` or numpy.",
+        gradients.gradient, TENSOR_HOOKS, ("result", "finite", "read_only"),
+    ),
+    Property(
+        "uses", "`uses` names the costly parts of Tokens that it reads", "Name them in `uses`.",
+        gradients.uses, TOKEN_HOOKS, ("result",),
+    ),
+    Property(
+        "per_token", "`per_token = True` is true: it gives the same for slices of a sequence",
+        "Remove `per_token = True` from the class, or look at each token alone.",
+        gradients.per_token, TOKEN_HOOKS, (*SOUND, "cut"),
+    ),
+)  # fmt: skip
+WHOLE = (
+    Property(
+        "problems", "problems have ids of their own, and held-out ones are not trained on",
+        "Make the id from the problem's place or text.", surroundings.problems, ("load_problems",), SOUND,
+    ),
+    Property(
+        "threads", "several threads at once get the same verdicts",
+        "Keep what a verdict needs in local variables, or put a lock around it.",
+        surroundings.threads, ("score_response",), SOUND,
+    ),
+    Property(
+        "observes", "survives any numbers and every way a run can end",
+        "Let an observer skip what it cannot draw, such as NaN; an exception in it ends the run.",
+        surroundings.observes, (), ("builds", "hooks"), OBSERVERS,
+    ),
+    Property(
+        "state", "a saved and loaded component goes on as if nothing had happened",
+        "Return everything that changes between steps from state_dict, and take it over in load_state_dict.",
+        state.state, (), (*SOUND, "builds", "hooks"), (*TENSOR_HOOKS, "select_prompts", *OBSERVERS),
+    ),
+    Property(
+        "step", "the gradient of a real step is the same however it is cut into micro-batches",
+        "Let no loss depend on the other tokens of its micro-batch, nor on how often it is called in a step.",
+        training.step, (),
+        ("builds", "hooks", *SOUND, "finite", "read_only", "padding", "mask", "cut", "gradient", "uses", "per_token"),
+        tuple(training.TOUCHED),
+    ),
+)  # fmt: skip
+PROPERTIES = (*CLASS, *RETURNED, *INVARIANT, *LOSSES, *WHOLE)

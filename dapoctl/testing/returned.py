@@ -1,0 +1,141 @@
+"""Properties of one result: what it is, and that every number in it is one.
+
+Shapes: P groups, B responses, T tokens of the longest response and padding, N tokens of a micro-batch, n of a chunk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from dapoctl.batch import Outcome, Problem, Refill, Score
+from dapoctl.testing.cases import Arguments, Case
+from dapoctl.testing.results import Broken
+from dapoctl.testing.subject import BATCH_HOOKS, MASKS, TENSOR_HOOKS, Subject, call
+from dapoctl.testing.values import show
+
+
+def shapes_of(hook: str, arguments: Arguments) -> dict[str, tuple[int, ...]]:
+    """The shapes that `hook` may return, by what they are called."""
+    if hook in BATCH_HOOKS:
+        size, width = arguments["batch"].mask.shape
+        per_response, per_token = {"[B]": (size,)}, {"[B, T]": (size, width)}
+        special: dict[str, dict[str, tuple[int, ...]]] = {
+            "filter_groups": {"[P]": (len(arguments["batch"].problems),)},
+            "weigh_tokens": {**per_token},
+            "estimate_advantages": {**per_response, **per_token},
+        }
+        return special.get(hook, {**per_response})
+    if "tokens" in arguments:
+        return {"[N]": tuple(arguments["tokens"].logprobs.shape)}
+    return {"[n]": (len(arguments["logits"]),)}
+
+
+def result(subject: Subject, hook: str) -> str:
+    """For every case the hook returns what it promises."""
+    cases = subject.cases(hook)
+    with subject.opened() as pipeline:
+        for case in cases:
+            arguments = case.arguments(torch.float32)
+            expected = shapes_of(hook, arguments) if hook in TENSOR_HOOKS else {}
+            found = call(pipeline, hook, arguments, case)
+            if hook in TENSOR_HOOKS:
+                _is_tensor(found, expected, case)
+            else:
+                PLAIN[hook](found, case)
+    return ""
+
+
+def _is_tensor(found: Any, expected: dict[str, tuple[int, ...]], case: Case) -> None:
+    promised = " or ".join(f"{name} = {list(shape)}" for name, shape in expected.items())
+    if not isinstance(found, Tensor):
+        raise Broken(case, f"returned {type(found).__name__} {show(found)}", f"Return a tensor of shape {promised}.")
+    if tuple(found.shape) not in expected.values():
+        raise Broken(case, f"returned shape {list(found.shape)}", f"Return a tensor of shape {promised}.")
+
+
+def _are_indices(found: Any, case: Any) -> None:
+    try:
+        indices = list(found)
+    except TypeError:
+        raise Broken(case, f"returned {show(found)}", "Return a sequence of indices.") from None
+    fits = all(
+        isinstance(index, Integral) and not isinstance(index, bool) and 0 <= int(index) < case.problems
+        for index in indices
+    )
+    if len(indices) != case.count or not fits:
+        fix = (
+            f"Return exactly `count` = {case.count} integers from 0 to {case.problems - 1}; repeat some where the pool is"
+            " smaller than that."
+        )
+        raise Broken(case, f"returned {show(found)}", fix)
+
+
+def _is_score(found: Any, case: Case) -> None:
+    fix = "Return Score(value, correct, extracted, outcome) with a finite value and a bool, for any text at all."
+    if not isinstance(found, Score):
+        raise Broken(case, f"returned {type(found).__name__} {show(found)}", fix)
+    number = isinstance(found.value, (int, float)) and math.isfinite(found.value)
+    kinds = isinstance(found.correct, bool) and isinstance(found.extracted, str | None)
+    if not (number and kinds and found.outcome in get_args(Outcome)):
+        raise Broken(case, f"returned {show(found)}", fix)
+
+
+def _are_problems(found: Any, case: Case) -> None:
+    fix = "Return a sequence of at least one dapoctl.Problem, with texts as id, prompt and answer."
+    if not isinstance(found, Sequence) or not found:
+        raise Broken(case, f"returned {show(found)}", fix)
+    for item in found:
+        if not (isinstance(item, Problem) and all(isinstance(x, str) for x in (item.id, item.prompt, item.answer))):
+            raise Broken(case, f"one of its {len(found)} problems is {show(item)}", fix)
+
+
+def _is_refill(found: Any, case: Case) -> None:
+    fix = "Return dapoctl.Refill(max_rounds >= 1, on_exhausted, max_staleness >= 0)."
+    known = ("train_partial", "skip", "error")
+    if (
+        not isinstance(found, Refill)
+        or found.max_rounds < 1
+        or found.max_staleness < 0
+        or found.on_exhausted not in known
+    ):
+        raise Broken(case, f"returned {show(found)}", fix)
+
+
+PLAIN = {
+    "select_prompts": _are_indices,
+    "score_response": _is_score,
+    "load_problems": _are_problems,
+    "plan_refill": _is_refill,
+}
+
+
+def dtype(subject: Subject, hook: str) -> str:
+    """Masks are bool; other results are float32 or float64, whichever of the two comes in."""
+    for given in (torch.float32, torch.float64):
+        case = subject.cases(hook)[-1]
+        found = subject.call(hook, case, given).dtype
+        if hook in MASKS and found != torch.bool:
+            fix = "Return a bool mask, such as a comparison's result: any number but 0 would count as true."
+            raise Broken(f"{given} inputs, {case}", f"returned {found}", fix)
+        if hook not in MASKS and found not in (torch.float32, torch.float64):
+            raise Broken(
+                f"{given} inputs, {case}", f"returned {found}", "Return float32, or the inputs' own float type."
+            )
+    return ""
+
+
+def finite(subject: Subject, hook: str) -> str:
+    """No result is NaN or infinite."""
+    with subject.opened() as pipeline:
+        for case in subject.cases(hook):
+            found = call(pipeline, hook, case.arguments(torch.float32), case)
+            bad = int((~torch.isfinite(found.detach())).sum())
+            if bad:
+                raise Broken(case, f"{bad} of {found.numel()} values are NaN or infinite: {show(found)}")
+    return ""

@@ -1,0 +1,89 @@
+"""Properties of tasks and observers."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dapoctl.batch import RunInfo
+from dapoctl.components.pipeline import Pipeline
+from dapoctl.errors import HookError, UserError
+from dapoctl.testing.results import Broken, Unchecked
+from dapoctl.testing.situations import SplitCase
+from dapoctl.testing.subject import Subject, call
+from dapoctl.testing.values import difference, show
+
+THREADS = 4
+METRICS: tuple[dict[str, float], ...] = (
+    {"reward/mean": 0.5, "policy/entropy": 1.25},
+    {"reward/mean": float("nan"), "policy/grad_norm": float("inf"), "policy/loss": float("-inf")},
+    {},
+)
+STATES = ("finished", "stopped", "failed")
+
+
+def problems(subject: Subject, hook: str) -> str:
+    """Every problem of a split has an id of its own, and none of `test` is in `train`."""
+    found = {split: list(subject.call(hook, SplitCase({"split": split}))) for split in ("train", "test")}
+    for split, items in found.items():
+        seen: dict[str, Any] = {}
+        for place, item in enumerate(items):
+            if item.id in seen:
+                first, second = f"problem {seen[item.id]} of `{split}`", f"problem {place}"
+                raise Broken(f"split {split!r}", f"{first} and {second} both have the id {item.id!r}")
+            seen[item.id] = place
+    known = {item.prompt for item in found["train"]}
+    for item in found["test"]:
+        if item.prompt in known:
+            fix = (
+                "Hold the problems of `test` out of `train`, by a property of the problem such as a hash of its prompt."
+            )
+            raise Broken("splits 'train' and 'test'", f"prompt {show(item.prompt)} is in both", fix)
+    return f"{len(found['train'])} to train on, {len(found['test'])} held out"
+
+
+def threads(subject: Subject, hook: str) -> str:
+    """Several threads at once get the verdicts that one gets."""
+    cases = list(subject.cases(hook))
+    with subject.opened() as pipeline:
+
+        def verdict(case: Any) -> Any:
+            return call(pipeline, hook, case.arguments(torch.float64), case)
+
+        alone = [verdict(case) for case in cases]
+        with ThreadPoolExecutor(THREADS) as pool:
+            together = list(pool.map(verdict, cases * 3))
+    for case, expected, found in zip(cases * 3, alone * 3, together, strict=True):
+        if difference(found, expected):
+            raise Broken(f"{THREADS} threads, {case}", f"{show(found)}; alone {show(expected)}")
+    return ""
+
+
+def observes(subject: Subject, _hook: str) -> str:
+    """A run's beginning, steps with any numbers, and each of its ends; the metrics stay as they are."""
+    for state in STATES:
+        with tempfile.TemporaryDirectory() as folder, subject.opened() as pipeline:
+            run = RunInfo("20260101-000000-check", Path(folder), {"steps": 3, "seed": 0}, [subject.name], 3)
+            _tell(pipeline, "on_run_start", "the run begins", run=run)
+            for step, metrics in enumerate(METRICS):
+                given = copy.deepcopy(metrics)
+                _tell(pipeline, "on_step_end", f"step {step}, metrics {metrics}", step=step, metrics=given)
+                if difference(given, metrics):
+                    fix = "Copy the metrics before you change them: other observers read the same."
+                    raise Broken(f"step {step}, metrics {metrics}", f"they are {given} afterwards", fix)
+            _tell(pipeline, "on_run_end", f"the run ends in state {state!r}", run=run, state=state)
+    return ""
+
+
+def _tell(pipeline: Pipeline, hook: str, case: str, **arguments: Any) -> None:
+    try:
+        pipeline.observe(hook, **arguments)
+    except HookError as error:
+        raise Broken(f"hook `{hook}`, {case}", str(error)) from error
+    except UserError as error:
+        raise Unchecked(str(error)) from error
