@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from importlib import metadata
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -36,7 +37,11 @@ def by_name(cls: type[Component], name: str = "", **options: Any) -> dict[str, R
 
 
 @pytest.mark.parametrize("name", sorted(POINTS))
-def test_every_installed_component_holds(name: str) -> None:
+def test_every_installed_component_holds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Trackers that are installed write here and send nothing.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     check_component(POINTS[name].load(), name=name)
 
 
@@ -104,8 +109,8 @@ def test_an_exception_names_component_hook_and_case() -> None:
 
 
 def test_parameters_are_taken_and_a_missing_one_is_named() -> None:
-    check_component(NoDefault, rate=0.1)
     check_component(NoDefault(rate=0.1))
+    assert failed(NoDefault, rate=0.1) == []
     with pytest.raises(
         ConformanceError, match=r"`no_default.rate` is missing.*\n.*check_component\(NoDefault, rate=\.\.\.\)"
     ):
@@ -116,11 +121,10 @@ def test_what_follows_from_a_failure_is_not_run() -> None:
     results = by_name(FloatMask)
     assert results["dtype"].status == "failed"
     assert results["step"].status == "ok"
-    assert results["policy" if "policy" in results else "cut"].status == "not applicable"
+    assert results["cut"].status == "not applicable"
     broken = by_name(NoDefault)
-    assert {
-        result.status for name, result in broken.items() if name not in ("docstring", "fields", "hooks", "builds")
-    } == {"not run"}
+    assert [result.status for result in broken.values()][:5] == ["failed", "ok", "ok", "ok", "not run"]
+    assert {result.status for result in [*broken.values()][4:]} == {"not run", "not applicable"}
     assert broken["result"].note == "needs `builds` to hold"
 
 
@@ -202,7 +206,7 @@ def test_an_honest_component_with_all_the_trimmings_holds() -> None:
 
 def test_no_global_generator_is_left_changed() -> None:
     before = torch.get_rng_state()
-    check_component(Annealed)
+    assert {result.status for result in examine(Annealed)} <= {"ok", "not applicable"}
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from dapoctl.cli import plugins_check
 from dapoctl.cli.options import Json
 from dapoctl.cli.output import emit, emit_json, show_help
 
-group = typer.Typer(help="Look at the installed components and recipes.", invoke_without_command=True)
+group = typer.Typer(help="Look at the installed components and recipes, and check them.", invoke_without_command=True)
 
 
 @group.callback()
@@ -61,3 +62,6 @@ def show(
         emit_json(first | {"recipe": rest[0]} if rest else first)
     else:
         emit("\n\n".join("\n".join(page.lines()) for page in pages))
+
+
+group.command("check")(plugins_check.check)

@@ -90,12 +90,13 @@ class Watched(dict[str, Any]):
 
 def uses(subject: Subject, hook: str) -> str:
     """What is read of the costly parts of `Tokens` is declared."""
-    declared = set(subject.cls.uses)
-    for name in sorted(declared - {*OPTIONAL}):
+    for name in sorted({*subject.cls.uses} - {*OPTIONAL}):
         fix = f"`uses` may name {' and '.join(OPTIONAL)}."
         raise Broken(f"class {subject.cls.__name__}", f"`uses` names `{name}`, which does not exist", fix)
     seen: set[str] = set()
     with subject.opened() as pipeline:
+        # As the step asks, so that it is also right where the answer depends on parameters.
+        declared = {name for name in OPTIONAL if pipeline.uses(name)}
         for case in subject.cases(hook):
             tokens = case.arguments(torch.float64)["tokens"]
             watched = Watched(tokens.optional)
@@ -111,28 +112,24 @@ def uses(subject: Subject, hook: str) -> str:
 
 def per_token(subject: Subject, hook: str) -> str:
     """A component that says it looks at each token alone gives the same for slices of a sequence."""
-    broken = None
-    for case in subject.cases(hook):
-        plain = subject.call(hook, case)
-        assert isinstance(case, TokenCase)
-        try:
+    with subject.opened() as pipeline:
+        declared = pipeline.per_token()
+    try:
+        for case in subject.cases(hook):
+            plain = subject.call(hook, case)
             with subject.opened() as pipeline:
                 found = _sliced(pipeline, hook, case)
-        except Broken as error:
-            broken = error
-        else:
             if not close(found, plain):
-                broken = Broken(case, f"whole {show(plain)}; one token at a time {show(found)}")
-        if broken is not None:
-            break
-    if broken is not None and subject.cls.per_token:
-        raise broken
-    if broken is None and not subject.cls.per_token:
-        return "it could declare `per_token = True`, which saves computing the logits twice"
-    return "" if subject.cls.per_token else "not declared, rightly"
+                raise Broken(case, f"whole {show(plain)}; one token at a time {show(found)}")
+    except Broken:
+        if declared:
+            raise
+        return "not declared, rightly"
+    return "" if declared else "it could declare `per_token = True`, which saves computing the logits twice"
 
 
-def _sliced(pipeline: Pipeline, hook: str, case: TokenCase) -> Tensor:
+def _sliced(pipeline: Pipeline, hook: str, case: Any) -> Tensor:
+    assert isinstance(case, TokenCase)
     tokens = case.tokens(torch.float64)
     parts = [pick(tokens, torch.tensor([place]), complete=False) for place in range(len(tokens.logprobs))]
     return torch.cat([call(pipeline, hook, {"tokens": part}, f"one token of {case}") for part in parts])

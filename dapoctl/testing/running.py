@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
 
 from dapoctl.components.base import Component, snake_case
 from dapoctl.testing.properties import PROPERTIES, Property
@@ -71,17 +74,18 @@ class Examination:
         if missing:
             return "not run", f"needs `{missing}` to hold"
         try:
-            return "ok", item.check(self.subject, hook)
+            with one_thread():
+                return "ok", item.check(self.subject, hook)
         except Unchecked as reason:
-            return "not applicable", str(reason)
+            return "not applicable", f"{hook} not checked: {reason}" if hook else str(reason)
         except Broken as broken:
             return "failed", Failure(hook, broken.case, broken.found, broken.fix or item.fix)
         except Exception as error:  # noqa: BLE001 (what a component does or returns may break anything)
             return "failed", Failure(hook, "any", f"{type(error).__name__}: {error}", item.fix)
 
     def _hooks(self, item: Property) -> list[str]:
-        """The hooks to check `item` for; `[""]` where it is about the whole, or where nothing can be said of hooks."""
-        if self._unusable() or not item.needs:
+        """The hooks to check `item` for; `[""]` where it is about the whole, or where the hooks are not known."""
+        if not item.needs or ("hooks", "") in self.broken:
             return [""]
         if item.hooks:
             return [hook for hook in self.subject.hooks if hook in item.hooks]
@@ -89,10 +93,19 @@ class Examination:
 
     def _missing(self, item: Property, hook: str) -> str:
         """A property that `item` needs and that is broken: for the same hook, for any where `item` is about the whole."""
-        if item.needs and self._unusable():
-            return self._unusable()
+        unusable = next((name for name in ("builds", "hooks") if (name, "") in self.broken), "")
+        if item.needs and unusable:
+            return unusable
         broken = {name for name, place in self.broken if not hook or place in (hook, "")}
         return next((name for name in item.needs if name in broken), "")
 
-    def _unusable(self) -> str:
-        return next((name for name in ("builds", "hooks") if (name, "") in self.broken), "")
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Everything here is small: several threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -12,7 +12,7 @@ from torch import Tensor
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.testing.results import Broken
 from dapoctl.testing.situations import PoolCase
-from dapoctl.testing.subject import TENSOR_HOOKS, Subject, call, kept_generators, seed_everything
+from dapoctl.testing.subject import OBSERVERS, TENSOR_HOOKS, Subject, call, kept_generators, seed_everything, tell
 from dapoctl.testing.values import difference, show
 
 BEFORE, AFTER = 2, 3
@@ -56,8 +56,8 @@ def play(subject: Subject, pipeline: Pipeline, step: int) -> dict[str, Any]:
         elif hook == "select_prompts":
             pool = PoolCase(7, 3, "new" if step == 1 else "mixed", step)
             found[hook] = [int(index) for index in call(pipeline, hook, pool.arguments(torch.float64), pool)]
-    if "on_step_end" in subject.hooks and {*subject.hooks} - {"on_run_start", "on_step_end", "on_run_end"}:
-        pipeline.observe("on_step_end", step=step, metrics={"reward/mean": 0.5})
+    if "on_step_end" in subject.hooks and {*subject.hooks} - {*OBSERVERS}:
+        tell(pipeline, "on_step_end", f"step {step}", step=step, metrics={"reward/mean": 0.5})
     return found
 
 

@@ -115,6 +115,18 @@ def call(pipeline: Pipeline, hook: str, arguments: Mapping[str, Any], case: obje
     return result
 
 
+def tell(pipeline: Pipeline, hook: str, case: str, **arguments: Any) -> None:
+    """Call an observer.
+
+    Raises:
+        Broken: it raised.
+    """
+    try:
+        pipeline.observe(hook, **arguments)
+    except (HookError, UserError) as error:
+        raise Broken(f"hook `{hook}`, {case}", str(error)) from error
+
+
 def seed_everything(seed: int) -> None:
     """Set the generators that nobody passes around: a component that draws from them is not reproducible."""
     torch.manual_seed(seed)

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from dapoctl.batch import RunInfo
-from dapoctl.components.pipeline import Pipeline
-from dapoctl.errors import HookError, UserError
+from dapoctl.config import RunConfig
+from dapoctl.errors import UserError
 from dapoctl.testing.results import Broken, Unchecked
 from dapoctl.testing.situations import SplitCase
-from dapoctl.testing.subject import Subject, call
+from dapoctl.testing.subject import Subject, call, tell
 from dapoctl.testing.values import difference, show
 
 THREADS = 4
@@ -65,25 +65,25 @@ def threads(subject: Subject, hook: str) -> str:
 
 
 def observes(subject: Subject, _hook: str) -> str:
-    """A run's beginning, steps with any numbers, and each of its ends; the metrics stay as they are."""
+    """A run's beginning, steps with any numbers, and each of its ends; the metrics stay as they are.
+
+    An observer that sends what it sees does so here, too, as a run called `check`.
+    """
+    config = RunConfig()
     for state in STATES:
         with tempfile.TemporaryDirectory() as folder, subject.opened() as pipeline:
-            run = RunInfo("20260101-000000-check", Path(folder), {"steps": 3, "seed": 0}, [subject.name], 3)
-            _tell(pipeline, "on_run_start", "the run begins", run=run)
+            try:
+                pipeline.components[subject.name].check_run(config)
+            except UserError as error:
+                raise Unchecked(str(error)) from error
+            settings = config.model_dump(exclude={"components"}, exclude_none=True)
+            run = RunInfo("check", Path(folder), settings, [subject.name], config.steps)
+            tell(pipeline, "on_run_start", "the run begins", run=run)
             for step, metrics in enumerate(METRICS):
                 given = copy.deepcopy(metrics)
-                _tell(pipeline, "on_step_end", f"step {step}, metrics {metrics}", step=step, metrics=given)
+                tell(pipeline, "on_step_end", f"step {step}, metrics {metrics}", step=step, metrics=given)
                 if difference(given, metrics):
                     fix = "Copy the metrics before you change them: other observers read the same."
                     raise Broken(f"step {step}, metrics {metrics}", f"they are {given} afterwards", fix)
-            _tell(pipeline, "on_run_end", f"the run ends in state {state!r}", run=run, state=state)
+            tell(pipeline, "on_run_end", f"the run ends in state {state!r}", run=run, state=state)
     return ""
-
-
-def _tell(pipeline: Pipeline, hook: str, case: str, **arguments: Any) -> None:
-    try:
-        pipeline.observe(hook, **arguments)
-    except HookError as error:
-        raise Broken(f"hook `{hook}`, {case}", str(error)) from error
-    except UserError as error:
-        raise Unchecked(str(error)) from error
