@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from pydantic import Field, PrivateAttr
@@ -202,6 +203,55 @@ def test_an_honest_component_with_all_the_trimmings_holds() -> None:
     assert {result.status for result in results.values()} <= {"ok", "not applicable"}
     assert results["state"].note == ""
     assert "wraps estimate_advantages" in results["hooks"].note
+
+
+class Explore(Component):
+    """Noise for each response from a generator that the step seeds."""
+
+    @hookimpl
+    def shape_rewards(self, batch: Batch) -> Tensor:
+        return torch.rand(len(batch.texts), generator=torch.Generator().manual_seed(batch.step))
+
+
+class ExploreInNumpy(Component):
+    """The same, by numpy."""
+
+    @hookimpl
+    def shape_rewards(self, batch: Batch) -> Tensor:
+        return torch.from_numpy(np.random.default_rng(batch.step).random(len(batch.texts)))
+
+
+@pytest.mark.parametrize("cls", [Explore, ExploreInNumpy])
+def test_seeded_noise_for_each_response_is_honest(cls: type[Component]) -> None:
+    results = by_name(cls)
+    assert {result.status for result in results.values()} <= {"ok", "not applicable"}
+    assert results["response_order"].note == "shape_rewards not checked: it draws random numbers, response by response"
+    assert results["repeatable"].status == "ok"
+
+
+class InSinglePrecision(Component):
+    """Computes in float32, whatever comes in."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"ref_logprobs"})
+
+    @hookimpl
+    def estimate_advantages(self, batch: Batch) -> Tensor:
+        rewards = batch.rewards.float()
+        return (rewards - batch.group_mean(rewards)[batch.groups])[:, None] * 0.9 ** torch.arange(batch.mask.shape[1])
+
+    @hookimpl
+    def policy_loss(self, tokens: Tokens) -> Tensor:
+        ratio = tokens.sequence_mean((tokens.logprobs - tokens.old_logprobs).float()).clamp(-20, 20).exp()
+        return -tokens.advantages.float() * ratio + 0.1 * (tokens.logprobs - tokens.ref_logprobs).float().square()
+
+    @hookimpl
+    def regularize_vocab(self, logits: Tensor, ref_logits: Tensor) -> Tensor:
+        policy, reference = logits.float().log_softmax(-1), ref_logits.float().log_softmax(-1)
+        return 0.01 * (policy.exp() * (policy - reference)).sum(-1)
+
+
+def test_single_precision_is_precise_enough() -> None:
+    check_component(InSinglePrecision)
 
 
 def test_no_global_generator_is_left_changed() -> None:
