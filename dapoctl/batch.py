@@ -174,13 +174,23 @@ class Tokens:
 
         A component that calls this keeps `per_token = False`.
         """
+        counts = self._sums(values.new_ones(values.shape), "tokens.sequence_mean")
+        return (self._sums(values, "tokens.sequence_mean") / counts.clamp(min=1))[self.sequence]
+
+    def sequence_sum(self, values: Tensor) -> Tensor:
+        """Sum of `values` [N] over each token's sequence, broadcast back to [N].
+
+        A component that calls this keeps `per_token = False`.
+        """
+        return self._sums(values, "tokens.sequence_sum")[self.sequence]
+
+    def _sums(self, values: Tensor, asked: str) -> Tensor:
         if not self.complete:
             raise PluginError(
-                "tokens.sequence_mean needs whole sequences; remove `per_token = True` from the component"
+                f"{asked} needs whole sequences; remove `per_token = True` from the component, or let"
+                " `is_per_token` say when it needs them"
             )
-        total = values.new_zeros(self.sequences).index_add(0, self.sequence, values)
-        count = values.new_zeros(self.sequences).index_add(0, self.sequence, values.new_ones(values.shape))
-        return (total / count.clamp(min=1))[self.sequence]
+        return values.new_zeros(self.sequences).index_add(0, self.sequence, values)
 
     def _declared(self, name: str) -> Tensor:
         if name not in self.optional:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from dapoctl.batching import build_batch, join, select_groups
 from dapoctl.checks import expect
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.engines import Sampling
-from dapoctl.errors import DapoctlError, HookError
+from dapoctl.errors import DapoctlError, HookError, RunWarning
 from dapoctl.learner import Learner, seed_for
 from dapoctl.scoring import Scoring
 
@@ -23,7 +24,7 @@ class ExhaustedError(DapoctlError):
 
 
 def gather(learner: Learner, step: int) -> Batch | None:
-    """A batch of P groups that pass the filters, or None when there is nothing to train on.
+    """A batch of P groups that pass the filters, the oldest first, or None when there is nothing to train on.
 
     Raises:
         ExhaustedError: the batch is not full after the last round and the refill plan says `error`.
@@ -50,10 +51,26 @@ def gather(learner: Learner, step: int) -> Batch | None:
             " the prompts are too easy or too hard for the model. Use on_exhausted = train_partial, more rounds, or"
             " other prompts"
         )
+    trained = None
     if not have or (have < wanted and plan.on_exhausted == "skip"):
-        learner.leftovers = kept
-        return None
-    return _take(learner, join(kept, step), wanted, plan)
+        _set_aside(learner, kept, plan, "skipped step")
+        _warn_of("were skipped", wanted, plan)
+    else:
+        if have < wanted:
+            _warn_of("trained on what there was", wanted, plan)
+        trained = _take(learner, join(kept, step), wanted, plan)
+    learner.metrics.add("groups/trained", len(trained.problems) if trained else 0)
+    return trained
+
+
+def _warn_of(what: str, wanted: int, plan: Refill) -> None:
+    # The same words for every step, so that a run says it once; `groups/trained` has the steps.
+    warnings.warn(
+        f"some steps found fewer than `rollout.prompts` = {wanted} groups that pass the filters within {plan.max_rounds}"
+        f" rounds and {what}; `groups/trained` in the metrics says which",
+        RunWarning,
+        stacklevel=3,
+    )
 
 
 def refill_plan(pipeline: Pipeline) -> Refill:
@@ -81,7 +98,6 @@ def _fresh_leftovers(learner: Learner, step: int, plan: Refill) -> list[Batch]:
         indices = [index for index, born in enumerate(batch.born) if step - born <= plan.max_staleness]
         if indices:
             fresh.append(select_groups(batch, indices))
-            learner.trace.extend(fresh[-1].notes)
     learner.leftovers = []
     return fresh
 
@@ -89,15 +105,26 @@ def _fresh_leftovers(learner: Learner, step: int, plan: Refill) -> list[Batch]:
 def _take(learner: Learner, batch: Batch, wanted: int, plan: Refill) -> Batch:
     """The first `wanted` groups; the others wait for the next step where the plan allows it."""
     groups = len(batch.problems)
-    if groups <= wanted:
-        return batch
-    surplus = select_groups(batch, range(wanted, groups))
-    if plan.max_staleness:
-        learner.leftovers = [surplus]
-    for note in surplus.notes:
-        note["dropped_by"] = "surplus, kept for the next step" if plan.max_staleness else "surplus"
-    learner.metrics.add("groups/surplus", len(surplus.problems))
-    return select_groups(batch, list(range(wanted)))
+    if groups > wanted:
+        surplus = select_groups(batch, range(wanted, groups))
+        _set_aside(learner, [surplus], plan, "surplus")
+        learner.metrics.add("groups/surplus", len(surplus.problems))
+        batch = select_groups(batch, range(wanted))
+    for note in batch.notes:
+        if note["step"] < batch.step:
+            # Sampled by an earlier step and written down there as set aside.
+            note["dropped_by"] = None
+            learner.trace.append(note)
+    learner.metrics.add("groups/stale", sum(born < batch.step for born in batch.born))
+    return batch
+
+
+def _set_aside(learner: Learner, batches: list[Batch], plan: Refill, reason: str) -> None:
+    """Keep groups for the next step where the plan allows it, and note why they are not trained on in this one."""
+    learner.leftovers = batches if plan.max_staleness else []
+    for batch in batches:
+        for note in batch.notes:
+            note["dropped_by"] = f"{reason}, kept for the next step" if plan.max_staleness else reason
 
 
 def sample(learner: Learner, step: int, round_: int, count: int) -> Batch:

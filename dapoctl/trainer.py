@@ -244,13 +244,11 @@ class _Attempt:
             learner.pipeline.load_state_dict(states)
             raise
         with self.stopper.protected():
-            if batch is None:
-                self._warn(RunWarning(f"step {step}: no group passed the filters, so there was nothing to train on"))
-            else:
+            if batch is not None:
                 learn(learner, batch, step)
             with learner.metrics.span("record"):
                 self.record.samples(step, learner.trace)
-            self.done, self.pending = step, step_metrics(learner)
+            self.done, self.pending = step, step_metrics(learner, step)
             self.record.activity.step = step
         self._finish(learner)
 
@@ -304,16 +302,18 @@ def out_of_memory_where(failure: BaseException) -> str | None:
     return None
 
 
-def step_metrics(learner: Learner) -> dict[str, float]:
+def step_metrics(learner: Learner, step: int) -> dict[str, float]:
     """The step's metrics under the field's names."""
     metrics = learner.metrics
     values = metrics.result()
     defaults = {name: value for name, value in learner.default_metrics.result().items() if name not in values}
-    weight, square = values.pop("rollout/importance_weight", None), values.pop("rollout/importance_square", None)
-    if weight is not None and square:
-        # Kish's effective sample size of the importance weights, as a fraction of the tokens.
-        values["rollout/importance_ess"] = weight**2 / square
-    sampled = sum(row["tokens"] for row in learner.trace)
+    for name in [name for name in values if name.endswith("/importance_weight")]:
+        stem = name.removesuffix("weight")
+        weight, square = values.pop(name), values.pop(f"{stem}square", None)
+        if square:
+            # Kish's effective sample size of the importance weights, as a fraction of the tokens.
+            values[f"{stem}ess"] = weight**2 / square
+    sampled = sum(row["tokens"] for row in learner.trace if row["step"] == step)
     for name, tokens, phase in (
         ("generated", sampled, "generate"),
         ("trained", values.pop("work/trained_tokens", 0.0), "update"),

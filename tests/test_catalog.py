@@ -224,7 +224,7 @@ def test_two_distributions_with_one_recipe_are_both_named(rivals: list[Path]) ->
 def test_rivals_and_broken_packages_are_harmless_while_not_selected(rivals: list[Path]) -> None:
     expected = "uniform grpo sequence_mean clip_higher arithmetic hf"
     assert resolve(["clip_higher"], *rivals) == expected
-    assert "add one of: clip, clip_higher" in resolve(["-clip"], *rivals)
+    assert "add one of: cispo, clip, clip_higher, gspo" in resolve(["-clip"], *rivals)
 
 
 def test_broken_package_is_named_when_selected(rivals: list[Path]) -> None:

@@ -108,7 +108,13 @@ def relative(path: Path) -> str:
 
 def test_this_test_sees_the_code() -> None:
     assert len(CORE) > 15
-    assert sorted(PLUGIN_PACKAGES) == ["dapoctl_dapo", "dapoctl_gkl", "dapoctl_grpo"]
+    assert sorted(PLUGIN_PACKAGES) == [
+        "dapoctl_curriculum",
+        "dapoctl_dapo",
+        "dapoctl_gkl",
+        "dapoctl_grpo",
+        "dapoctl_ratios",
+    ]
     seen = imports(ROOT / "plugins" / "dapoctl_dapo" / "losses.py")
     assert any(item[:3] == ("dapoctl_grpo.losses", "clipped_surrogate", False) for item in seen)
     assert any(item[:3] == ("torch", "Tensor", True) for item in seen)

@@ -40,6 +40,7 @@ class ComponentPage:
             **self.entry.describe(),
             "purpose": self.purpose,
             "paper": self.cls.paper,
+            "differs": self.cls.differs,
             "stages": [
                 {"name": stage, "exclusive": hookspecs.is_exclusive(stage), "meaning": _meaning(stage)}
                 for stage in self.stages
@@ -69,6 +70,8 @@ class ComponentPage:
             lines += ["", "No parameters."]
         if self.cls.paper:
             lines += ["", "Paper", *_wrap(self.cls.paper, 2)]
+        if self.cls.differs:
+            lines += ["", "Where it differs", *_wrap(self.cls.differs, 2)]
         return [*lines, "", "From", *_origin(self.entry)]
 
 

@@ -16,7 +16,7 @@ from dapoctl.cli.output import WIDE, colours, one_line, width
 if TYPE_CHECKING:
     from dapoctl.components.listing import RecipeSummary, Summary
 
-NAME = 18
+NAME = 22
 PACKAGE_COLUMN_FROM = 120
 """Terminal columns from which every line names its package."""
 

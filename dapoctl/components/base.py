@@ -48,10 +48,12 @@ class Component(BaseModel):
     differs: ClassVar[str] = ""
     """Where it differs from that source, in a sentence or two."""
     uses: ClassVar[frozenset[str]] = frozenset()
-    """Costly parts of `Tokens` to compute: "ref_logprobs", "entropy"."""
+    """Costly parts of `Tokens` to compute: "ref_logprobs", "entropy". Where it depends on the parameters, override
+    `token_parts`."""
     per_token: ClassVar[bool] = False
-    """`policy_loss` and `regularize` look at each token alone (no `sequence_mean`), so that a loss chunk's gradient can be
-    taken at once and its logits need not be computed twice."""
+    """`policy_loss` and `regularize`, or wrappers around them, look at each token alone (no `sequence_mean` or
+    `sequence_sum`), so that a loss chunk's gradient can be taken at once and its logits need not be computed twice. Where
+    it depends on the parameters, override `is_per_token`."""
 
     _name: str = PrivateAttr(default="")
     _sink: Sink | None = PrivateAttr(default=None)
@@ -76,6 +78,17 @@ class Component(BaseModel):
     def attach(self, name: str, sink: Sink | None = None) -> None:
         """Give the component its name in the run and the place its metrics go to (done by the core)."""
         self._name, self._sink = name, sink
+
+    def is_per_token(self) -> bool:
+        """Whether the component, with the parameters it has, looks at each token alone; `per_token` by default.
+
+        One whole-sequence loss, penalty or wrapper in a run is enough for every one of them to be given whole sequences.
+        """
+        return self.per_token
+
+    def token_parts(self) -> frozenset[str]:
+        """The costly parts of `Tokens` that the component, with the parameters it has, reads; `uses` by default."""
+        return self.uses
 
     def check_run(self, config: RunConfig) -> None:
         """Refuse a run that the component cannot serve: raise `UserError`, naming key, value and fix."""

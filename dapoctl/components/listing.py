@@ -30,6 +30,8 @@ class Summary:
     """First paragraph of the class docstring"""
     problem: str = ""
     """Why the source could not be read"""
+    wraps: tuple[str, ...] = ()
+    """Those of `stages` where it only changes what another component gives"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ def summarize(entry: Entry) -> Summary:
         return Summary(entry.name, entry.distribution, entry.version, (), "", _problem(error))
     hooks = _hooks(node, classes)
     stages = tuple(name for name in hookspecs.stages() if name in hooks)
+    wraps = tuple(name for name in stages if hooks[name])
     purpose = first_paragraph(ast.get_docstring(node) or "")
-    return Summary(entry.name, entry.distribution, entry.version, stages, purpose)
+    return Summary(entry.name, entry.distribution, entry.version, stages, purpose, wraps=wraps)
 
 
 def summarize_recipe(entry: Entry) -> RecipeSummary:
@@ -85,8 +88,9 @@ def first_paragraph(docstring: str) -> str:
 
 
 def providers_of(stage: str, catalog: Catalog) -> list[str]:
-    """Names of the installed components that implement `stage`."""
-    return [entry.name for entry in catalog.entries() if stage in summarize(entry).stages]
+    """Names of the installed components that provide `stage`."""
+    found = {entry.name: summarize(entry) for entry in catalog.entries()}
+    return [name for name, item in found.items() if stage in item.stages and stage not in item.wraps]
 
 
 def _parse(entry: Entry) -> tuple[list[ast.stmt], str]:
@@ -116,13 +120,14 @@ def _source(module: str) -> Path:
     return Path(spec.origin)
 
 
-def _hooks(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> set[str]:
-    names = {
-        item.name
-        for item in node.body
-        if isinstance(item, ast.FunctionDef) and any("hookimpl" in ast.unparse(mark) for mark in item.decorator_list)
-    }
+def _hooks(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, bool]:
+    """The hooks that a class implements, and whether as a wrapper."""
+    found: dict[str, bool] = {}
     for base in node.bases:
         if isinstance(base, ast.Name) and base.id in classes:
-            names |= _hooks(classes[base.id], classes)
-    return names
+            found |= _hooks(classes[base.id], classes)
+    for item in node.body:
+        marks = [ast.unparse(mark) for mark in item.decorator_list] if isinstance(item, ast.FunctionDef) else []
+        if isinstance(item, ast.FunctionDef) and any("hookimpl" in mark for mark in marks):
+            found[item.name] = any("wrapper=True" in mark for mark in marks)
+    return found

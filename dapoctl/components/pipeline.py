@@ -57,12 +57,13 @@ class Pipeline:
 
     def uses(self, what: str) -> bool:
         """Whether a component asks for a costly part of `Tokens`."""
-        return any(what in component.uses for component in self.components.values())
+        return any(what in component.token_parts() for component in self.components.values())
 
     def per_token(self) -> bool:
-        """Whether every loss and penalty looks at each token alone."""
-        names = {*self.providers("policy_loss"), *self.providers("regularize")}
-        return all(self.components[name].per_token for name in names)
+        """Whether every loss and penalty, and every wrapper around one, looks at each token alone."""
+        hooks = ("policy_loss", "regularize")
+        names = {name for hook in hooks for name in (*self.providers(hook), *self._wrappers[hook])}
+        return all(self.components[name].is_per_token() for name in names)
 
     def attach(self, sink: Sink | None) -> None:
         """Send what components log to `sink`."""
@@ -96,14 +97,14 @@ class Pipeline:
         return f"component `{name}`, hook `{hook}`{f' (wrapped by {around})' if around else ''}"
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """State of the components that have some."""
-        states = {name: component.state_dict() for name, component in self.components.items()}
-        return {name: state for name, state in states.items() if state}
+        """State of every component, empty for those that have none."""
+        return {name: component.state_dict() for name, component in self.components.items()}
 
     def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
-        """Give every component its state back."""
+        """Give every component its state back; one that had none and has some by now is given an empty one."""
         for name, state in states.items():
-            self.components[name].load_state_dict(state)
+            if state or self.components[name].state_dict():
+                self.components[name].load_state_dict(state)
 
     def close(self) -> None:
         """Close every component."""

@@ -19,6 +19,7 @@ class ClipHigher(Component):
     paper: ClassVar[str] = (
         "Yu et al. 2025, DAPO, arXiv:2503.14476, Sec. 3.1, Eq. 10; dual clip: Ye et al. 2020, arXiv:1912.09729"
     )
+    differs: ClassVar[str] = "The paper has no dual clip; its public scripts set it to 10, which is `dual_clip` here."
     per_token: ClassVar[bool] = True
 
     eps_low: float = Field(0.2, gt=0, lt=1)

@@ -18,6 +18,7 @@ class Overlong(Component):
     """Soft punishment: a reward that falls from 0 to -factor over the last `buffer` tokens before the limit."""
 
     paper: ClassVar[str] = "Yu et al. 2025, DAPO, arXiv:2503.14476, Sec. 3.4, Eq. 13"
+    differs: ClassVar[str] = "The default buffer is a fifth of the run's limit; the paper's is 4096 of 20480 tokens."
 
     buffer: int | None = Field(None, ge=1)
     """Tokens before the limit over which the punishment grows; by default a fifth of the limit, the paper's 4096 of 20480."""
@@ -43,6 +44,9 @@ class OverlongFilter(Component):
     """No loss on truncated responses; they keep their place in their group's mean."""
 
     paper: ClassVar[str] = "Yu et al. 2025, DAPO, arXiv:2503.14476, Sec. 3.4"
+    differs: ClassVar[str] = (
+        "Truncated responses stay in their group's mean and standard deviation, of which the paper says nothing."
+    )
 
     @hookimpl
     def mask_responses(self, batch: Batch) -> Tensor:

@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     from dapoctl.config import RunConfig
 
 
-class DynamicSampling(Component):
-    """Keep groups with some but not all responses correct; further prompts are sampled until the batch is full."""
-
-    paper: ClassVar[str] = "Yu et al. 2025, DAPO, arXiv:2503.14476, Sec. 3.2, Eq. 11"
+class Refilling(Component):
+    """What the filters that sample further prompts have in common."""
 
     max_rounds: int = Field(10, ge=1)
     """Rounds of sampling per step, the first included."""
@@ -25,6 +23,20 @@ class DynamicSampling(Component):
     """When `max_rounds` did not fill the batch: train on what there is, skip the step, or end the run."""
     max_staleness: int = Field(0, ge=0)
     """Steps for which a surplus group is kept to be trained on; 0 discards it, as the public code does."""
+
+    def refill(self) -> Refill:
+        """The plan that the parameters make."""
+        return Refill(self.max_rounds, self.on_exhausted, self.max_staleness)
+
+
+class DynamicSampling(Refilling):
+    """Keep groups with some but not all responses correct; further prompts are sampled until the batch is full."""
+
+    paper: ClassVar[str] = "Yu et al. 2025, DAPO, arXiv:2503.14476, Sec. 3.2, Eq. 11"
+    differs: ClassVar[str] = (
+        "The paper's buffer keeps surplus groups, its public code discards them: `max_staleness` is 0 by default, as in the"
+        " code. The paper samples until the batch is full; after `max_rounds` the step trains on what there is."
+    )
 
     def check_run(self, config: RunConfig) -> None:
         if config.rollout.samples < 2:
@@ -40,4 +52,4 @@ class DynamicSampling(Component):
 
     @hookimpl
     def plan_refill(self) -> Refill:
-        return Refill(self.max_rounds, self.on_exhausted, self.max_staleness)
+        return self.refill()

@@ -14,6 +14,9 @@ class TokenMean(Component):
     """1 / all valid tokens of the optimizer batch, as DAPO's public code does."""
 
     paper: ClassVar[str] = "Yu et al. 2025, DAPO, arXiv:2503.14476, Sec. 3.3"
+    differs: ClassVar[str] = (
+        "The denominator is the optimizer batch's, as in the public code; that of Eq. 8 is the group's."
+    )
 
     @hookimpl
     def weigh_tokens(self, batch: Batch) -> Tensor:

@@ -46,6 +46,11 @@ class Gkl(Component):
     """Generalized KL to the reference: coef * (beta * weighted MSE + alpha * cross-entropy)."""
 
     paper: ClassVar[str] = "Cui et al. 2025, Generalized Kullback-Leibler Divergence Loss, arXiv:2503.08038"
+    differs: ClassVar[str] = (
+        "Made for classifiers; here a token is a sample and the vocabulary the classes. Weights sum to 1 for each token, where"
+        " the reference code has one denominator for a batch (`norm` = batch). `prior` = ema, a moving average of the"
+        " reference's token distribution, stands for the paper's class-wise mean predictions and is our adaptation."
+    )
 
     coef: float = Field(1e-3, ge=0)
     """Weight of the whole penalty."""
@@ -92,7 +97,7 @@ class Gkl(Component):
         if self.prior == "token":
             return log_probs
         total = log_probs.exp().sum(0)
-        self._sum = total if self._sum is None else self._sum + total
+        self._sum = total if self._sum is None else self._sum.to(total.device) + total
         self._count += len(ref_logits)
         if self._average is None:
             return log_probs
@@ -109,7 +114,10 @@ class Gkl(Component):
             self._sum, self._count = None, 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._average is None else {"average": self._average}
+        # The sum is not empty where a stop comes between a step's update and its end, during an evaluation.
+        state = {} if self._average is None else {"average": self._average}
+        return state | ({"sum": self._sum, "count": self._count} if self._count else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._average = state.get("average")
+        self._average, self._sum = state.get("average"), state.get("sum")
+        self._count = state.get("count", 0)

@@ -40,7 +40,11 @@ def centred(batch: Batch) -> Tensor:
 class Grpo(_GroupRelative):
     """Reward minus the group's mean, divided by the group's standard deviation."""
 
-    paper: ClassVar[str] = "Shao et al. 2024, arXiv:2402.03300, Sec. 4.1.2"
+    paper: ClassVar[str] = "Shao et al. 2024, DeepSeekMath, arXiv:2402.03300, Sec. 4.1.2"
+    differs: ClassVar[str] = (
+        "`eps` is added to the standard deviation, which is the unbiased one; the paper says neither. A group of one keeps its"
+        " reward, a group of equal rewards has exactly 0."
+    )
 
     scale: Literal["group", "batch", "none"] = "group"
     """Whose standard deviation (unbiased) divides: the group's, the batch's, or none."""
@@ -64,6 +68,9 @@ class DrGrpo(_GroupRelative):
     """Reward minus the group's mean, not divided by anything."""
 
     paper: ClassVar[str] = "Liu et al. 2025, Understanding R1-Zero-Like Training, arXiv:2503.20783, Sec. 3.2"
+    differs: ClassVar[str] = (
+        "The paper's other change, no division by a response's length, is the component `constant_length`."
+    )
 
     @hookimpl
     def estimate_advantages(self, batch: Batch) -> Tensor:
@@ -74,6 +81,9 @@ class Rloo(_GroupRelative):
     """Reward minus the mean of the other responses of the group (leave one out)."""
 
     paper: ClassVar[str] = "Ahmadian et al. 2024, Back to Basics, arXiv:2402.14740, Eq. 8"
+    differs: ClassVar[str] = (
+        "The paper multiplies it with a response's log-probability; here it goes into the run's policy loss."
+    )
 
     @hookimpl
     def estimate_advantages(self, batch: Batch) -> Tensor:

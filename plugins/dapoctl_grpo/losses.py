@@ -18,8 +18,12 @@ MAX_LOG_RATIO = 20.0
 def clipped_surrogate(tokens: Tokens, low: float, high: float) -> tuple[Tensor, Tensor]:
     """max(-A r, -A clip(r, 1 - low, 1 + high)) and the ratio r, both [N]."""
     ratio = (tokens.logprobs - tokens.old_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
-    clipped = ratio.clamp(1 - low, 1 + high)
-    return (-tokens.advantages * ratio).maximum(-tokens.advantages * clipped), ratio
+    return surrogate(tokens.advantages, ratio, low, high), ratio
+
+
+def surrogate(advantages: Tensor, ratio: Tensor, low: float, high: float) -> Tensor:
+    """max(-A r, -A clip(r, 1 - low, 1 + high)), [N]."""
+    return (-advantages * ratio).maximum(-advantages * ratio.clamp(1 - low, 1 + high))
 
 
 def log_clipping(component: Component, tokens: Tokens, ratio: Tensor, low: float, high: float) -> None:
@@ -32,6 +36,9 @@ class Clip(Component):
     """PPO's clipped surrogate with one bound for both sides."""
 
     paper: ClassVar[str] = "Schulman et al. 2017, PPO, arXiv:1707.06347, Eq. 7"
+    differs: ClassVar[str] = (
+        "Log-ratios are clamped to +-20, so that a broken pair of log-probabilities gives no infinity."
+    )
     per_token: ClassVar[bool] = True
 
     eps: float = Field(0.2, gt=0, lt=1)

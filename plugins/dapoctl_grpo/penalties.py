@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 class Kl(Component):
     """Divergence from the reference estimated on the sampled token, d = logp - ref_logp."""
 
-    paper: ClassVar[str] = "Schulman 2020, Approximating KL Divergence (joschu.net/blog/kl-approx.html)"
+    paper: ClassVar[str] = (
+        "Schulman 2020, Approximating KL Divergence (joschu.net/blog/kl-approx.html); as a penalty: Shao et al. 2024,"
+        " arXiv:2402.03300, Eq. 4"
+    )
+    differs: ClassVar[str] = (
+        "The estimates are of a value; differentiated as a loss on the policy's own samples, k1 has no gradient on average, k2"
+        " that of KL(policy || reference), k3 that of KL(reference || policy). DeepSeekMath's coefficient is 0.04."
+    )
     uses: ClassVar[frozenset[str]] = frozenset({"ref_logprobs"})
     per_token: ClassVar[bool] = True
 

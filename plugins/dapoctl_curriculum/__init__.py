@@ -1,0 +1,1 @@
+"""Curricula: which prompts and groups are worth the compute, judged by how often the policy solves them."""

@@ -1,0 +1,70 @@
+"""What is known of each prompt, newer outcomes counting more; and drawing prompts without repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dapoctl import PromptPool
+
+Draw = Callable[["NDArray[np.int64]", int], "NDArray[np.int64]"]
+"""(candidates, count) -> `count` different ones of them"""
+
+
+class Recent:
+    """Responses and right ones per prompt, where every visit to a prompt discounts what it gave before.
+
+    The pool's own counts are sums over the whole run; what was added since the last look is a visit's outcome.
+    """
+
+    def __init__(self) -> None:
+        self.attempts: NDArray[np.float64] = np.zeros(0)
+        self.solved: NDArray[np.float64] = np.zeros(0)
+        self._seen_attempts: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._seen_solved: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def look(self, pool: PromptPool, discount: float) -> None:
+        """Take in what happened since the last look; a pool of another size is another pool."""
+        if len(self.attempts) != len(pool):
+            self.attempts, self.solved = np.zeros(len(pool)), np.zeros(len(pool))
+            self._seen_attempts, self._seen_solved = np.zeros((2, len(pool)), np.int64)
+        new = pool.attempts - self._seen_attempts
+        visited = new > 0
+        self.attempts[visited] = discount * self.attempts[visited] + new[visited]
+        right = (pool.solved - self._seen_solved)[visited]
+        self.solved[visited] = discount * self.solved[visited] + right
+        self._seen_attempts, self._seen_solved = pool.attempts.copy(), pool.solved.copy()
+
+    def rates(self) -> NDArray[np.float64]:
+        """The recent solve rate of each prompt; not a number where it was never sampled."""
+        with np.errstate(invalid="ignore"):
+            return self.solved / self.attempts
+
+    def state_dict(self) -> dict[str, Any]:
+        """The arrays as lists."""
+        return {name: values.tolist() for name, values in vars(self).items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        for name, values in vars(self).items():
+            setattr(self, name, np.asarray(state[name], values.dtype))
+
+
+def each_once(pool: PromptPool, count: int, draw: Draw) -> list[int]:
+    """`count` prompts, none of them twice while the pool has others, those that this step has sampled already last.
+
+    A step that looks for more groups asks again: the prompts that it has would only be repeated.
+    """
+    again = pool.last_step == pool.step
+    chosen: list[int] = []
+    while len(chosen) < count:
+        for candidates in (np.flatnonzero(~again), np.flatnonzero(again)):
+            wanted = min(count - len(chosen), len(candidates))
+            if wanted:
+                chosen += draw(candidates, wanted).tolist()
+    return chosen
