@@ -112,7 +112,9 @@ def test_two_providers_of_a_stage() -> None:
 
 
 def test_no_provider_of_a_stage_names_those_there_are() -> None:
-    with pytest.raises(PluginError, match="no component provides policy_loss; add one of: cispo, clip, clip_higher, gspo"):
+    with pytest.raises(
+        PluginError, match="no component provides policy_loss; add one of: cispo, clip, clip_higher, gspo"
+    ):
         names(["-clip"])
 
 
