@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 from fractions import Fraction
@@ -15,15 +16,18 @@ from dapoctl_curriculum.pools import DifficultyPools
 from dapoctl_curriculum.thompson import Thompson
 from dapoctl_dapo.sampling import DynamicSampling
 from helpers import make_batch, record
+from learners import gradients, in_float64, make_learner, responses_batch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from scipy import integrate, stats
 
-from dapoctl import Problem, PromptPool, Refill, UserError
+from dapoctl import Batch, Problem, PromptPool, Refill, UserError
+from dapoctl.batching import select_groups
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
 from dapoctl.config.schema import RolloutConfig
 from dapoctl.learner import History
+from dapoctl.step import accumulate_gradient, estimate, learn
 
 LEAST_LIKELY = 1e-3
 """Seeds are fixed, so a test of a right component does not fail by chance; a wrong one's p-value is smaller by far."""
@@ -367,3 +371,36 @@ def test_groups_of_equal_rewards_are_masked() -> None:
     equal = [len(group) > 1 and len({np.float32(reward).item() for reward in group}) == 1 for group in groups]
     assert kept.tolist() == [not flat for flat, group in zip(equal, groups, strict=True) for _ in group]
     assert logged["groups/zero_variance"] == [float(flat) for flat in equal]
+
+
+def flattened(batch: Batch, groups: set[int]) -> Batch:
+    """The batch with equal rewards in `groups`."""
+    flat = torch.tensor([int(group) in groups for group in batch.groups])
+    return dataclasses.replace(batch, rewards=batch.rewards.masked_fill(flat, -1.0))
+
+
+@pytest.mark.parametrize("weights", ["sequence_mean", "token_mean", "group_token_mean", "constant_length"])
+def test_masked_groups_are_as_if_they_had_not_been_sampled(weights: str) -> None:
+    """Of the whole step's loss and gradient, penalties included."""
+    learner = in_float64(
+        make_learner(["zero_variance_mask", "kl", weights], tables={"kl": {"coef": 0.1}}, move_policy=0.05)
+    )
+    whole = flattened(responses_batch(learner.policy), {1})
+    without = select_groups(whole, [0, 2])
+    results = []
+    for batch in (whole, without):
+        learner.policy.model.zero_grad()
+        results.append((accumulate_gradient(learner, estimate(learner, batch)), gradients(learner)))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-9)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-7, atol=1e-12)
+    assert results[1][1].norm() > 1e-3
+
+
+def test_a_batch_that_is_masked_as_a_whole_changes_nothing() -> None:
+    learner = make_learner(["zero_variance_mask"], optim={"updates": 2, "lr": 1.0})
+    before = [parameter.clone() for parameter in learner.policy.parameters()]
+    batch = estimate(learner, flattened(responses_batch(learner.policy), {0, 1, 2}))
+    assert batch.counts.tokens == 0
+    learn(learner, batch, 1)
+    assert all(torch.equal(*pair) for pair in zip(before, learner.policy.parameters(), strict=True))
+    assert learner.metrics.result()["policy/skipped_updates"] == 0
