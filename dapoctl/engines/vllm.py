@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -33,6 +33,8 @@ class Vllm(Component):
 
     Finished responses make room for waiting ones, and a prompt is prefilled once for all of its responses.
     """
+
+    paper: ClassVar[str] = "Kwon et al. 2023, Efficient Memory Management with PagedAttention, arXiv:2309.06180"
 
     gpu_memory_utilization: float = Field(0.4, gt=0, le=1)
     """Fraction of the GPU's memory for the engine: weights, activations and KV cache. Not used on a CPU."""
