@@ -128,7 +128,10 @@ def test_file_with_a_syntax_error_names_the_line(tmp_path: Path) -> None:
 
 def test_file_that_does_not_import_and_is_then_mended(tmp_path: Path) -> None:
     path = plugin_file(tmp_path, "import no_such_module\n")
-    with pytest.raises(PluginError, match="cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"):
+    with pytest.raises(
+        PluginError,
+        match=r"cannot be imported: no module named `no_such_module` \(.*my_idea\.py:1\); `pip install no_such_module`",
+    ):
         names([str(path)])
     plugin_file(tmp_path, SHAPER)
     assert "length_budget" in names([str(path)])
@@ -143,7 +146,9 @@ def catalog_with(*entries: Entry) -> Catalog:
 
 def test_entry_point_without_its_attribute() -> None:
     entry = Entry("ghost", "dapoctl_gkl.gkl:Ghost", "ghosts", "1.0")
-    with pytest.raises(PluginError, match=r"component `ghost` \(dapoctl_gkl\.gkl:Ghost, from ghosts\).*no `Ghost`"):
+    with pytest.raises(
+        PluginError, match=r"component `ghost` \(dapoctl_gkl\.gkl:Ghost, from ghosts 1\.0\).*no `Ghost`"
+    ):
         catalog_with(entry).find("ghost").load()
 
 
@@ -230,8 +235,8 @@ def test_rivals_and_broken_packages_are_harmless_while_not_selected(rivals: list
 def test_broken_package_is_named_when_selected(rivals: list[Path]) -> None:
     said = resolve(["broken_idea"], *rivals)
     assert said == (
-        "PluginError: component `broken_idea` (broken_ideas:Idea, from broken_ideas) cannot be imported:"
-        " OSError: no driver"
+        "PluginError: component `broken_idea` (broken_ideas:Idea, from broken_ideas 1.0) cannot be imported:"
+        f" OSError: no driver ({rivals[-1] / 'broken_ideas.py'}:1)"
     )
 
 

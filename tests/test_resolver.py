@@ -210,7 +210,10 @@ def test_argument_with_a_default() -> None:
 
 def test_component_without_a_hook(tmp_path: Path) -> None:
     path = plugin_file(tmp_path, "from dapoctl import Component\nclass Nothing(Component):\n    x: int = 1\n")
-    with pytest.raises(PluginError, match="component `nothing` implements no hook; mark a method with @hookimpl"):
+    with pytest.raises(
+        PluginError,
+        match=r"component `nothing` \(.*my_idea\.py:Nothing\) implements no hook; mark a method with @hookimpl",
+    ):
         names([f"{path}:Nothing"])
 
 

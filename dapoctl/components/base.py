@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from dapoctl import hookspecs
+from dapoctl.components.blame import defined
 from dapoctl.errors import PluginError, nearest
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from dapoctl.config import RunConfig
 
 Sink = Callable[[str, "Tensor | float"], None]
+
+
+class UnknownHookError(PluginError):
+    """A component implements a hook, or takes an argument of one, that this version does not have."""
 
 
 class Component(BaseModel):
@@ -120,13 +126,15 @@ def stages_of(cls: type[Component]) -> tuple[str, ...]:
         name for name, member in inspect.getmembers_static(cls) if getattr(member, f"{hookspecs.PROJECT}_impl", None)
     }
     for name in sorted(marked - known.keys()):
-        raise PluginError(
-            f"`{cls.__name__}.{name}` is a @hookimpl, but there is no such hook.{nearest(name, [*known])}"
+        raise UnknownHookError(
+            f"`{cls.__name__}.{name}` is a @hookimpl{_written(cls, name)}, but there is no such hook."
+            f"{nearest(name, [*known])}"
         )
     for name in known.keys() - marked:
         if callable(inspect.getattr_static(cls, name, None)):
             raise PluginError(
-                f"`{cls.__name__}.{name}` has the name of a hook but is not marked; put @hookimpl above it"
+                f"`{cls.__name__}.{name}` has the name of a hook but is not marked{_written(cls, name)};"
+                " put @hookimpl above it"
             )
     for name in sorted(marked):
         _check_arguments(cls, name, known[name])
@@ -136,6 +144,19 @@ def stages_of(cls: type[Component]) -> tuple[str, ...]:
 def provided_by(cls: type[Component]) -> tuple[str, ...]:
     """The hooks of `stages_of` that `cls` gives a result for; a hook wrapper only changes what others give."""
     return tuple(name for name in stages_of(cls) if not _is_wrapper(inspect.getattr_static(cls, name)))
+
+
+def unmarked(cls: type[Component]) -> str:
+    """`" Is `shape_reward` meant to be `shape_rewards`?"` for a method that is nearly a hook, or an empty string."""
+    for name, member in vars(cls).items():
+        close = difflib.get_close_matches(name, [*hookspecs.stages()], n=1, cutoff=0.8)
+        if close and inspect.isfunction(member):
+            return f" Is `{name}`{defined(member)} meant to be `{close[0]}`?"
+    return ""
+
+
+def _written(cls: type[Component], name: str) -> str:
+    return defined(inspect.getattr_static(cls, name))
 
 
 def _is_wrapper(member: Any) -> bool:
@@ -148,10 +169,12 @@ def _check_arguments(cls: type[Component], name: str, spec: Callable[..., Any]) 
     for argument, parameter in list(inspect.signature(getattr(cls, name)).parameters.items())[1:]:
         where = f"`{cls.__name__}.{name}`"
         if argument not in allowed:
-            raise PluginError(
-                f"{where} takes an argument `{argument}` that the hook does not have; it may take: {', '.join(allowed)}"
+            raise UnknownHookError(
+                f"{where} takes an argument `{argument}` that the hook does not have; it may take:"
+                f" {', '.join(allowed) or 'none'}{_written(cls, name)}"
             )
         if parameter.default is not parameter.empty:
             raise PluginError(
                 f"{where}: argument `{argument}` has a default; pluggy would never fill it in, so remove it"
+                f"{_written(cls, name)}"
             )

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import inspect
-import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
+from dapoctl.components.blame import told
+from dapoctl.components.importing import BROKEN, import_file, import_package
 from dapoctl.components.recipe import Recipe
 from dapoctl.errors import PluginError, nearest
 
@@ -47,20 +46,27 @@ class Entry:
         from dapoctl.components.base import Component
 
         module_name, _, attribute = self.value.rpartition(":")
-        where = f"component `{self.name}` ({self.value}{f', from {self.distribution}' if self.distribution else ''})"
-        if self.sha256:
-            module = _import_file(Path(module_name))
-        else:
-            try:
-                module = importlib.import_module(module_name)
-            except Exception as error:
-                raise PluginError(f"{where} cannot be imported: {type(error).__name__}: {error}") from error
-        found = getattr(module, attribute, None)
+        if not module_name:
+            raise PluginError(f"{self.where} names no class; the form of an entry point is `package.module:Class`")
+        module = import_file(Path(module_name)) if self.sha256 else import_package(module_name, self.where)
+        try:
+            found = getattr(module, attribute, None)
+        except BROKEN as error:
+            raise PluginError(f"{self.where} cannot be had: {told(error, module_name)}") from error
         if found is None:
-            raise PluginError(f"{where} cannot be found: its module has no `{attribute}`")
+            raise PluginError(
+                f"{self.where} cannot be found: its module has no `{attribute}`.{nearest(attribute, [*vars(module)])}"
+                " Mend the entry point in its `pyproject.toml`, or reinstall the package"
+            )
         if not (inspect.isclass(found) and issubclass(found, Component)):
-            raise PluginError(f"{where} is not a subclass of dapoctl.Component")
+            raise PluginError(f"{self.where} is not a subclass of dapoctl.Component; derive its class from that")
         return found
+
+    @property
+    def where(self) -> str:
+        """The component and where it comes from, for messages."""
+        origin = f", from {self.distribution} {self.version}".rstrip() if self.distribution else ""
+        return f"component `{self.name}` ({self.value}{origin})"
 
     def describe(self) -> dict[str, str]:
         """What a run's record says about where the component came from."""
@@ -126,10 +132,8 @@ class Catalog:
             )
         point = self._recipes[name][0]
         _check_single("recipe", [_entry(item) for item in self._recipes[name]])
-        try:
-            recipe = point.load()
-        except Exception as error:
-            raise PluginError(f"recipe `{name}` cannot be imported: {type(error).__name__}: {error}") from error
+        module = import_package(point.module, f"recipe `{name}` ({point.value})")
+        recipe = getattr(module, point.attr, None)
         if not isinstance(recipe, Recipe):
             raise PluginError(f"recipe `{name}` ({point.value}) is not a dapoctl.Recipe")
         return recipe
@@ -150,7 +154,9 @@ def _check_single(kind: str, found: list[Entry]) -> None:
 
 def _entry(point: metadata.EntryPoint) -> Entry:
     owner = point.dist
-    return Entry(point.name, point.value, owner.name if owner else "", owner.version if owner else "")
+    # Without the extras that the form of an entry point allows behind it.
+    value = point.value.partition("[")[0].strip()
+    return Entry(point.name, value, owner.name if owner else "", owner.version if owner else "")
 
 
 def file_entry(spec: str) -> Entry:
@@ -166,7 +172,7 @@ def file_entry(spec: str) -> Entry:
     attribute = attribute if separator and head.endswith(".py") else ""
     if not path.is_file():
         raise PluginError(f"no plugin file `{path}`; the form is `./my_idea.py:MyIdea`")
-    module = _import_file(path.resolve())
+    module = import_file(path.resolve())
     here = [
         name
         for name, item in vars(module).items()
@@ -181,25 +187,3 @@ def file_entry(spec: str) -> Entry:
         raise PluginError(f"plugin file `{path}` has no class `{attribute}`.{nearest(attribute, here)}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Entry(snake_case(attribute), f"{path.resolve()}:{attribute}", sha256=digest)
-
-
-def _import_file(path: Path) -> ModuleType:
-    """The module in `path`; one per content, so that a long-lived process sees an edited file."""
-    source = path.read_bytes()
-    digest = hashlib.sha256(str(path).encode() + b"\0" + source).hexdigest()
-    name = f"dapoctl_file_{path.stem}_{digest[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    module = ModuleType(name)
-    module.__file__ = str(path)
-    sys.modules[name] = module
-    try:
-        exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
-    except SyntaxError as error:
-        del sys.modules[name]
-        text = (error.text or "").strip()
-        raise PluginError(f"plugin file `{path}`, line {error.lineno}: {error.msg}: `{text}`") from error
-    except Exception as error:
-        del sys.modules[name]
-        raise PluginError(f"plugin file `{path}` cannot be imported: {type(error).__name__}: {error}") from error
-    return module

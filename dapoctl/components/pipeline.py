@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from dapoctl import hookspecs
+from dapoctl.components import state
 from dapoctl.components.base import Component, Sink, stages_of
+from dapoctl.components.blame import told
 from dapoctl.errors import DapoctlError, HookError, PluginError
 
 if TYPE_CHECKING:
@@ -31,7 +33,10 @@ class Pipeline:
         self._manager.add_hookspecs(hookspecs)
         for name, component in self.components.items():
             stages_of(type(component))
-            self._manager.register(component, name)
+            try:
+                self._manager.register(component, name)
+            except pluggy.PluginValidationError as error:
+                raise PluginError(f"component `{name}`: {' '.join(str(error).split())}") from error
         self._manager.check_pending()
         self._wrappers: dict[str, list[str]] = {}
         self._providers = {hook: self._callers(hook) for hook in hookspecs.stages()}
@@ -77,7 +82,7 @@ class Pipeline:
             HookError: it raised or returned None.
         """
         ((name, caller),) = self._providers[hook]
-        return _call(self._where(name, hook), hook, caller, arguments)
+        return self._call(name, hook, caller, arguments)
 
     def each(self, hook: str, **arguments: Any) -> dict[str, Any]:
         """The result of every provider of `hook`, by component name; empty when there is none.
@@ -85,46 +90,46 @@ class Pipeline:
         Raises:
             HookError: one raised or returned None.
         """
-        return {name: _call(self._where(name, hook), hook, caller, arguments) for name, caller in self._providers[hook]}
+        return {name: self._call(name, hook, caller, arguments) for name, caller in self._providers[hook]}
 
     def observe(self, hook: str, **arguments: Any) -> None:
         """Tell every observer; what they return does not matter."""
         for name, caller in self._providers[hook]:
-            _call(self._where(name, hook), hook, caller, arguments, observer=True)
+            self._call(name, hook, caller, arguments, observer=True)
 
     def _where(self, name: str, hook: str) -> str:
         around = ", ".join(f"`{wrapper}`" for wrapper in self._wrappers[hook])
         return f"component `{name}`, hook `{hook}`{f' (wrapped by {around})' if around else ''}"
 
+    def _call(
+        self, name: str, hook: str, caller: Callable[..., Any], arguments: dict[str, Any], observer: bool = False
+    ) -> Any:
+        where = self._where(name, hook)
+        try:
+            result = caller(**arguments)
+        except PluginError as error:
+            raise HookError(f"{where}: {error}") from error
+        except DapoctlError:
+            raise
+        except (Exception, SystemExit) as error:
+            owners = [type(self.components[part]) for part in (name, *self._wrappers[hook])]
+            raise HookError(f"{where} raised {told(error, *owners)}") from error
+        if observer:
+            return None
+        # A collecting hook gives a list, from which pluggy drops None.
+        result = result if hookspecs.is_exclusive(hook) else (result[0] if result else None)
+        if result is None:
+            raise HookError(f"{where} returned None; it must return a value (is a `return` missing?)")
+        return result
+
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """State of every component, empty for those that have none."""
-        return {name: component.state_dict() for name, component in self.components.items()}
+        return state.collect(self.components)
 
     def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
         """Give every component its state back; one that had none and has some by now is given an empty one."""
-        for name, state in states.items():
-            if state or self.components[name].state_dict():
-                self.components[name].load_state_dict(state)
+        state.restore(self.components, states)
 
     def close(self) -> None:
         """Close every component."""
-        for component in self.components.values():
-            component.close()
-
-
-def _call(where: str, hook: str, caller: Callable[..., Any], arguments: dict[str, Any], observer: bool = False) -> Any:
-    try:
-        result = caller(**arguments)
-    except PluginError as error:
-        raise HookError(f"{where}: {error}") from error
-    except DapoctlError:
-        raise
-    except Exception as error:
-        raise HookError(f"{where} raised {type(error).__name__}: {error}") from error
-    if observer:
-        return None
-    # A collecting hook gives a list, from which pluggy drops None.
-    result = result if hookspecs.is_exclusive(hook) else (result[0] if result else None)
-    if result is None:
-        raise HookError(f"{where} returned None; it must return a value (is a `return` missing?)")
-    return result
+        state.close(self.components)

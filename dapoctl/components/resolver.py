@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from dapoctl import hookspecs
-from dapoctl.components.base import Component, provided_by, stages_of
+from dapoctl import __version__, hookspecs
+from dapoctl.components.base import Component, UnknownHookError, provided_by, stages_of, unmarked
+from dapoctl.components.blame import told
 from dapoctl.components.catalog import Catalog, Entry, installed
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.recipe import Recipe
-from dapoctl.errors import ConfigError, PluginError, nearest, validation_message
+from dapoctl.errors import ConfigError, DapoctlError, PluginError, nearest, validation_message
+
+if TYPE_CHECKING:
+    from dapoctl.config.schema import RunConfig
 
 REQUIRED = [hook for hook in hookspecs.stages() if hookspecs.is_exclusive(hook)]
 
@@ -79,10 +83,28 @@ def _load(names: Sequence[str], catalog: Catalog) -> dict[str, Chosen]:
     for name in names:
         entry = catalog.find(name)
         cls = entry.load()
-        if not stages_of(cls):
-            raise PluginError(f"component `{entry.name}` implements no hook; mark a method with @hookimpl")
-        loaded = _join(loaded, {entry.name: Chosen(entry, cls, provided_by(cls))})
+        loaded = _join(loaded, {entry.name: Chosen(entry, cls, hooks_of(entry, cls))})
     return loaded
+
+
+def hooks_of(entry: Entry, cls: type[Component]) -> tuple[str, ...]:
+    """The hooks that the component provides.
+
+    Raises:
+        PluginError: it has none, or is not in agreement with the hooks of this version.
+    """
+    try:
+        stages = stages_of(cls)
+    except UnknownHookError as error:
+        made = f"{entry.distribution} {entry.version}"
+        advice = f"; this is dapoctl {__version__}: if {made} was written for a newer one, upgrade dapoctl"
+        advice = advice if entry.distribution else ""
+        raise PluginError(f"{entry.where}: {error}{advice}") from None
+    except PluginError as error:
+        raise PluginError(f"{entry.where}: {error}") from None
+    if not stages:
+        raise PluginError(f"{entry.where} implements no hook; mark a method with @hookimpl.{unmarked(cls)}")
+    return provided_by(cls)
 
 
 def _join(first: Mapping[str, Chosen], second: Mapping[str, Chosen]) -> dict[str, Chosen]:
@@ -143,5 +165,35 @@ def build_component(
         component = cls(**table)
     except ValidationError as error:
         raise ConfigError(validation_message(error, cls, prefix=name, sources=sources)) from None
+    except DapoctlError:
+        raise
+    except Exception as error:
+        raise PluginError(f"component `{name}` cannot be made: {told(error, cls)}") from error
     component.attach(name)
     return component
+
+
+def check_components(pipeline: Pipeline, config: RunConfig) -> None:
+    """Let every component refuse the run, and note their parameters in `config.components`.
+
+    Raises:
+        UserError: one cannot serve the run, or is broken.
+    """
+    for name, component in pipeline.components.items():
+        try:
+            component.check_run(config)
+        except DapoctlError:
+            raise
+        except Exception as error:
+            raise PluginError(f"component `{name}`, `check_run` raised {told(error, type(component))}") from error
+    config.components = {name: _parameters(name, component) for name, component in pipeline.components.items()}
+
+
+def _parameters(name: str, component: Component) -> dict[str, Any]:
+    try:
+        return component.model_dump(mode="json")
+    except Exception as error:
+        raise PluginError(
+            f"component `{name}`: its parameters cannot be written down as JSON: {told(error, type(component))};"
+            " give its fields types that a TOML file can hold, and keep other things in `PrivateAttr`s"
+        ) from error

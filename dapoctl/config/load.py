@@ -15,7 +15,7 @@ from dapoctl.components.base import provided_by
 from dapoctl.components.catalog import Catalog, installed
 from dapoctl.components.listing import providers_of
 from dapoctl.components.pipeline import Pipeline
-from dapoctl.components.resolver import Chosen, build, choose
+from dapoctl.components.resolver import Chosen, build, check_components, choose
 from dapoctl.config.schema import KEYS, TABLES, RunConfig
 from dapoctl.errors import ConfigError, PluginError, nearest, validation_message
 from dapoctl.models import default_config
@@ -124,9 +124,7 @@ def resolve(layers: Layers, catalog: Catalog | None = None) -> Resolved:
     chosen = choose(config.recipe, config.plugins, [config.task, config.engine, *OBSERVERS], catalog)
     warnings = _unused(tables, chosen, complete.sources, catalog)
     pipeline = build(chosen, tables, complete.sources)
-    for component in pipeline.components.values():
-        component.check_run(config)
-    config.components = {name: part.model_dump(mode="json") for name, part in pipeline.components.items()}
+    check_components(pipeline, config)
     return Resolved(config, chosen, pipeline, warnings)
 
 
