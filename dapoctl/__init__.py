@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dapoctl.components.base import Component
     from dapoctl.components.recipe import Recipe
     from dapoctl.engines import Completion, Engine, Sampling
-    from dapoctl.errors import DapoctlError, PluginError, UserError
+    from dapoctl.errors import DapoctlError, PluginError, RunWarning, UserError
     from dapoctl.hookspecs import hookimpl
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ __all__ = [
     "Recipe",
     "Refill",
     "RunInfo",
+    "RunWarning",
     "Sampling",
     "Score",
     "Tokens",
@@ -42,7 +43,7 @@ _HOMES = {
     "dapoctl.components.base": ("Component",),
     "dapoctl.components.recipe": ("Recipe",),
     "dapoctl.engines": ("Completion", "Engine", "Sampling"),
-    "dapoctl.errors": ("DapoctlError", "PluginError", "UserError"),
+    "dapoctl.errors": ("DapoctlError", "PluginError", "RunWarning", "UserError"),
     "dapoctl.hookspecs": ("hookimpl",),
 }
 

@@ -19,10 +19,28 @@ def expect(result: Any, shape: tuple[int, ...], component: str, hook: str, *, or
     where = f"component `{component}`, hook `{hook}`"
     allowed = f"{list(shape)}" + (f" or {list(or_shape)}" if or_shape else "")
     if not isinstance(result, Tensor):
-        raise HookError(f"{where} returned {type(result).__name__}; it must return a tensor of shape {allowed}")
+        raise HookError(
+            f"{where} returned {type(result).__name__}; it must return a torch tensor of shape {allowed}"
+            f"{_convert(result)}"
+        )
     if tuple(result.shape) not in ({tuple(shape), tuple(or_shape)} if or_shape else {tuple(shape)}):
         raise HookError(f"{where} returned shape {list(result.shape)}; it must return {allowed}")
+    if result.is_complex():
+        raise HookError(f"{where} returned complex numbers; it must return real ones")
     if result.is_floating_point() and not bool(torch.isfinite(result.detach()).all()):
         bad = int((~torch.isfinite(result.detach())).sum())
-        raise HookError(f"{where} returned {bad} values of {result.numel()} that are NaN or infinite")
+        raise HookError(
+            f"{where} returned {bad} values of {result.numel()} that are NaN or infinite; look for a division by zero"
+            " or the logarithm of one (a group whose rewards are all equal has no spread)"
+        )
     return result
+
+
+def _convert(result: Any) -> str:
+    if isinstance(result, (bool, int, float)):
+        return ": `torch.full` makes one of a number"
+    return (
+        ": `torch.as_tensor` makes one of it"
+        if isinstance(result, (list, tuple)) or hasattr(result, "__array__")
+        else ""
+    )

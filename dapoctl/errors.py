@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+TRACEBACK = "traceback in"
+"""How a note on an exception begins that says where its traceback was kept"""
+
 
 class DapoctlError(Exception):
     """Base of every error that dapoctl raises on purpose. The CLI prints it without a traceback."""

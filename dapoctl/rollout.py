@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from typing import Any
 
@@ -75,7 +76,13 @@ def _warn_of(what: str, wanted: int, plan: Refill) -> None:
 
 def refill_plan(pipeline: Pipeline) -> Refill:
     """The strictest of the components' plans; one round when nothing is filtered."""
-    plans = list(pipeline.each("plan_refill").values())
+    found = pipeline.each("plan_refill")
+    for name, plan in found.items():
+        if not isinstance(plan, Refill):
+            raise HookError(
+                f"component `{name}`, hook `plan_refill` returned {type(plan).__name__}, not a dapoctl.Refill"
+            )
+    plans = list(found.values())
     if not plans:
         return Refill() if pipeline.providers("filter_groups") else Refill(max_rounds=1)
     severity = ("train_partial", "skip", "error")
@@ -162,8 +169,15 @@ def sample(learner: Learner, step: int, round_: int, count: int) -> Batch:
 
 
 def _selected(learner: Learner, step: int, round_: int, count: int) -> list[int]:
-    indices = [int(i) for i in learner.pipeline.one("select_prompts", pool=learner.pool(step, round_), count=count)]
+    chosen = learner.pipeline.one("select_prompts", pool=learner.pool(step, round_), count=count)
     (name,) = learner.pipeline.providers("select_prompts")
+    try:
+        indices = [operator.index(i) for i in chosen]
+    except TypeError:
+        raise HookError(
+            f"component `{name}`, hook `select_prompts` returned {str(chosen)[:80]}; it must return {count} indices of"
+            " `pool.problems`, whole numbers"
+        ) from None
     if len(indices) != count or not all(0 <= index < len(learner.problems) for index in indices):
         raise HookError(
             f"component `{name}`, hook `select_prompts` returned {indices}; it must return {count} indices from 0 to"

@@ -11,7 +11,7 @@ import torch
 from dapoctl.batch import Problem
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
-from dapoctl.errors import ConfigError, DataError, RunWarning
+from dapoctl.errors import ConfigError, DataError, HookError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet
 from dapoctl.evaluation.sets import SPLIT, Source, alone, find_source
 from dapoctl.learner import History, Learner
@@ -28,7 +28,7 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
     torch.manual_seed(config.seed)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    problems = list(pipeline.one("load_problems", split="train"))
+    problems = training_problems(pipeline)
     policy = load_policy(config, weights)
     problems, prompt_ids = encode_prompts(policy, problems, config, "training")
     reference = None
@@ -45,6 +45,22 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
         prompt_ids=prompt_ids,
         history=History.empty(len(problems)),
     )
+
+
+def training_problems(pipeline: Pipeline) -> list[Problem]:
+    """The task's problems to train on.
+
+    Raises:
+        UserError: there are none to be had, or the task gives something else.
+    """
+    (name,) = pipeline.providers("load_problems")
+    found = pipeline.one("load_problems", split="train")
+    if not isinstance(found, Sequence) or not all(isinstance(problem, Problem) for problem in found):
+        raise HookError(
+            f"component `{name}`, hook `load_problems` returned {type(found).__name__}; it must return a list of"
+            " dapoctl.Problem"
+        )
+    return list(found)
 
 
 def build_optimizer(config: RunConfig, policy: Policy) -> torch.optim.AdamW:

@@ -15,16 +15,17 @@ from typing import Any
 import torch
 
 from dapoctl import checkpoint
-from dapoctl.batch import RunInfo
+from dapoctl.batch import Batch, RunInfo
 from dapoctl.components.base import Component
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config.load import Layers, Resolved, flatten, resolve
-from dapoctl.errors import DapoctlError, OutOfMemoryError, PluginError, RunWarning
+from dapoctl.errors import TRACEBACK, DapoctlError, HookError, OutOfMemoryError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet, evaluate
 from dapoctl.interrupt import Stopper, StopRequested
 from dapoctl.learner import Learner, seed_for
 from dapoctl.metrics import Metrics
 from dapoctl.profiling import Profiler, Steps
+from dapoctl.runs.changes import refuse_changed, since_the_beginning
 from dapoctl.runs.control import check_resumable
 from dapoctl.runs.create import create
 from dapoctl.runs.record import RunRecord
@@ -78,21 +79,19 @@ def resume(
         attempt: the number that the supervisor which started this process gave it
 
     Raises:
-        UserError: it is no run, it is running or finished, or a plugin file has changed since it began.
+        UserError: it is no run, it is running or finished, or a plugin file has changed and nobody agreed to that.
     """
     summary = read_run(directory)
     check_resumable(summary, supervised=attempt is not None)
+    refuse_changed(summary)
     layers = Layers()
     layers.add(summary.spec["config"], f"{directory}/spec.json")
     resolved = resolve(layers)
-    for name, item in resolved.chosen.items():
-        recorded = summary.spec["pipeline"].get(name, {}).get("sha256", "")
-        if recorded != item.entry.sha256:
-            raise PluginError(
-                f"plugin file of `{name}` ({item.entry.value}) has changed since run `{summary.id}` began; put the old"
-                " version back, or start a new run"
-            )
-    return _Attempt(directory, resolved, observers, profile, attempt).run()
+    going_on = _Attempt(directory, resolved, observers, profile, attempt)
+    going_on.changes = since_the_beginning(
+        summary, {name: item.entry.describe() for name, item in resolved.chosen.items()}
+    )
+    return going_on.run()
 
 
 class _Attempt:
@@ -124,6 +123,10 @@ class _Attempt:
         """Steps whose update is in the weights"""
         self.pending: dict[str, float] | None = None
         """Metrics of the last of these, while they are not yet reported"""
+        self.changes: list[dict[str, str]] = []
+        """How its components differ from those that the run began with"""
+        self.torn = False
+        """A step was left in the middle of its updates, so the weights are of no step"""
 
     def run(self) -> Result:
         """Train to the end, or to a stop; the folder says how it ended."""
@@ -144,35 +147,74 @@ class _Attempt:
         )
         error, out_of_memory = "", False
         learner: Learner | None = None
-        try:
-            with self.stopper.installed(), warnings.catch_warnings(record=False):
-                warnings.showwarning = self._warn
-                try:
-                    learner = self._load(found, state)
-                    if window:
-                        self.profiler = self._build_profiler(learner, window)
-                    self._observe("on_run_start", run=info)
-                    self._train(learner)
-                    self.result.state = "finished"
-                except StopRequested:
-                    self.result.state = "stopped"
-        except BaseException as failure:
-            error = str(failure) if isinstance(failure, DapoctlError) else f"{type(failure).__name__}: {failure}"
-            if (where := out_of_memory_where(failure)) is not None:
-                lacking = OutOfMemoryError(where, self.record.activity.phase, error)
-                error, out_of_memory = str(lacking), True
-                raise lacking from failure
-            raise
-        finally:
-            with contextlib.ExitStack() as closing:
-                closing.callback(self.record.release)
-                for pipeline in (self.pipeline, *(item.pipeline for item in self.eval_sets)):
-                    closing.callback(pipeline.close)
-                if learner is not None:
-                    closing.callback(learner.engine.close)
-                self.record.close(self.result.state, error, out_of_memory)
-                self._observe("on_run_end", run=info, state=self.result.state)
+        with warnings.catch_warnings(record=False):
+            warnings.showwarning = self._warn
+            try:
+                with self.stopper.installed():
+                    try:
+                        learner = self._load(found, state)
+                        if window:
+                            self.profiler = self._build_profiler(learner, window)
+                        self._observe("on_run_start", run=info)
+                        self._train(learner)
+                        self.result.state = "finished"
+                    except StopRequested:
+                        self.result.state = "stopped"
+            except BaseException as failure:
+                error = str(failure) if isinstance(failure, DapoctlError) else f"{type(failure).__name__}: {failure}"
+                if (where := out_of_memory_where(failure)) is not None:
+                    lacking = OutOfMemoryError(where, self.record.activity.phase, error)
+                    error, out_of_memory = str(lacking), True
+                    self._keep_traceback(failure, lacking)
+                    raise lacking from failure
+                self._keep_traceback(failure, failure)
+                raise
+            finally:
+                self._end(info, learner, error, out_of_memory)
         return self.result
+
+    def _keep_traceback(self, failure: BaseException, told: BaseException) -> None:
+        """Put the traceback where `told` can say that it is; the user's own mistakes need none."""
+        if isinstance(failure, Exception) and not (isinstance(failure, DapoctlError) and failure.__cause__ is None):
+            path = self.record.keep_traceback(failure)
+            if path is not None:
+                told.add_note(f"{TRACEBACK} {path}")
+
+    def _end(self, info: RunInfo, learner: Learner | None, error: str, out_of_memory: bool) -> None:
+        """Say how the attempt ended, tell the observers, close everything; who fails at that is named.
+
+        Raises:
+            HookError: the attempt went well, and a component failed at its end.
+        """
+        state = self.result.state
+        self.record.ended(state, error, out_of_memory)
+        ends: list[Callable[[], None]] = [
+            partial(pipeline.observe, "on_run_end", run=info, state=state)
+            for pipeline in (self.pipeline, self.observers)
+        ]
+        ends += [learner.engine.close] if learner is not None else []
+        ends += [pipeline.close for pipeline in (self.pipeline, *(item.pipeline for item in self.eval_sets))]
+        failures = []
+        try:
+            for end in ends:
+                try:
+                    end()
+                except Exception as failure:  # noqa: BLE001 (told below)
+                    failures.append(failure)
+            if failures and not error:
+                done = (
+                    f"all {self.config.steps} steps are done and saved"
+                    if state == "finished"
+                    else f"the run is {state}"
+                )
+                late = HookError(f"{done}, but {failures[0]}")
+                self._keep_traceback(failures[0], late)
+                self.record.ended(state, str(late))
+                raise late from failures[0]
+            for other in failures:
+                self._warn(RunWarning(str(other)))
+        finally:
+            self.record.close()
 
     def _warn(self, message: Warning | str, *_details: Any, **_more: Any) -> None:
         """Note every warning; the user is told of those that are about the run, not of a library's."""
@@ -201,6 +243,9 @@ class _Attempt:
         if state is not None:
             checkpoint.restore(learner, state)
             self.record.event("resumed", step=state["step"])
+        for change in self.changes:
+            self.record.event("plugin_changed", step=self.done, **change)
+        if state is not None:
             self.result.before = dict(state["before"])
             self.result.after = dict(state["after"])
         self.eval_sets = build_eval_sets(self.config, learner)
@@ -224,12 +269,29 @@ class _Attempt:
                     self._step(learner, self.done + 1)
         except StopRequested:
             if self.done:
-                self._phase("checkpoint")
-                checkpoint.save(learner, self.directory, self.done, self._extra())
+                self._save(learner)
+            raise
+        except HookError:
+            self._rescue(learner)
             raise
         finally:
             self.result.step, self.result.seconds = self.done, time.perf_counter() - begun
             self.result.profile = self.profiler.summary if self.profiler else None
+
+    def _save(self, learner: Learner) -> None:
+        self._phase("checkpoint")
+        checkpoint.save(learner, self.directory, self.done, self._extra())
+
+    def _rescue(self, learner: Learner) -> None:
+        """Save what was done before a component failed, so that the run goes on from there once it is mended."""
+        last = checkpoint.latest(self.directory)
+        if not self.done or self.torn or (last is not None and last.name == f"step_{self.done}"):
+            return
+        try:
+            self._save(learner)
+        except DapoctlError as failure:
+            # The component that failed may be the one whose state cannot be had.
+            self._warn(RunWarning(f"nothing was saved after step {self.done}: {failure}"))
 
     def _step(self, learner: Learner, step: int) -> None:
         before = copy.deepcopy((learner.pipeline.state_dict(), learner.history, learner.leftovers))
@@ -238,19 +300,32 @@ class _Attempt:
         self.pipeline.attach(learner.metrics.add)
         try:
             batch = collect(learner, step)
-        except StopRequested:
-            # The step is given up before its update: as if it had not begun.
-            states, learner.history, learner.leftovers = before
-            learner.pipeline.load_state_dict(states)
+        except (StopRequested, HookError):
+            self._give_up(learner, *before)
             raise
         with self.stopper.protected():
             if batch is not None:
-                learn(learner, batch, step)
+                self._learn(learner, batch, step, before)
             with learner.metrics.span("record"):
                 self.record.samples(step, learner.trace)
             self.done, self.pending = step, step_metrics(learner, step)
             self.record.activity.step = step
         self._finish(learner)
+
+    def _learn(self, learner: Learner, batch: Batch, step: int, before: tuple[Any, Any, Any]) -> None:
+        try:
+            learn(learner, batch, step)
+        except HookError:
+            # Of several updates the first ones may be in the weights.
+            self.torn = learner.metrics.has("policy/grad_norm")
+            if not self.torn:
+                self._give_up(learner, *before)
+            raise
+
+    def _give_up(self, learner: Learner, states: Any, history: Any, leftovers: Any) -> None:
+        """Leave a step before its update: as if it had not begun."""
+        learner.history, learner.leftovers = history, leftovers
+        learner.pipeline.load_state_dict(states)
 
     def _finish(self, learner: Learner) -> None:
         """Evaluate and report the step that is done, and save it when it is due."""
@@ -266,9 +341,8 @@ class _Attempt:
             self.pending = None
             every = self.config.checkpoint.every
             if last or (every and step % every == 0):
-                self._phase("checkpoint")
                 with learner.metrics.span("checkpoint"):
-                    checkpoint.save(learner, self.directory, step, self._extra())
+                    self._save(learner)
 
     def _extra(self) -> dict[str, Any]:
         return {"before": self.result.before, "after": self.result.after, "pending": self.pending}

@@ -114,6 +114,7 @@ def test_this_test_sees_the_code() -> None:
         "dapoctl_gkl",
         "dapoctl_grpo",
         "dapoctl_ratios",
+        "dapoctl_trackers",
     ]
     seen = imports(ROOT / "plugins" / "dapoctl_dapo" / "losses.py")
     assert any(item[:3] == ("dapoctl_grpo.losses", "clipped_surrogate", False) for item in seen)

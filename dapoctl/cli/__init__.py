@@ -4,13 +4,14 @@ import os
 import sys
 import tempfile
 import traceback
+from types import NoneType
 from typing import Annotated
 
 import typer
 
 from dapoctl.cli import ablation, compare, doctor, evaluate, manage, plugins, queue, rescore, run, runs, sweep
 from dapoctl.cli.output import emit, error, forgive_encodings, hush, show_help
-from dapoctl.errors import DapoctlError
+from dapoctl.errors import TRACEBACK, DapoctlError, PluginError
 
 DEBUG = "DAPOCTL_DEBUG"
 
@@ -76,6 +77,10 @@ def _report(problem: Exception) -> int:
         traceback.print_exc()
     if isinstance(problem, DapoctlError):
         error(str(problem))
+        # The author of a plugin wants to know how it came to that.
+        wanted = isinstance(problem, PluginError) and not isinstance(problem.__cause__, (SyntaxError, NoneType))
+        if kept := _kept(problem) or (wanted and _save_traceback()):
+            emit(f"{kept} ({DEBUG}=1 prints it here)", to_error=True)
         return problem.exit_code
     if isinstance(problem, typer.Abort):
         return 130
@@ -83,7 +88,8 @@ def _report(problem: Exception) -> int:
     if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):
         return _usage(problem)
     summary = f"unexpected {type(problem).__name__}: {problem}".rstrip(": ").replace("\n", " ")
-    error(f"{summary} ({_save_traceback()}{DEBUG}=1 prints it here)")
+    kept = _kept(problem) or _save_traceback()
+    error(f"{summary} ({f'{kept}; ' if kept else ''}{DEBUG}=1 prints it here)")
     return 1
 
 
@@ -96,6 +102,11 @@ def _usage(problem: Exception) -> int:
     return code
 
 
+def _kept(problem: Exception) -> str:
+    """Where a run's log has the traceback already."""
+    return next((note for note in getattr(problem, "__notes__", ()) if note.startswith(TRACEBACK)), "")
+
+
 def _save_traceback() -> str:
     """Where the traceback of the error being handled went: hours of training may have led to it."""
     try:
@@ -105,7 +116,7 @@ def _save_traceback() -> str:
             traceback.print_exc(file=file)
     except OSError:
         return ""
-    return f"traceback in {file.name}; "
+    return f"{TRACEBACK} {file.name}"
 
 
 __all__ = ["app", "main", "manage"]

@@ -108,12 +108,21 @@ def resume(
     queue: Queue = False,
     priority: Priority = None,
     gpus: Gpus = None,
+    changed_plugins: Annotated[
+        bool,
+        typer.Option(
+            "--changed-plugins",
+            help="Go on with plugin files as they are now, though they have changed; noted in the run.",
+        ),
+    ] = False,
     profile: Profile = False,
     profile_steps: ProfileSteps = None,
     json: Json = False,
 ) -> None:
     """Go on with a stopped, failed or lost run from its last checkpoint."""
     from dapoctl.cli.foreground import foreground
+    from dapoctl.runs.changes import agree, refuse_changed
+    from dapoctl.runs.checkpoints import latest, step_of
     from dapoctl.runs.control import check_resumable, in_front
     from dapoctl.runs.launch import read_launch
     from dapoctl.runs.summary import read_run
@@ -123,6 +132,10 @@ def resume(
     summary = read_run(directory)
     background, asked = asked_background(detach, queue, priority, gpus), asked_profile(profile, profile_steps)
     check_resumable(summary)
+    if changed_plugins:
+        saved = latest(directory)
+        agree(summary, step_of(saved) if saved else 0)
+    refuse_changed(summary)
     if background is not None:
         if asked is not None:
             raise UserError("--profile shows its table in the foreground: leave out --detach and --queue")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from dapoctl.cli.figures import number, percent
 from dapoctl.cli.output import one_line, width
 from dapoctl.cli.profile import profile_place
 from dapoctl.cli.progress import REWARD, is_held_out
+from dapoctl.runs.changes import agreed
 
 if TYPE_CHECKING:
     from dapoctl.runs.difference import Difference
@@ -61,6 +62,7 @@ def run_page(summary: RunSummary) -> list[str]:
         "created": created,
         "model": str(model),
         "components": ", ".join(summary.components),
+        "changed": ", ".join(_changed(change) for change in agreed(summary.directory)),
         "sweep": summary.group,
         "tags": ", ".join(summary.tags),
         "note": summary.note,
@@ -75,6 +77,10 @@ def run_page(summary: RunSummary) -> list[str]:
     if summary.state in ("stopped", "failed", "lost") and summary.step < summary.steps:
         lines += ["", f"resume with: dapoctl runs resume {one_line(summary.id)}"]
     return lines
+
+
+def _changed(change: Mapping[str, Any]) -> str:
+    return f"{change.get('component')} ({change.get('file')}) after step {change.get('step')}"
 
 
 def diff_lines(first: str, second: str, found: Difference) -> list[str]:

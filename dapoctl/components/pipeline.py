@@ -10,7 +10,7 @@ import pluggy
 from dapoctl import hookspecs
 from dapoctl.components import state
 from dapoctl.components.base import Component, Sink, stages_of
-from dapoctl.components.blame import told
+from dapoctl.components.blame import place, told
 from dapoctl.errors import DapoctlError, HookError, PluginError
 
 if TYPE_CHECKING:
@@ -93,9 +93,19 @@ class Pipeline:
         return {name: self._call(name, hook, caller, arguments) for name, caller in self._providers[hook]}
 
     def observe(self, hook: str, **arguments: Any) -> None:
-        """Tell every observer; what they return does not matter."""
+        """Tell every observer, whatever becomes of the others; what they return does not matter.
+
+        Raises:
+            HookError: of the first that raised.
+        """
+        failures = []
         for name, caller in self._providers[hook]:
-            self._call(name, hook, caller, arguments, observer=True)
+            try:
+                self._call(name, hook, caller, arguments, observer=True)
+            except DapoctlError as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
 
     def _where(self, name: str, hook: str) -> str:
         around = ", ".join(f"`{wrapper}`" for wrapper in self._wrappers[hook])
@@ -107,12 +117,12 @@ class Pipeline:
         where = self._where(name, hook)
         try:
             result = caller(**arguments)
-        except PluginError as error:
-            raise HookError(f"{where}: {error}") from error
-        except DapoctlError:
-            raise
         except (Exception, SystemExit) as error:
             owners = [type(self.components[part]) for part in (name, *self._wrappers[hook])]
+            if isinstance(error, PluginError):
+                raise HookError(f"{where}: {error}{place(error, *owners)}") from error
+            if isinstance(error, DapoctlError):
+                raise
             raise HookError(f"{where} raised {told(error, *owners)}") from error
         if observer:
             return None

@@ -175,7 +175,7 @@ def _check_roles(config: RunConfig, catalog: Catalog) -> None:
         try:
             stages = provided_by(catalog.find(name).load())
         except PluginError as error:
-            raise PluginError(f"`{key}` = {name!r}: {error}") from None
+            raise PluginError(f"`{key}` = {name!r}: {error}") from error.__cause__
         if stage not in stages:
             options = ", ".join(providers_of(stage, catalog))
             raise ConfigError(f"`{key}` = {name!r}: `{name}` does not provide {stage}; choose one of: {options}")

@@ -121,8 +121,8 @@ def _attempt(job: Job) -> Iterator[_Attempt]:
         error = str(failure) if isinstance(failure, DapoctlError) else f"{type(failure).__name__}: {failure}"
         raise
     finally:
-        record.close(attempt.state, error)
-        record.release()
+        record.ended(attempt.state, error)
+        record.close()
 
 
 def _sample(job: Job, writer: EvaluationWriter, stopper: Stopper, tell: Progress) -> None:

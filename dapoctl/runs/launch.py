@@ -20,7 +20,7 @@ from dapoctl.runs.processes import MARK, SUPERVISOR
 LAUNCH = "launch.json"
 KEPT = (
     "CONDA_", "CUBLAS_", "CUDA_", "DAPOCTL_", "HF_", "KMP_", "LD_", "MALLOC_", "MKL_", "NCCL_", "OMP_", "OPENBLAS_", "PYTHON",
-    "PYTORCH_", "TOKENIZERS_", "TORCH", "TRANSFORMERS_", "VIRTUAL_ENV", "VLLM_", "XDG_",
+    "PYTORCH_", "TOKENIZERS_", "TORCH", "TRACKIO_", "TRANSFORMERS_", "VIRTUAL_ENV", "VLLM_", "WANDB_", "XDG_",
 )  # fmt: skip
 """Beginnings of the environment variables that a run is started with, whoever starts it"""
 KEPT_WHOLE = ("PATH", "HOME", "USER", "LANG", "TMPDIR")

@@ -7,12 +7,13 @@ import os
 import secrets
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dapoctl.errors import StorageError, UserError
-from dapoctl.runs.attempts import EXIT, LOCK, PROCESS, WRITER, ActivityWriter, attempt_folder, next_number
+from dapoctl.runs.attempts import EXIT, LOCK, LOG, PROCESS, WRITER, ActivityWriter, attempt_folder, next_number
 from dapoctl.runs.files import SCHEMA, LineWriter, storage_errors, write_json, write_lines
 from dapoctl.runs.locks import release, try_lock
 from dapoctl.runs.processes import MARK, Identity
@@ -69,7 +70,17 @@ class RunRecord:
         write_lines(folder / "samples.jsonl", {"kind": "eval", "set": name, "step": step}, rows)
         write_json(folder / "summary.json", {"schema": SCHEMA, **summary})
 
-    def close(self, state: str, error: str = "", out_of_memory: bool = False) -> None:
+    def keep_traceback(self, failure: BaseException) -> Path | None:
+        """Write the traceback of `failure` to the attempt's log; where, or None when that could not be written."""
+        path = self.attempt / LOG
+        try:
+            with path.open("a", encoding="utf-8", errors="replace") as log:
+                traceback.print_exception(failure, file=log)
+        except OSError:
+            return None
+        return path
+
+    def ended(self, state: str, error: str = "", out_of_memory: bool = False) -> None:
         """Say how the attempt ended; on a full disk the state is lost rather than the run's last error."""
         values = {"schema": SCHEMA, "state": state, "error": error, "out_of_memory": out_of_memory, "time": time.time()}
         try:
@@ -77,11 +88,11 @@ class RunRecord:
             self.event(state, error=error)
         except StorageError as failure:
             print(f"warning: {failure}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Write no more; others may work on the run. The attempt's engine and components are closed by then."""
         self._metrics.close()
         self._events.close()
-
-    def release(self) -> None:
-        """Let others work on the run; the attempt's engine and components are closed by then."""
         os.environ.pop(MARK, None)
         release(*self._locks)
 

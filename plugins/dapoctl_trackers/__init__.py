@@ -1,0 +1,1 @@
+"""Observers that show runs in trackers outside dapoctl: an example of a package with optional dependencies."""

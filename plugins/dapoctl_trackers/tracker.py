@@ -1,0 +1,120 @@
+"""What every tracker does alike: it follows a run, and its own troubles never end that run.
+
+Hours of training are worth more than their picture on a dashboard: a tracker that fails says so once, as a warning, and is
+left alone after a few failures in a row. `metrics.jsonl` has everything all the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PrivateAttr
+
+from dapoctl import Component, RunInfo, RunWarning, UserError, hookimpl
+
+if TYPE_CHECKING:
+    from dapoctl.config import RunConfig
+
+PATIENCE = 3
+"""Failures in a row after which no more is sent"""
+LAST_WORDS = 60.0
+"""Seconds that a tracker gets at a run's end to send what it still has"""
+
+
+class Tracker(Component):
+    """A run in a tracker: one per run, gone on with when the run is resumed."""
+
+    library: ClassVar[str]
+    """The package that is needed, which is also the name of dapoctl's extra"""
+    late: ClassVar[str] = ""
+    """What sends the rest later, when a run's end was too short for it"""
+
+    project: str = Field("dapoctl", min_length=1)
+    """Project that the run is shown in."""
+    run_name: str | None = None
+    """Name that the run is shown under; by default its id, which no other run has."""
+
+    _running: bool = PrivateAttr(default=False)
+    _failures: int = PrivateAttr(default=0)
+    _silent: bool = PrivateAttr(default=False)
+
+    def begin(self, run: RunInfo) -> None:
+        """Open the run in the tracker, or go on with it."""
+        raise NotImplementedError
+
+    def send(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show a step's metrics."""
+        raise NotImplementedError
+
+    def finish(self, state: str) -> None:
+        """Send what is left; the run ended in `state`."""
+        raise NotImplementedError
+
+    def check_run(self, config: RunConfig) -> None:  # noqa: ARG002 (as every component's)
+        """Refuse a run that could not be tracked before anything is loaded."""
+        found = importlib.util.find_spec(self.library)
+        # A folder of that name, such as the ones that trackers make, is found without an origin.
+        if found is None or found.origin is None:
+            raise UserError(
+                f"`{self.name}` needs the package `{self.library}`: `pip install {self.library}` (or"
+                f" `pip install 'dapoctl[{self.library}]'`); or leave it out of --plugins"
+            )
+
+    @hookimpl
+    def on_run_start(self, run: RunInfo) -> None:
+        self._running = self._attempt("could not be started", lambda: self.begin(run))
+
+    @hookimpl
+    def on_step_end(self, step: int, metrics: dict[str, float]) -> None:
+        if not self._running:
+            return
+        done = self._attempt(f"did not take step {step}", lambda: self.send(step, metrics))
+        self._failures = 0 if done else self._failures + 1
+        if self._failures == PATIENCE:
+            self._running = False
+            self._warn(f"failed {PATIENCE} times in a row: no more is sent after step {step}")
+
+    @hookimpl
+    def on_run_end(self, state: str) -> None:
+        self._finish(state)
+
+    def close(self) -> None:
+        """Finish a run that nobody has said to have ended."""
+        self._finish("failed")
+
+    def _finish(self, state: str) -> None:
+        if not self._running:
+            return
+        self._running = False
+        if not within(LAST_WORDS, lambda: self._attempt("could not be finished", lambda: self.finish(state))):
+            self._warn(f"did not send everything within {LAST_WORDS:.0f} s{f'; {self.late}' if self.late else ''}")
+
+    def _attempt(self, what: str, work: Callable[[], None]) -> bool:
+        """Do `work` without a word on the terminal; whether it could be done. The first failure is told."""
+        try:
+            # Trackers greet on stdout, where a run's display is.
+            with contextlib.redirect_stdout(io.StringIO()):
+                work()
+        except Exception as error:  # noqa: BLE001 (a tracker's library may raise anything)
+            if not self._silent:
+                self._silent = True
+                self._warn(f"{what}: {type(error).__name__}: {error}")
+            return False
+        return True
+
+    def _warn(self, text: str) -> None:
+        warnings.warn(f"`{self.name}` {text}; the run goes on without it", RunWarning, stacklevel=2)
+
+
+def within(seconds: float, work: Callable[[], Any]) -> bool:
+    """Do `work` in a thread; whether it was done in time. What is late goes on for as long as the process lives."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
