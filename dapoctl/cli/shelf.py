@@ -31,7 +31,11 @@ def shelf(components: Sequence[Summary], recipes: Sequence[RecipeSummary]) -> li
     lines = []
     for stage in hookspecs.stages():
         lines += _stage(stage, [item for item in readable if stage in item.stages], usual)
-    unplaced = [item for item in readable if not item.stages]
+    hidden = [item for item in readable if not item.stages and item.hidden]
+    if hidden:
+        lines += [_heading("stages unknown", "", "`dapoctl plugins show NAME` imports one of these to see them")]
+        lines += [line for item in hidden for line in _item(item, f"{item.purpose} {item.hidden}".strip(), usual)]
+    unplaced = [item for item in readable if not item.stages and not item.hidden]
     if unplaced:
         lines += [_heading("no stage", "", "these implement no hook")]
         lines += [line for item in unplaced for line in _item(item, item.purpose, usual)]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import ast
-import importlib.machinery
-import importlib.util
 import inspect
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dapoctl import hookspecs
+from dapoctl.components.source import Found, bases, find
 
 if TYPE_CHECKING:
     from dapoctl.components.catalog import Catalog, Entry
 
-UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, ImportError)
+UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, ImportError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,8 @@ class Summary:
     """Why the source could not be read"""
     wraps: tuple[str, ...] = ()
     """Those of `stages` where it only changes what another component gives"""
+    hidden: str = ""
+    """Why its stages, or some of them, are not to be seen without importing it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +51,32 @@ class RecipeSummary:
 
 def summarize(entry: Entry) -> Summary:
     """Read the component's class from its source without running it."""
+    origin = (entry.name, entry.distribution, entry.version)
+    module, _, attribute = entry.value.rpartition(":")
+    if not module:
+        return Summary(*origin, (), "", f"its entry point `{entry.value}` is not of the form package.module:Class")
     try:
-        body, attribute = _parse(entry)
-        classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
-        if attribute not in classes:
+        found = find(module, attribute)
+        if found is None:
             raise LookupError(f"no class {attribute} in it")
-        node = classes[attribute]
+        if not isinstance(found.node, ast.ClassDef):
+            return Summary(*origin, (), "", hidden=f"`{attribute}` is made by a call, not by a class statement")
+        hooks, unseen = _hooks(found)
     except UNREADABLE as error:
-        return Summary(entry.name, entry.distribution, entry.version, (), "", _problem(error))
-    hooks = _hooks(node, classes)
+        return Summary(*origin, (), "", _problem(error))
     stages = tuple(name for name in hookspecs.stages() if name in hooks)
     wraps = tuple(name for name in stages if hooks[name])
-    purpose = first_paragraph(ast.get_docstring(node) or "")
-    return Summary(entry.name, entry.distribution, entry.version, stages, purpose, wraps=wraps)
+    purpose = first_paragraph(ast.get_docstring(found.node) or "")
+    hidden = f"its base `{unseen}` is not in any source" if unseen else ""
+    return Summary(*origin, stages, purpose, wraps=wraps, hidden=hidden)
 
 
 def summarize_recipe(entry: Entry) -> RecipeSummary:
     """Read a recipe, `NAME = Recipe(...)` with literal arguments, from its source without running it."""
     try:
-        body, attribute = _parse(entry)
-        call = next((node.value for node in body if attribute in _targets(node)), None)  # type: ignore[attr-defined]
+        module, _, attribute = entry.value.rpartition(":")
+        found = find(module, attribute)
+        call = getattr(found.node, "value", None) if found else None
         if not isinstance(call, ast.Call):
             raise LookupError(f"no {attribute} = Recipe(...) in it")
         arguments = {item.arg: ast.literal_eval(item.value) for item in call.keywords if item.arg}
@@ -93,41 +99,23 @@ def providers_of(stage: str, catalog: Catalog) -> list[str]:
     return [name for name, item in found.items() if stage in item.stages and stage not in item.wraps]
 
 
-def _parse(entry: Entry) -> tuple[list[ast.stmt], str]:
-    module, _, attribute = entry.value.rpartition(":")
-    return ast.parse(_source(module).read_bytes()).body, attribute
-
-
-def _targets(node: ast.stmt) -> list[str]:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [target.id for target in targets if isinstance(target, ast.Name)]
-
-
 def _problem(error: Exception) -> str:
     return f"source cannot be read ({type(error).__name__}: {error})"
 
 
-def _source(module: str) -> Path:
-    """The file of `module`; parents of a nested module are located, not imported."""
-    head, *rest = module.split(".")
-    spec = importlib.util.find_spec(head)
-    for part in rest:
-        if spec is None or spec.submodule_search_locations is None:
-            break
-        spec = importlib.machinery.PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
-    if spec is None or spec.origin is None:
-        raise ImportError(f"no module {module}")
-    return Path(spec.origin)
-
-
-def _hooks(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, bool]:
-    """The hooks that a class implements, and whether as a wrapper."""
-    found: dict[str, bool] = {}
-    for base in node.bases:
-        if isinstance(base, ast.Name) and base.id in classes:
-            found |= _hooks(classes[base.id], classes)
-    for item in node.body:
+def _hooks(found: Found) -> tuple[dict[str, bool], str]:
+    """The hooks that a class and its bases implement, each with whether as a wrapper; and a base that is not to be seen."""
+    assert isinstance(found.node, ast.ClassDef)
+    hooks: dict[str, bool] = {}
+    unseen = ""
+    for written, base in bases(found):
+        if base is None or not isinstance(base.node, ast.ClassDef):
+            unseen = unseen or written
+            continue
+        more, behind = _hooks(base)
+        hooks, unseen = hooks | more, unseen or behind
+    for item in found.node.body:
         marks = [ast.unparse(mark) for mark in item.decorator_list] if isinstance(item, ast.FunctionDef) else []
         if isinstance(item, ast.FunctionDef) and any("hookimpl" in mark for mark in marks):
-            found[item.name] = any("wrapper=True" in mark for mark in marks)
-    return found
+            hooks[item.name] = any("wrapper=True" in mark for mark in marks)
+    return hooks, unseen

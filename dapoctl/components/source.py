@@ -1,0 +1,155 @@
+"""Classes read from source text, through the modules that they and their bases are imported from; nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.machinery
+import importlib.util
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DEPTH = 16
+"""Modules that a name is followed through"""
+OURS = __name__.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a name stands for in the source, and the module that says so."""
+
+    node: ast.stmt
+    module: str
+
+
+def find(module: str, name: str, depth: int = DEPTH) -> Found | None:
+    """The statement that gives `name` its value: a class, an assignment, ...; None when it is not in the source.
+
+    Raises:
+        OSError, SyntaxError, ValueError, ImportError: a source cannot be read.
+    """
+    for node in reversed([*_statements(tree(module).body)]):
+        if name not in _binds(node):
+            continue
+        if not isinstance(node, ast.ImportFrom):
+            return Found(node, module)
+        origin = _origin(node, module)
+        original = next(item.name for item in node.names if (item.asname or item.name) == name)
+        return find(origin, original, depth - 1) if depth else None
+    for node in tree(module).body:
+        if depth and isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            found = find(_origin(node, module), name, depth - 1)
+            if found is not None:
+                return found
+    return None
+
+
+def bases(found: Found) -> Iterator[tuple[str, Found | None]]:
+    """The classes that a class is derived from, as it writes them; None for one that is not in a source.
+
+    `Component` and the standard library's are left out: what they have is known.
+    """
+    assert isinstance(found.node, ast.ClassDef)
+    for base in found.node.bases:
+        written = ast.unparse(base)
+        path = _dotted(base.value if isinstance(base, ast.Subscript) else base)
+        module, name = _home(found.module, path) if path else ("", "")
+        head = module.partition(".")[0]
+        if head in sys.stdlib_module_names or (head == OURS and name == "Component"):
+            continue
+        try:
+            yield written, find(module, name) if module else None
+        except (OSError, SyntaxError, ValueError, ImportError):
+            yield written, None
+
+
+def tree(module: str) -> ast.Module:
+    """The syntax tree of a module's source.
+
+    Raises:
+        OSError, SyntaxError, ValueError, ImportError: it cannot be read.
+    """
+    path = locate(module)
+    return _parse(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(path: Path, _modified: int) -> ast.Module:
+    with warnings.catch_warnings():
+        # What is odd in a plugin's source is no news for who lists it.
+        warnings.simplefilter("ignore")
+        return ast.parse(path.read_bytes(), str(path))
+
+
+def locate(module: str) -> Path:
+    """The file of `module`; parents of a nested module are located, not imported.
+
+    Raises:
+        ImportError: there is none with a source.
+    """
+    head, *rest = module.split(".")
+    spec = importlib.util.find_spec(head) if head else None
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            spec = None
+            break
+        spec = importlib.machinery.PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise ImportError(f"no module {module} with a source")
+    return Path(spec.origin)
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements of a module, those in `if`, `try` and `with` at its top level included."""
+    for node in body:
+        yield node
+        if isinstance(node, (ast.If, ast.Try, ast.With)):
+            for name in ("body", "orelse", "finalbody"):
+                yield from _statements(getattr(node, name, []))
+            for handler in getattr(node, "handlers", []):
+                yield from _statements(handler.body)
+
+
+def _binds(node: ast.stmt) -> set[str]:
+    if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+        return {node.name}
+    if isinstance(node, ast.ImportFrom):
+        return {item.asname or item.name for item in node.names}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _origin(node: ast.ImportFrom, module: str) -> str:
+    """The module that `from ... import` names, relative ones made absolute."""
+    if not node.level:
+        return node.module or ""
+    package = module.split(".") if locate(module).name == "__init__.py" else module.split(".")[:-1]
+    parts = package[: len(package) - (node.level - 1)]
+    return ".".join([*parts, *([node.module] if node.module else [])])
+
+
+def _dotted(node: ast.expr) -> list[str] | None:
+    """`a.b.C` as its parts; None for anything else, such as a call."""
+    if isinstance(node, ast.Name):
+        return [node.id]
+    if isinstance(node, ast.Attribute):
+        head = _dotted(node.value)
+        return [*head, node.attr] if head else None
+    return None
+
+
+def _home(module: str, path: list[str]) -> tuple[str, str]:
+    """The module and the name in it of a base class that `module` writes as `path`."""
+    *head, name = path
+    for node in _statements(tree(module).body):
+        for item in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else []:
+            origin = _origin(node, module) if isinstance(node, ast.ImportFrom) else ""
+            if not head and isinstance(node, ast.ImportFrom) and (item.asname or item.name) == name:
+                return origin, item.name
+            if head and (item.asname or item.name.partition(".")[0]) == head[0]:
+                start = f"{origin}.{item.name}" if origin else item.name if item.asname else head[0]
+                return ".".join([start, *head[1:]]), name
+    return module, name
