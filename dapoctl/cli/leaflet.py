@@ -13,7 +13,7 @@ from dapoctl.cli.output import one_line, plain, width
 from dapoctl.cli.parameters import Parameter, parameters_of, schema_of
 from dapoctl.components.base import Component, stages_of
 from dapoctl.components.listing import first_paragraph, summarize
-from dapoctl.components.resolver import recipe_components
+from dapoctl.components.resolver import hooks_of, recipe_components
 
 if TYPE_CHECKING:
     from dapoctl.components.catalog import Catalog, Entry
@@ -120,6 +120,7 @@ def component(name: str, catalog: Catalog) -> ComponentPage:
     """
     entry = catalog.find(name)
     cls = entry.load()
+    hooks_of(entry, cls)
     return ComponentPage(entry, cls, stages_of(cls), parameters_of(cls))
 
 

@@ -59,6 +59,8 @@ def summarize(entry: Entry) -> Summary:
         found = find(module, attribute)
         if found is None:
             raise LookupError(f"no class {attribute} in it")
+        if isinstance(found.node, ast.FunctionDef):
+            return Summary(*origin, (), "", f"`{attribute}` is a function, not a class derived from dapoctl.Component")
         if not isinstance(found.node, ast.ClassDef):
             return Summary(*origin, (), "", hidden=f"`{attribute}` is made by a call, not by a class statement")
         hooks, unseen = _hooks(found)
@@ -68,7 +70,7 @@ def summarize(entry: Entry) -> Summary:
     wraps = tuple(name for name in stages if hooks[name])
     purpose = first_paragraph(ast.get_docstring(found.node) or "")
     hidden = f"its base `{unseen}` is not in any source" if unseen else ""
-    return Summary(*origin, stages, purpose, wraps=wraps, hidden=hidden)
+    return Summary(*origin, stages, purpose, _misfit(found.node), wraps, hidden)
 
 
 def summarize_recipe(entry: Entry) -> RecipeSummary:
@@ -103,6 +105,28 @@ def _problem(error: Exception) -> str:
     return f"source cannot be read ({type(error).__name__}: {error})"
 
 
+def _misfit(node: ast.ClassDef) -> str:
+    """How the class's own methods disagree with the hooks of this version, or an empty string."""
+    known = hookspecs.stages()
+    for item in node.body:
+        if not isinstance(item, ast.FunctionDef):
+            continue
+        if _is_marked(item) and item.name not in known:
+            return f"`{item.name}` is a @hookimpl, but there is no such hook"
+        if item.name in known and not _is_marked(item):
+            return f"`{item.name}` has the name of a hook but no @hookimpl"
+        if item.name in known:
+            allowed = inspect.signature(known[item.name]).parameters
+            strange = [argument.arg for argument in item.args.args[1:] if argument.arg not in allowed]
+            if strange:
+                return f"`{item.name}` takes `{strange[0]}`, which the hook does not have: made for another dapoctl?"
+    return ""
+
+
+def _is_marked(node: ast.FunctionDef) -> bool:
+    return any("hookimpl" in ast.unparse(mark) for mark in node.decorator_list)
+
+
 def _hooks(found: Found) -> tuple[dict[str, bool], str]:
     """The hooks that a class and its bases implement, each with whether as a wrapper; and a base that is not to be seen."""
     assert isinstance(found.node, ast.ClassDef)
@@ -115,7 +139,6 @@ def _hooks(found: Found) -> tuple[dict[str, bool], str]:
         more, behind = _hooks(base)
         hooks, unseen = hooks | more, unseen or behind
     for item in found.node.body:
-        marks = [ast.unparse(mark) for mark in item.decorator_list] if isinstance(item, ast.FunctionDef) else []
-        if isinstance(item, ast.FunctionDef) and any("hookimpl" in mark for mark in marks):
-            hooks[item.name] = any("wrapper=True" in mark for mark in marks)
+        if isinstance(item, ast.FunctionDef) and _is_marked(item):
+            hooks[item.name] = any("wrapper=True" in ast.unparse(mark) for mark in item.decorator_list)
     return hooks, unseen
