@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import threading
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PrivateAttr
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 3
 """Failures in a row after which no more is sent"""
-LAST_WORDS = 60.0
-"""Seconds that a tracker gets at a run's end to send what it still has"""
 
 
 class Tracker(Component):
@@ -32,8 +29,6 @@ class Tracker(Component):
 
     library: ClassVar[str]
     """The package that is needed, which is also the name of dapoctl's extra"""
-    late: ClassVar[str] = ""
-    """What sends the rest later, when a run's end was too short for it"""
 
     project: str = Field("dapoctl", min_length=1)
     """Project that the run is shown in."""
@@ -53,7 +48,7 @@ class Tracker(Component):
         raise NotImplementedError
 
     def finish(self, state: str) -> None:
-        """Send what is left; the run ended in `state`."""
+        """Send what is left, in about a minute at most; the run ended in `state`."""
         raise NotImplementedError
 
     def check_run(self, config: RunConfig) -> None:  # noqa: ARG002 (as every component's)
@@ -92,8 +87,7 @@ class Tracker(Component):
         if not self._running:
             return
         self._running = False
-        if not within(LAST_WORDS, lambda: self._attempt("could not be finished", lambda: self.finish(state))):
-            self._warn(f"did not send everything within {LAST_WORDS:.0f} s{f'; {self.late}' if self.late else ''}")
+        self._attempt("could not be finished", lambda: self.finish(state))
 
     def _attempt(self, what: str, work: Callable[[], None]) -> bool:
         """Do `work` without a word on the terminal; whether it could be done. The first failure is told."""
@@ -110,11 +104,3 @@ class Tracker(Component):
 
     def _warn(self, text: str) -> None:
         warnings.warn(f"`{self.name}` {text}; the run goes on without it", RunWarning, stacklevel=2)
-
-
-def within(seconds: float, work: Callable[[], Any]) -> bool:
-    """Do `work` in a thread; whether it was done in time. What is late goes on for as long as the process lives."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return not thread.is_alive()

@@ -45,4 +45,7 @@ class Trackio(Tracker):
         self._run.log(dict(metrics), step=step)
 
     def finish(self, state: str) -> None:  # noqa: ARG002 (Trackio shows no states)
-        self._run.finish()
+        import trackio
+
+        # Not the run's own `finish`: the library would finish it once more, and aloud, when the process ends.
+        trackio.finish()

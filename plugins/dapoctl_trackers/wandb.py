@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,6 +14,9 @@ from dapoctl_trackers.tracker import Tracker
 if TYPE_CHECKING:
     from dapoctl.config import RunConfig
 
+LAST_WORDS = 60.0
+"""Seconds that a run's end waits for what is still to be sent"""
+
 
 class Wandb(Tracker):
     """Show a run's metrics and configuration in Weights & Biases; needs `pip install wandb` and `wandb login`.
@@ -23,7 +27,6 @@ class Wandb(Tracker):
     """
 
     library: ClassVar[str] = "wandb"
-    late: ClassVar[str] = "`wandb sync` on the folders in the run's `wandb/` sends the rest"
 
     mode: Literal["online", "offline"] = "online"
     """online, or offline: write to the run's folder alone, for `wandb sync` later."""
@@ -68,4 +71,12 @@ class Wandb(Tracker):
         self._run.log(dict(metrics), step=step)
 
     def finish(self, state: str) -> None:
-        self._run.finish(exit_code=int(state == "failed"))
+        # Without a network this would wait for hours.
+        thread = threading.Thread(target=self._run.finish, args=(int(state == "failed"),), daemon=True)
+        thread.start()
+        thread.join(LAST_WORDS)
+        if thread.is_alive():
+            raise TimeoutError(
+                f"not everything was sent within {LAST_WORDS:.0f} s; `wandb sync` on the folders in the run's `wandb/`"
+                " sends the rest"
+            )
