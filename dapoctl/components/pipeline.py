@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 Provider = tuple[str, Callable[..., Any]]
 
 
+class _Manager(pluggy.PluginManager):
+    """Looks for hooks among a component's methods alone: pluggy 1.6 reads every attribute, properties included."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        member = inspect.getattr_static(type(plugin), name, None)
+        if getattr(member, f"{hookspecs.PROJECT}_impl", None) is None:
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
 class Pipeline:
     """The components of a run by name, and one caller per hook and component.
 
@@ -29,7 +40,7 @@ class Pipeline:
     def __init__(self, components: Sequence[Component], entries: dict[str, Entry] | None = None) -> None:
         self.components = {component.name: component for component in components}
         self.entries = entries or {}
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager = _Manager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         for name, component in self.components.items():
             stages_of(type(component))
