@@ -126,6 +126,12 @@ def test_a_bug_at_step_7_is_mended_and_the_run_goes_on(tmp_path: Path) -> None:
     refused = dapoctl(tmp_path, "runs", "resume", "last", "--detach")
     assert refused.returncode == 2, refused.stdout
 
+    # One that is broken otherwise now is not agreed to.
+    mended = (tmp_path / "my_idea.py").read_text(encoding="utf-8")
+    (tmp_path / "my_idea.py").write_text(mended + "def (", encoding="utf-8")
+    assert dapoctl(tmp_path, "runs", "resume", "last", "--changed-plugins").returncode == 2
+    assert not (directory / "plugins.json").exists()
+    (tmp_path / "my_idea.py").write_text(mended, encoding="utf-8")
     went_on = dapoctl(tmp_path, "runs", "resume", "last", "--changed-plugins")
     assert went_on.returncode == 0, went_on.stderr
     assert read_run(directory).state == "finished"

@@ -132,8 +132,8 @@ class Catalog:
             )
         point = self._recipes[name][0]
         _check_single("recipe", [_entry(item) for item in self._recipes[name]])
-        module = import_package(point.module, f"recipe `{name}` ({point.value})")
-        recipe = getattr(module, point.attr, None)
+        module, _, attribute = _entry(point).value.rpartition(":")
+        recipe = getattr(import_package(module or "?", f"recipe `{name}` ({point.value})"), attribute, None)
         if not isinstance(recipe, Recipe):
             raise PluginError(f"recipe `{name}` ({point.value}) is not a dapoctl.Recipe")
         return recipe

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dapoctl.components.catalog import file_entry
+from dapoctl.components.resolver import hooks_of
 from dapoctl.errors import PluginError
 from dapoctl.runs.files import SCHEMA, read_json, write_json
 from dapoctl.runs.summary import RunSummary
@@ -41,13 +43,15 @@ def agree(summary: RunSummary, step: int) -> list[str]:
     """Note that the run goes on with its plugin files as they are now, from `step` on; names of what has changed.
 
     Raises:
-        PluginError: a file is gone.
+        PluginError: a file is gone, or is broken.
         StorageError: the run's folder cannot be written.
     """
     changed = changed_files(summary)
     for name, (path, _, now) in changed.items():
         if not now:
             raise PluginError(f"plugin file of `{name}`, `{path}`, is gone; put it back")
+        entry = file_entry(str(summary.spec["pipeline"][name]["entry_point"]))
+        hooks_of(entry, entry.load())
     changes = agreed(summary.directory)
     changes += [
         {"component": name, "file": str(path), "from": old, "to": new, "step": step, "time": time.time()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dapoctl.runs.changes import agreed
 from dapoctl.runs.summary import RunSummary
 
 ABSENT = "-"
@@ -67,4 +68,8 @@ def _made_of(run: RunSummary) -> dict[str, Any]:
     found = {str(name): version for name, version in dict(spec.get("versions") or {}).items()}
     found |= {"commit": git.get("commit", ABSENT), "uncommitted changes": "yes" if git.get("diff") else "no"}
     files = {name: origin.get("sha256") for name, origin in dict(spec.get("pipeline") or {}).items()}
-    return found | {f"file of {name}": digest[:12] for name, digest in files.items() if digest}
+    found |= {f"file of {name}": digest[:12] for name, digest in files.items() if digest}
+    for change in agreed(run.directory):
+        key = f"file of {change.get('component')}"
+        found[key] = f"{found.get(key, ABSENT)}, after step {change.get('step')} {str(change.get('to'))[:12]}"
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import tomli_w
 from pydantic import PrivateAttr
 
 from dapoctl.batch import RunInfo
@@ -13,7 +14,10 @@ from dapoctl.hookspecs import hookimpl
 
 
 class Tensorboard(Component):
-    """Write every metric to the run's `tensorboard/` folder; part of every run unless left out with `-tensorboard`."""
+    """Write every metric to the run's `tensorboard/` folder; part of every run unless left out with `-tensorboard`.
+
+    `tensorboard --logdir RUNS` shows the runs of a store side by side, each with its configuration under Text.
+    """
 
     _writer: Any = PrivateAttr(default=None)
 
@@ -23,6 +27,8 @@ class Tensorboard(Component):
 
         # What an earlier attempt wrote past its checkpoint is superseded.
         self._writer = SummaryWriter(str(run.directory / "tensorboard"), purge_step=run.start_step + 1)
+        if run.start_step == 0:
+            self._writer.add_text("config", f"```toml\n{tomli_w.dumps(dict(run.config))}```", 0)
 
     @hookimpl
     def on_step_end(self, step: int, metrics: dict[str, float]) -> None:
