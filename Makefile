@@ -8,7 +8,7 @@ RUN ?= run --plugins clip_higher,gkl
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test test-slow check format vllm wheel clean
+.PHONY: run test test-slow check format pages vllm wheel clean
 
 run: $(VENV)/.installed
 	$(BIN)/dapoctl $(RUN)
@@ -24,6 +24,11 @@ check: $(VENV)/.developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What is said of components and hooks outside of their code is made from it.
+pages: $(VENV)/.developer
+	$(BIN)/dapoctl plugins reference dapoctl --output plugins/README.md
+	$(BIN)/dapoctl plugins reference dapoctl --hooks --output plugins/HOOKS.md
 
 format: $(VENV)/.developer
 	$(BIN)/ruff check --fix .

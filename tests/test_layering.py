@@ -42,7 +42,7 @@ LEVELS = [
         "packing",
     },
     {"step", "rollout", "learner", "scoring"},
-    {"trainer", "profiling", "evaluation", "runs", "checkpoint", "setup", "testing", "doctor"},
+    {"trainer", "profiling", "evaluation", "runs", "checkpoint", "setup", "testing", "authoring", "doctor"},
     {"cli", "tui", "__main__"},
 ]
 HEAVY = ("torch", "transformers", "vllm", "textual", "datasets")

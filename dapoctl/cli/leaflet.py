@@ -141,11 +141,12 @@ def _meaning(stage: str) -> str:
 
 
 def _signature(parameter: Parameter) -> str:
-    default = "required" if parameter.required else f"= {_literal(parameter.default)}"
+    default = "required" if parameter.required else f"= {literal(parameter.default)}"
     return f"{parameter.name} {default}   ({', '.join([parameter.type, *parameter.bounds])})"
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """A parameter's default as it is typed; `none` for None."""
     return "none" if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dapoctl.cli import plugins_check
+from dapoctl.cli import plugins_check, plugins_new, plugins_reference
 from dapoctl.cli.options import Json
 from dapoctl.cli.output import emit, emit_json, show_help
 
@@ -20,6 +20,8 @@ def _group(context: typer.Context) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Register the group."""
+    plugins_new.add_to(group)
+    plugins_reference.add_to(group)
     app.add_typer(group, name="plugins")
 
 

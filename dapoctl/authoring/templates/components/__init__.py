@@ -1,0 +1,1 @@
+"""One small working component for each stage."""

@@ -1,0 +1,122 @@
+"""The components of a package in Markdown, by the stage that they serve."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dapoctl import hookspecs
+from dapoctl.cli import leaflet
+from dapoctl.cli.markdown import code, codes, paragraphs, prose, table
+from dapoctl.errors import PluginError, nearest
+
+if TYPE_CHECKING:
+    from dapoctl.cli.leaflet import ComponentPage, RecipePage
+    from dapoctl.cli.parameters import Parameter
+    from dapoctl.components.catalog import Catalog, Entry
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A catalog seen through the package that provides things; everything can still be found."""
+
+    catalog: Catalog
+    components: tuple[Entry, ...]
+    recipes: tuple[Entry, ...]
+
+
+def only(catalog: Catalog, distribution: str | None) -> Shelf:
+    """What `distribution` provides; everything when there is none named.
+
+    Raises:
+        PluginError: it provides nothing, or is not installed.
+    """
+    everything = Shelf(catalog, tuple(catalog.entries()), tuple(catalog.recipe_entries()))
+    if distribution is None:
+        return everything
+
+    def mine(entry: Entry) -> bool:
+        return _canonical(entry.distribution) == _canonical(distribution)
+
+    shelf = Shelf(catalog, tuple(filter(mine, everything.components)), tuple(filter(mine, everything.recipes)))
+    if not shelf.components and not shelf.recipes:
+        known = sorted({_canonical(entry.distribution) for entry in (*everything.components, *everything.recipes)})
+        raise PluginError(
+            f"no installed package `{distribution}` has components.{nearest(_canonical(distribution), known)}"
+            f" Those that do: {', '.join(known)}"
+        )
+    return shelf
+
+
+def component_page(shelf: Shelf, distribution: str | None) -> list[str]:
+    """Lines of the page. Imports every component on the shelf.
+
+    Raises:
+        PluginError: one is broken.
+    """
+    pages = [leaflet.component(entry.name, shelf.catalog) for entry in shelf.components]
+    command = f"dapoctl plugins reference {distribution or ''}".strip()
+    lines = [
+        f"# Components{f' of {distribution}' if distribution else ''}",
+        "",
+        f"Written by `{command}` from the classes themselves; change what is said there.",
+        "",
+        *_overview(pages),
+    ]
+    for stage in hookspecs.stages():
+        here = [page for page in pages if page.stages[0] == stage]
+        if here:
+            lines += ["", f"## `{stage}`", "", *_stage(stage)]
+            lines += [line for page in here for line in _component(page)]
+    recipes = [leaflet.recipe(entry.name, shelf.catalog) for entry in shelf.recipes]
+    if recipes:
+        lines += ["", "## Recipes"]
+        lines += [line for page in recipes for line in _recipe(page)]
+    return lines
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _overview(pages: list[ComponentPage]) -> list[str]:
+    rows = []
+    for stage in hookspecs.stages():
+        here = [page for page in pages if stage in page.stages]
+        if here:
+            names = ", ".join(f"[`{page.entry.name}`](#{page.entry.name})" for page in here)
+            rows.append([code(stage), "one" if hookspecs.is_exclusive(stage) else "any", names])
+    return table(["stage", "how many per run", "components"], rows)
+
+
+def _stage(stage: str) -> list[str]:
+    many = (
+        "Exactly one per run." if hookspecs.is_exclusive(stage) else "Any number per run; their order does not matter."
+    )
+    return [*paragraphs(hookspecs.stages()[stage].__doc__ or ""), "", many]
+
+
+def _component(page: ComponentPage) -> list[str]:
+    lines = ["", f"### `{page.entry.name}`", "", *paragraphs(page.purpose)]
+    if len(page.stages) > 1:
+        lines += ["", f"Stages: {codes(page.stages)}"]
+    for title, text in (("Paper", page.cls.paper), ("Differs", page.cls.differs)):
+        if text:
+            lines += ["", f"**{title}**: {prose(text)}"]
+    if page.parameters:
+        lines += ["", *table(["parameter", "type", "default", "meaning"], map(_parameter, page.parameters))]
+    return lines
+
+
+def _parameter(parameter: Parameter) -> list[str]:
+    kind = code(", ".join([parameter.type, *parameter.bounds]))
+    default = "required" if parameter.required else code(leaflet.literal(parameter.default))
+    return [code(parameter.name), kind, default, prose(parameter.meaning)]
+
+
+def _recipe(page: RecipePage) -> list[str]:
+    lines = ["", f"### `--recipe {page.name}`", "", prose(page.recipe.purpose), ""]
+    added = codes(page.recipe.components)
+    lines.append(f"{code(page.recipe.base)} with {added}" if page.recipe.base else added)
+    return [*lines, "", f"**Paper**: {prose(page.recipe.paper)}"] if page.recipe.paper else lines

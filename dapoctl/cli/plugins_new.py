@@ -1,0 +1,78 @@
+"""`dapoctl plugins new`: a component of one's own, as a package or as a single file."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dapoctl.cli.output import emit, plain
+
+
+def add_to(group: typer.Typer) -> None:
+    """Register the command."""
+    group.command("new", epilog="`dapoctl plugins new --list-stages` says what a component can be for.")(new)
+
+
+def _list_stages(asked: bool) -> None:
+    if asked:
+        from dapoctl.authoring.stages import DEFAULT, stages
+
+        emit("\n".join(stage.line for stage in stages().values()))
+        emit(
+            "one: exactly one per run; any: any number, their order does not matter\n"
+            f"`dapoctl plugins new NAME --stage {DEFAULT}` makes a component for one of them"
+        )
+        raise typer.Exit
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as length-budget; its class will be LengthBudget.")],
+    directory: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]", help="The folder to make, by default NAME; with --single-file the one to write to."
+        ),
+    ] = None,
+    stage: Annotated[
+        str, typer.Option("--stage", metavar="HOOK", help="The stage of the training step that it is for.")
+    ] = "shape_rewards",
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="Just the component, in a file to be named by its path.")
+    ] = False,
+    list_stages: Annotated[  # noqa: ARG001 (its callback prints and leaves)
+        bool,
+        typer.Option(
+            "--list-stages", help="Say what stages there are, and exit.", callback=_list_stages, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Start a component: a package that installs, is found and passes its tests, for you to change."""
+    from dapoctl.authoring.names import check_free, spell
+    from dapoctl.authoring.project import component_source, package_files, run_command, write, write_file
+    from dapoctl.authoring.stages import find_stage
+    from dapoctl.components.catalog import installed
+
+    found, names = find_stage(stage), spell(name)
+    check_free(names, installed(), single_file)
+    if single_file:
+        path = write_file((directory or Path()) / f"{names.component}.py", component_source(names, found))
+        where = shlex.quote(f"{path if path.is_absolute() else f'./{path}'}:{names.cls}")
+        _say([path], [f"dapoctl plugins check {where}", run_command(where, found)])
+        return
+    folder = directory or Path(name)
+    written = write(folder, package_files(names, found))
+    _say(
+        written,
+        [
+            f"cd {shlex.quote(str(folder))}",
+            "pip install -e .",
+            f"dapoctl plugins check {names.component}",
+            run_command(names.component, found),
+        ],
+    )
+
+
+def _say(written: list[Path], commands: list[str]) -> None:
+    emit("\n".join(f"wrote {plain(str(path))}" for path in written))
+    emit("\n".join(["", "Next:", *(f"  {command}" for command in commands)]))

@@ -1,0 +1,41 @@
+"""`dapoctl plugins reference`: components, or hooks, as a page in Markdown."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dapoctl.cli.output import emit, plain
+
+
+def add_to(group: typer.Typer) -> None:
+    """Register the command."""
+    group.command("reference")(reference)
+
+
+def reference(
+    distribution: Annotated[
+        str | None,
+        typer.Argument(metavar="[PACKAGE]", help="Only what this installed package provides, by its name for pip."),
+    ] = None,
+    hooks: Annotated[bool, typer.Option("--hooks", help="The hooks that a component can implement, instead.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there; otherwise it is printed.")
+    ] = None,
+) -> None:
+    """A page in Markdown on every component: stage, paper, parameters. For your package's README, say."""
+    from dapoctl.cli.component_page import component_page, only
+    from dapoctl.cli.hook_page import hook_page
+    from dapoctl.components.catalog import installed
+    from dapoctl.errors import StorageError
+
+    catalog = only(installed(), distribution)
+    text = "\n".join(hook_page(catalog) if hooks else component_page(catalog, distribution)) + "\n"
+    if output is None:
+        emit(text.rstrip("\n"))
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"`{output}` cannot be written: {error.strerror or error}") from error
+    emit(f"wrote {plain(str(output))}")
