@@ -22,4 +22,4 @@ def test_penalty_and_gradient() -> None:
     assert gradient.tolist()[:2] == pytest.approx([0.0, 2 * 2.4])
     narrow = Idea(coef=1.0, width=3.0).regularize(tokens)
     # 16 / (sqrt(1 + (4/3)^2) + 1) = 16 / (5/3 + 1)
-    assert float(narrow[2]) == pytest.approx(6.0)
+    assert narrow.tolist()[2] == pytest.approx(6.0)

@@ -1,0 +1,39 @@
+"""Virtual environments in which packages can be installed without a network and without touching this one."""
+
+from __future__ import annotations
+
+import os
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+
+def virtual_environment(folder: Path, *, with_this_project: bool) -> dict[str, str]:
+    """Make one in `folder` that sees the packages of this one; the variables for a process that is to use it.
+
+    Without this project it has no dapoctl, though all that dapoctl needs.
+    """
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=300)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    sites = dict.fromkeys(path for path in [*site.getsitepackages(), *sys.path] if path.endswith("-packages"))
+    # Builds use the setuptools of this environment: the one that comes with Python may be too old for pyproject.toml.
+    subprocess.run([folder / "bin" / "pip", "uninstall", "--quiet", "--yes", "setuptools"], check=True, timeout=300)
+    # A folder that is added as a site has its own .pth files read: through these, an editable install is found.
+    lines = [f"import site; site.addsitedir({path!r})" if with_this_project else path for path in sites]
+    (packages / "below.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if with_this_project:
+        script = folder / "bin" / "dapoctl"
+        code = f"#!{folder}/bin/python\nimport sys\nfrom dapoctl.cli import main\nsys.exit(main())\n"
+        script.write_text(code, encoding="utf-8")
+        script.chmod(0o755)
+    left_out = ("PYTHON", "DAPOCTL", "VIRTUAL_ENV", "PIP")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
+    return kept | {
+        "PATH": f"{folder}/bin{os.pathsep}{os.environ['PATH']}",
+        "PIP_NO_INDEX": "1",
+        # pip reads this one the other way round: 0 turns isolation off.
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "TERM": "dumb",
+    }
