@@ -8,7 +8,13 @@ top = {name.split("/")[0] for name in names}
 strange = {name for name in top if name != "dapoctl" and not name.startswith(("dapoctl_", "dapoctl-"))}
 if strange:
     sys.exit(f"unexpected at the top of the wheel: {', '.join(sorted(strange))}")
-for needed in ("dapoctl/models/tiny/model.safetensors", "dapoctl/models/tiny/dapoctl.toml", "dapoctl/py.typed"):
+for needed in (
+    "dapoctl/models/tiny/model.safetensors",
+    "dapoctl/models/tiny/dapoctl.toml",
+    "dapoctl/py.typed",
+    "dapoctl/authoring/templates/components/shape_rewards.py",
+    "dapoctl/authoring/templates/tests/shape_rewards.py",
+):
     if needed not in names:
         sys.exit(f"missing from the wheel: {needed}")
 print(f"{sys.argv[1]}: {len(names)} files under {', '.join(sorted(top))}")

@@ -94,6 +94,15 @@ def test_a_file_must_not_hide_a_module() -> None:
     check_free(spell("json"), installed())
 
 
+def test_a_folder_of_that_name_is_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nudge").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    check_free(spell("nudge"), installed(), single_file=True)
+    (tmp_path / "nudge.py").touch()
+    with pytest.raises(UserError, match="there is a Python module `nudge` already"):
+        check_free(spell("nudge"), installed(), single_file=True)
+
+
 @pytest.mark.parametrize("typed", ["component", "batch", "field", "tensor", "exception"])
 def test_a_class_must_not_hide_what_it_uses(typed: str) -> None:
     with pytest.raises(UserError, match="would hide the one that it uses"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from helpers import plugin_file
 
 from dapoctl import hookspecs
 from dapoctl.cli import main
@@ -87,6 +89,35 @@ def test_a_page_for_a_package_of_somebody_else() -> None:
     assert "clip_higher" not in hooks
     with pytest.raises(PluginError, match=r"no installed package `my-idea` has components. Did you mean `my-ideas`\?"):
         only(catalog, "my-idea")
+
+
+def test_show_says_where_a_component_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = plugin_file(
+        tmp_path,
+        """
+        from typing import ClassVar
+
+        from dapoctl import Component, hookimpl
+
+        class Half(Component):
+            paper: ClassVar[str] = "Somebody 2024, Eq. 3"
+            differs: ClassVar[str] = "Half of it, not a third."
+
+            @hookimpl
+            def shape_rewards(self, batch):
+                return -batch.rewards / 2
+        """,
+    )
+    for options in ([], ["--json"]):
+        monkeypatch.setattr(sys, "argv", ["dapoctl", "plugins", "show", str(path), *options])
+        assert main() == 0
+        out = capsys.readouterr().out
+        if options:
+            assert json.loads(out)["differs"] == "Half of it, not a third."
+        else:
+            assert "Paper\n  Somebody 2024, Eq. 3\n\nDiffers from it\n  Half of it, not a third.\n" in out
 
 
 def test_text_is_not_taken_for_markup() -> None:

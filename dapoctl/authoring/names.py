@@ -82,8 +82,14 @@ def check_free(names: Names, catalog: Catalog, single_file: bool = False) -> Non
     if name in KEYS:
         raise UserError(f"`{name}` is taken: it is a key of every run's configuration; choose another")
     module = name if single_file else names.package
-    if module in sys.stdlib_module_names or importlib.util.find_spec(module) is not None:
+    if module in sys.stdlib_module_names or _is_module(module):
         raise UserError(f"`{name}` is taken: there is a Python module `{module}` already; choose another")
+
+
+def _is_module(name: str) -> bool:
+    spec = importlib.util.find_spec(name)
+    # Any folder can be imported as a namespace, which has no file of its own, and hides nothing.
+    return spec is not None and spec.origin is not None
 
 
 def _example(typed: str) -> str:

@@ -91,17 +91,24 @@ def write(folder: Path, files: dict[str, str]) -> list[Path]:
         raise StorageError(f"`{folder}` cannot be written: {error.strerror or error}") from error
 
 
+def check_absent(path: Path) -> None:
+    """Refuse to write a file that is there.
+
+    Raises:
+        UserError: it is.
+    """
+    if path.exists():
+        raise UserError(f"`{path}` is there already, and nothing is overwritten; choose another name or DIR")
+
+
 def write_file(path: Path, text: str) -> Path:
     """Write a file that is not there yet.
 
     Raises:
-        UserError: it is there.
         StorageError: it cannot be written.
     """
     try:
         return _write_new(path, text)
-    except FileExistsError:
-        raise UserError(f"`{path}` is there already, and nothing is overwritten; choose another name or DIR") from None
     except OSError as error:
         raise StorageError(f"`{path}` cannot be written: {error.strerror or error}") from error
 

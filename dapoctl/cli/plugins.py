@@ -20,8 +20,6 @@ def _group(context: typer.Context) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Register the group."""
-    plugins_new.add_to(group)
-    plugins_reference.add_to(group)
     app.add_typer(group, name="plugins")
 
 
@@ -67,3 +65,5 @@ def show(
 
 
 group.command("check")(plugins_check.check)
+group.command("new")(plugins_new.new)
+group.command("reference")(plugins_reference.reference)

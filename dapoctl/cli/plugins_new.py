@@ -9,11 +9,6 @@ import typer
 from dapoctl.cli.output import emit, plain
 
 
-def add_to(group: typer.Typer) -> None:
-    """Register the command."""
-    group.command("new", epilog="`dapoctl plugins new --list-stages` says what a component can be for.")(new)
-
-
 def _list_stages(asked: bool) -> None:
     if asked:
         from dapoctl.authoring.stages import DEFAULT, stages
@@ -42,21 +37,22 @@ def new(
     ] = False,
     list_stages: Annotated[  # noqa: ARG001 (its callback prints and leaves)
         bool,
-        typer.Option(
-            "--list-stages", help="Say what stages there are, and exit.", callback=_list_stages, is_eager=True
-        ),
+        typer.Option("--list-stages", help="Say what it can be for, and exit.", callback=_list_stages, is_eager=True),
     ] = False,
 ) -> None:
     """Start a component: a package that installs, is found and passes its tests, for you to change."""
     from dapoctl.authoring.names import check_free, spell
-    from dapoctl.authoring.project import component_source, package_files, run_command, write, write_file
+    from dapoctl.authoring.project import check_absent, component_source, package_files, run_command, write, write_file
     from dapoctl.authoring.stages import find_stage
     from dapoctl.components.catalog import installed
 
     found, names = find_stage(stage), spell(name)
+    path = (directory or Path()) / f"{names.component}.py"
+    if single_file:
+        check_absent(path)
     check_free(names, installed(), single_file)
     if single_file:
-        path = write_file((directory or Path()) / f"{names.component}.py", component_source(names, found))
+        write_file(path, component_source(names, found))
         where = shlex.quote(f"{path if path.is_absolute() else f'./{path}'}:{names.cls}")
         _say([path], [f"dapoctl plugins check {where}", run_command(where, found)])
         return
@@ -74,5 +70,5 @@ def new(
 
 
 def _say(written: list[Path], commands: list[str]) -> None:
-    emit("\n".join(f"wrote {plain(str(path))}" for path in written))
-    emit("\n".join(["", "Next:", *(f"  {command}" for command in commands)]))
+    lines = [*(f"wrote {path}" for path in written), "", "Next:", *(f"  {command}" for command in commands)]
+    emit(plain("\n".join(lines)))

@@ -8,11 +8,6 @@ import typer
 from dapoctl.cli.output import emit, plain
 
 
-def add_to(group: typer.Typer) -> None:
-    """Register the command."""
-    group.command("reference")(reference)
-
-
 def reference(
     distribution: Annotated[
         str | None,

@@ -99,7 +99,11 @@ def _footer(packages: Counter[str], usual: str) -> list[str]:
     lines = ["one: exactly one per run; any: any number, their order does not matter"]
     if width() < PACKAGE_COLUMN_FROM and usual:
         lines.append(f"All from {usual}" + (", unless a line ends in [another package]" if len(packages) > 1 else ""))
-    return [*lines, "`dapoctl plugins show NAME` says more, `dapoctl run --plugins A,B` uses them"]
+    return [
+        *lines,
+        "`dapoctl plugins show NAME` says more, `dapoctl run --plugins A,B` uses them",
+        "`dapoctl plugins new NAME` starts one of your own",
+    ]
 
 
 def _dim(text: str) -> str:
