@@ -126,11 +126,12 @@ def build_eval_sets(config: RunConfig, learner: Learner) -> list[EvalSet]:
 def _source(name: str, config: RunConfig, pipeline: Pipeline) -> Source:
     """Where the problems of one entry of `eval.set` come from; those of math are asked as the run asks its own."""
     asked = {"scorer": config.eval.scorer}
-    own = pipeline.components.get(config.task)
-    if own is None or name != config.task:
+    own = next((pipeline.components[task] for task in pipeline.providers("score_response")), None)
+    if own is None or name not in (config.task, own.name):
         instruction = config.components.get(DATA_TASK, {}).get("instruction")
         asked |= {"instruction": instruction} if instruction else {}
         return find_source(name, "", config.components, asked)
-    # Not by its name: a task of the user's own may come from a file.
+    # Not as `config.task` has it: a task of the user's own may come from a file.
     values = own.model_dump() | {key: value for key, value in asked.items() if key in type(own).model_fields}
-    return Source(name, alone(name, type(own).model_validate(values)), str(values.get("data") or name), SPLIT)
+    task = alone(own.name, type(own).model_validate(values))
+    return Source(own.name, task, str(values.get("data") or own.name), SPLIT)

@@ -289,3 +289,22 @@ def test_the_package_passes_its_own_tests(template: str, tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^\d+ passed", done.stdout, re.MULTILINE)
+
+
+def test_a_task_in_a_file_trains_and_is_evaluated(tmp_path: Path) -> None:
+    path = tmp_path / "doubles.py"
+    path.write_text(project.component_source(spell("doubles"), find_stage("score_response")), encoding="utf-8")
+    settings = [f"task={path}:Doubles", "steps=1", "eval.limit=4", "rollout.prompts=2", "rollout.samples=2"]
+    options = [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run(
+        [sys.executable, "-m", "dapoctl", "run", *options, "--runs-dir", str(tmp_path / "runs")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (evals,) = (tmp_path / "runs").glob("*/evals")
+    assert [folder.name for folder in evals.iterdir()] == ["doubles"]
+    (metrics,) = (tmp_path / "runs").glob("*/metrics.jsonl")
+    assert '"eval/doubles/avg@1"' in metrics.read_text(encoding="utf-8").splitlines()[-1]

@@ -30,6 +30,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_guide_holds(environment: dict[str, str], tmp_path: Path) -> None:
     ran = walk(blocks(GUIDE), tmp_path, environment)
     assert len(ran) > 20
