@@ -117,7 +117,7 @@ def test_show_says_where_a_component_differs(
         if options:
             assert json.loads(out)["differs"] == "Half of it, not a third."
         else:
-            assert "Paper\n  Somebody 2024, Eq. 3\n\nDiffers from it\n  Half of it, not a third.\n" in out
+            assert "Paper\n  Somebody 2024, Eq. 3\n\nWhere it differs\n  Half of it, not a third.\n" in out
 
 
 def test_text_is_not_taken_for_markup() -> None:
