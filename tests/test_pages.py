@@ -6,16 +6,19 @@ import ast
 import json
 import re
 import sys
+from collections.abc import Generator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import plugin_file
 
-from dapoctl import hookspecs
+from dapoctl import Component, hookimpl, hookspecs
 from dapoctl.cli import main
-from dapoctl.cli.component_page import component_page, only
+from dapoctl.cli.component_page import component_page, leaflets, only
 from dapoctl.cli.hook_page import COMBINED, hook_page
+from dapoctl.cli.leaflet import ComponentPage
 from dapoctl.cli.markdown import paragraphs, prose, table
 from dapoctl.components.catalog import Catalog, Entry, installed
 from dapoctl.errors import PluginError
@@ -81,14 +84,39 @@ def test_how_results_are_combined_is_said_for_each_hook_that_combines() -> None:
 def test_a_page_for_a_package_of_somebody_else() -> None:
     mine = Entry("my_clip", "dapoctl_grpo.losses:Clip", "My_Ideas", "1.0")
     catalog = Catalog([*installed().entries(), mine], [])
-    page = "\n".join(component_page(only(catalog, "my-ideas"), "my-ideas"))
+    shelf = only(catalog, "my-ideas")
+    page = "\n".join(component_page(shelf, leaflets(shelf), "my-ideas"))
     assert re.findall(r"^### .*", page, re.MULTILINE) == ["### `my_clip`"]
     assert "| `policy_loss` | one | [`my_clip`](#my_clip) |" in page
-    hooks = "\n".join(hook_page(only(catalog, "my-ideas")))
+    hooks = "\n".join(hook_page(leaflets(shelf)))
     assert "| `my_clip` |" in hooks
     assert "clip_higher" not in hooks
     with pytest.raises(PluginError, match=r"no installed package `my-idea` has components. Did you mean `my-ideas`\?"):
         only(catalog, "my-idea")
+
+
+def test_a_broken_component_of_others_leaves_a_gap() -> None:
+    broken = Entry("lost", "dapoctl_grpo.losses:Nowhere", "my-ideas", "1.0")
+    catalog = Catalog([*installed().entries(), broken], [])
+    told: list[PluginError] = []
+    found = leaflets(only(catalog, None), told.append)
+    assert len(found) == len(installed().entries())
+    assert [str(error).split()[:2] for error in told] == [["component", "`lost`"]]
+    with pytest.raises(PluginError, match="component `lost`"):
+        leaflets(only(catalog, "my-ideas"))
+
+
+def test_a_wrapper_is_told_from_a_provider() -> None:
+    class Bounded(Component):
+        """Bounds."""
+
+        @hookimpl(wrapper=True)
+        def estimate_advantages(self) -> Generator[None, Any, Any]:
+            return (yield)
+
+    entry = Entry("bounded", "ideas:Bounded")
+    pages = [ComponentPage(entry, Bounded, ("estimate_advantages",), [])]
+    assert "| its result is taken | `bounded` (wraps) |" in "\n".join(hook_page(pages))
 
 
 def test_show_says_where_a_component_differs(

@@ -12,7 +12,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import dapoctl.testing
 import pytest
 from pydantic import BaseModel
 
@@ -32,6 +31,7 @@ from dapoctl import (
     Score,
     Tokens,
     hookspecs,
+    testing,
 )
 from dapoctl.components import catalog
 from dapoctl.config import RunConfig
@@ -66,6 +66,7 @@ def test_names() -> None:
         "Recipe",
         "Refill",
         "RunInfo",
+        "RunWarning",
         "Sampling",
         "Score",
         "Tokens",
@@ -81,6 +82,7 @@ def test_entry_point_groups() -> None:
 def test_errors() -> None:
     assert issubclass(dapoctl.UserError, dapoctl.DapoctlError)
     assert issubclass(dapoctl.PluginError, dapoctl.UserError)
+    assert issubclass(dapoctl.RunWarning, UserWarning)
     assert (dapoctl.DapoctlError("").exit_code, dapoctl.UserError("").exit_code) == (1, 2)
 
 
@@ -240,6 +242,7 @@ def public_methods(cls: Any) -> dict[str, str]:
                 "ref_logprobs": "property",
                 "entropy": "property",
                 "sequence_mean": "(self, values: Tensor) -> Tensor",
+                "sequence_sum": "(self, values: Tensor) -> Tensor",
             },
         ),
         (PromptPool, {}),
@@ -264,6 +267,8 @@ def public_methods(cls: Any) -> dict[str, str]:
                 "state_dict": "(self) -> dict[str, Any]",
                 "load_state_dict": "(self, state: dict[str, Any]) -> None",
                 "close": "(self) -> None",
+                "is_per_token": "(self) -> bool",
+                "token_parts": "(self) -> frozenset[str]",
             },
         ),
     ],
@@ -280,7 +285,7 @@ def test_what_a_component_says_of_itself() -> None:
 
 def test_the_conformance_kit() -> None:
     """Its three names; options may be added."""
-    assert {"check_component", "make_batch", "make_tokens"} <= set(dapoctl.testing.__all__)
+    assert {"check_component", "make_batch", "make_tokens"} <= set(testing.__all__)
     expected = {
         "check_component": (1, ["name"]),
         "make_batch": (
@@ -290,7 +295,7 @@ def test_the_conformance_kit() -> None:
         "make_tokens": (3, ["rollout_logprobs", "sequence"]),
     }
     for name, (positional, keywords) in expected.items():
-        parameters = inspect.signature(getattr(dapoctl.testing, name)).parameters.values()
+        parameters = inspect.signature(getattr(testing, name)).parameters.values()
         places = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
         assert len(places) == positional, name
         assert places[0].default is inspect.Parameter.empty, name

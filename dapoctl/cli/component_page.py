@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dapoctl import hookspecs
 from dapoctl.cli import leaflet
 from dapoctl.cli.markdown import code, codes, paragraphs, prose, table
+from dapoctl.components.base import provided_by
 from dapoctl.errors import PluginError, nearest
 
 if TYPE_CHECKING:
@@ -49,13 +51,34 @@ def only(catalog: Catalog, distribution: str | None) -> Shelf:
     return shelf
 
 
-def component_page(shelf: Shelf, distribution: str | None) -> list[str]:
-    """Lines of the page. Imports every component on the shelf.
+def leaflets(shelf: Shelf, lost: Callable[[PluginError], None] | None = None) -> list[ComponentPage]:
+    """What there is to say about every component on the shelf, each of which is imported.
+
+    Args:
+        lost: what is told of each one that is broken
 
     Raises:
-        PluginError: one is broken.
+        PluginError: one is broken, and nobody is to be told.
     """
-    pages = [leaflet.component(entry.name, shelf.catalog) for entry in shelf.components]
+    found = []
+    for entry in shelf.components:
+        try:
+            found.append(leaflet.component(entry.name, shelf.catalog))
+        except PluginError as error:
+            if lost is None:
+                raise
+            lost(error)
+    return found
+
+
+def serving(stage: str, pages: Sequence[ComponentPage], show: Callable[[str], str] = code) -> str:
+    """The components that serve `stage`; of those that only change what others give, that they do."""
+    here = [page for page in pages if stage in page.stages]
+    return ", ".join(f"{show(page.entry.name)}{'' if stage in provided_by(page.cls) else ' (wraps)'}" for page in here)
+
+
+def component_page(shelf: Shelf, pages: Sequence[ComponentPage], distribution: str | None) -> list[str]:
+    """Lines of the page on the components of `pages`, and on the recipes of the shelf."""
     command = f"dapoctl plugins reference {distribution or ''}".strip()
     lines = [
         f"# Components{f' of {distribution}' if distribution else ''}",
@@ -80,12 +103,11 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _overview(pages: list[ComponentPage]) -> list[str]:
+def _overview(pages: Sequence[ComponentPage]) -> list[str]:
     rows = []
     for stage in hookspecs.stages():
-        here = [page for page in pages if stage in page.stages]
-        if here:
-            names = ", ".join(f"[`{page.entry.name}`](#{page.entry.name})" for page in here)
+        names = serving(stage, pages, lambda name: f"[`{name}`](#{name})")
+        if names:
             rows.append([code(stage), "one" if hookspecs.is_exclusive(stage) else "any", names])
     return table(["stage", "how many per run", "components"], rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +24,12 @@ from dapoctl import (
     Tokens,
     hookspecs,
 )
+from dapoctl.cli.component_page import serving
 from dapoctl.cli.markdown import code, codes, paragraphs, prose, table
-from dapoctl.components.listing import first_paragraph, summarize
+from dapoctl.components.listing import first_paragraph
 
 if TYPE_CHECKING:
-    from dapoctl.cli.component_page import Shelf
+    from dapoctl.cli.leaflet import ComponentPage
 
 COMBINED = {
     "shape_rewards": "summed, each term logged as `reward/<name>`",
@@ -58,11 +59,9 @@ DATA: tuple[type, ...] = (
 )
 
 
-def hook_page(shelf: Shelf) -> list[str]:
-    """Lines of the page; imports no component."""
+def hook_page(pages: Sequence[ComponentPage]) -> list[str]:
+    """Lines of the page, with the components of `pages` beside the hooks that they serve."""
     hooks = hookspecs.stages()
-    found = [summarize(entry) for entry in shelf.components]
-    providers = {hook: [item.name for item in found if hook in item.stages] for hook in hooks}
     _, *legend = inspect.cleandoc(hookspecs.__doc__ or "").split("\n\n")
     lines = [
         "# Hooks",
@@ -71,8 +70,8 @@ def hook_page(shelf: Shelf) -> list[str]:
         "",
         *(line for block in legend for line in (*paragraphs(block), "")),
         *table(
-            ["hook", "given", "returns", "how many", "combined", "provided by"],
-            ([f"[`{name}`](#{name})", *_summary(name, hook), codes(providers[name])] for name, hook in hooks.items()),
+            ["hook", "given", "returns", "how many", "combined", "served by"],
+            ([f"[`{name}`](#{name})", *_summary(name, hook), serving(name, pages)] for name, hook in hooks.items()),
         ),
     ]
     for name, hook in hooks.items():

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli.output import emit, plain
+from dapoctl.cli.output import emit, plain, warn
 
 
 def reference(
@@ -19,13 +19,15 @@ def reference(
     ] = None,
 ) -> None:
     """A page in Markdown on every component: stage, paper, parameters. For your package's README, say."""
-    from dapoctl.cli.component_page import component_page, only
+    from dapoctl.cli.component_page import component_page, leaflets, only
     from dapoctl.cli.hook_page import hook_page
     from dapoctl.components.catalog import installed
     from dapoctl.errors import StorageError
 
-    catalog = only(installed(), distribution)
-    text = "\n".join(hook_page(catalog) if hooks else component_page(catalog, distribution)) + "\n"
+    shelf = only(installed(), distribution)
+    # A package that is asked for must be whole; others that are broken leave a gap.
+    pages = leaflets(shelf, None if distribution else lambda problem: warn(str(problem)))
+    text = "\n".join(hook_page(pages) if hooks else component_page(shelf, pages, distribution)) + "\n"
     if output is None:
         emit(text.rstrip("\n"))
         return
