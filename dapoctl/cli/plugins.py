@@ -8,6 +8,8 @@ import typer
 from dapoctl.cli import plugins_check, plugins_new, plugins_reference
 from dapoctl.cli.options import Json
 from dapoctl.cli.output import emit, emit_json, show_help
+from dapoctl.cli.plugins_new import new
+from dapoctl.cli.plugins_reference import reference
 
 group = typer.Typer(help="Look at the installed components and recipes, and check them.", invoke_without_command=True)
 
@@ -20,6 +22,8 @@ def _group(context: typer.Context) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Register the group."""
+    group.command("new")(new)
+    group.command("reference")(reference)
     app.add_typer(group, name="plugins")
 
 
