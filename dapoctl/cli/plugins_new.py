@@ -30,7 +30,7 @@ def new(
         ),
     ] = None,
     stage: Annotated[
-        str, typer.Option("--stage", metavar="HOOK", help="The stage of the training step that it is for.")
+        str, typer.Option("--stage", metavar="HOOK", help="What it is for: a hook, see --list-stages.")
     ] = "shape_rewards",
     single_file: Annotated[
         bool, typer.Option("--single-file", help="Just the component, in a file to be named by its path.")
