@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dapoctl.cli import plugins_check, plugins_new, plugins_reference
 from dapoctl.cli.options import Json
 from dapoctl.cli.output import emit, emit_json, show_help
+from dapoctl.cli.plugins_check import check
 from dapoctl.cli.plugins_new import new
 from dapoctl.cli.plugins_reference import reference
 
@@ -22,6 +22,7 @@ def _group(context: typer.Context) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Register the group."""
+    group.command("check")(check)
     group.command("new")(new)
     group.command("reference")(reference)
     app.add_typer(group, name="plugins")
@@ -66,8 +67,3 @@ def show(
         emit_json(first | {"recipe": rest[0]} if rest else first)
     else:
         emit("\n\n".join("\n".join(page.lines()) for page in pages))
-
-
-group.command("check")(plugins_check.check)
-group.command("new")(plugins_new.new)
-group.command("reference")(plugins_reference.reference)
