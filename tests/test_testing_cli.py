@@ -81,9 +81,9 @@ def test_a_good_component_passes_with_a_real_step(folder: Path) -> None:
 def test_a_broken_component_fails_with_case_and_fix(folder: Path) -> None:
     done = check("idea.py:Broken", "--set", "floor=0.0", "--no-step", cwd=folder)
     assert done.returncode == 1
-    assert (
-        "component `broken`, hook `estimate_advantages` raised ValueError: [bold]half\\x1b[2J a reward" in done.stdout
-    )
+    line = next(place for place, text in enumerate(SOURCE.splitlines(), 1) if "half" in text)
+    words = "component `broken`, hook `estimate_advantages` raised ValueError: [bold]half\\x1b[2J a reward"
+    assert f"{words} (idea.py, line {line})" in done.stdout
     assert "result          failed" in done.stdout
     assert "finite          not run  needs `result` to hold" in done.stdout
     assert re.search(

@@ -11,7 +11,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from dapoctl.testing.cases import Arguments
+from dapoctl.testing.cases import Arguments, Case
 from dapoctl.testing.results import Broken, Unchecked
 from dapoctl.testing.subject import Subject, call
 
@@ -21,21 +21,26 @@ MIXED = ("same device", "two devices", "not on the expected device", "device typ
 
 def device(subject: Subject, hook: str) -> str:
     """The result is on the inputs' device."""
-    case = subject.cases(hook)[-1]
     where = "cuda" if torch.cuda.is_available() else "meta"
+    for case in subject.cases(hook):
+        _check(subject, hook, case, where)
+    return "" if where == "cuda" else "on torch's meta device, as there is no CUDA device here"
+
+
+def _check(subject: Subject, hook: str, case: Case, where: str) -> None:
     arguments = _moved(case.arguments(torch.float32), where)
+    named = f"{case}; all on the device {where}"
     with subject.opened() as pipeline:
         # What is logged is averaged to a number, which a meta tensor does not have.
         pipeline.attach(None)
         try:
-            found = call(pipeline, hook, arguments, case).device
+            found = call(pipeline, hook, arguments, named).device
         except Broken as broken:
             if where == "meta" and not any(words in broken.found for words in MIXED):
                 raise Unchecked("it looks at values, and there is no CUDA device here") from broken
             raise
     if found.type != where:
-        raise Broken(case, f"inputs on {where}, the result on {found}")
-    return "" if where == "cuda" else "on torch's meta device, as there is no CUDA device here"
+        raise Broken(named, f"the result is on {found}")
 
 
 def _moved(arguments: Arguments, where: str) -> Arguments:

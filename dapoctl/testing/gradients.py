@@ -103,7 +103,7 @@ def uses(subject: Subject, hook: str) -> str:
             call(pipeline, hook, {"tokens": dataclasses.replace(tokens, optional=watched)}, case)
             for name in sorted(watched.seen - declared):
                 names = ", ".join(f'"{each}"' for each in sorted(declared | {name}))
-                fix = f"Add `uses: ClassVar[frozenset[str]] = frozenset({{{names}}})` to the class: a run computes no more."
+                fix = f"Add `uses: ClassVar[frozenset[str]] = frozenset({{{names}}})` to the class: no other part is computed."
                 raise Broken(case, f"reads `tokens.{name}`, which `uses` does not name", fix)
             seen |= watched.seen
     idle = sorted(declared - seen)

@@ -76,7 +76,7 @@ RETURNED = (
     ),
     Property(
         "finite", "no NaN and no infinity, whatever the rewards and the log-ratios",
-        "Add an epsilon to what you divide by, clamp a log-ratio to +-20 before exp, and decide what a group of one gets.",
+        "Clamp what you divide by and what goes into exp.",
         returned.finite, tuple(hook for hook in TENSOR_HOOKS if hook not in MASKS), ("result",),
     ),
     Property(
@@ -119,7 +119,7 @@ INVARIANT = (
     ),
     Property(
         "cut", "a token's loss does not depend on which other sequences are in the micro-batch or chunk",
-        "Normalise within a token or a sequence (`tokens.sequence_mean`); what is shared by the batch belongs into"
+        "Normalise within a token or a sequence (`tokens.sequence_mean`); what is shared by the batch belongs in"
         " weigh_tokens or estimate_advantages.",
         invariant.cut, (*TOKEN_HOOKS, *VOCAB_HOOKS), SOUND,
     ),

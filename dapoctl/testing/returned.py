@@ -117,25 +117,30 @@ PLAIN = {
 
 def dtype(subject: Subject, hook: str) -> str:
     """Masks are bool; other results are float32 or float64, whichever of the two comes in."""
-    for given in (torch.float32, torch.float64):
-        case = subject.cases(hook)[-1]
-        found = subject.call(hook, case, given).dtype
-        if hook in MASKS and found != torch.bool:
-            fix = "Return a bool mask, such as a comparison's result: any number but 0 would count as true."
-            raise Broken(f"{given} inputs, {case}", f"returned {found}", fix)
-        if hook not in MASKS and found not in (torch.float32, torch.float64):
-            raise Broken(
-                f"{given} inputs, {case}", f"returned {found}", "Return float32, or the inputs' own float type."
-            )
+    for case in subject.cases(hook):
+        for given in (torch.float32, torch.float64):
+            found = subject.call(hook, case, given).dtype
+            if hook in MASKS and found != torch.bool:
+                fix = "Return a bool mask, such as a comparison's result: any number but 0 would count as true."
+                raise Broken(f"{given} inputs, {case}", f"returned {found}", fix)
+            if hook not in MASKS and found not in (torch.float32, torch.float64):
+                raise Broken(f"{given} inputs, {case}", f"returned {found}", "Return float32, or the inputs' own type.")
     return ""
 
 
 def finite(subject: Subject, hook: str) -> str:
     """No result is NaN or infinite."""
+    fix = (
+        "Clamp what goes into exp, such as a log-ratio to +-20, and what goes into log, a root or a divisor from below."
+    )
+    if hook in BATCH_HOOKS:
+        fix = (
+            "Keep what you divide by away from 0, and decide what equal rewards, a group of one and an empty mask get."
+        )
     with subject.opened() as pipeline:
         for case in subject.cases(hook):
             found = call(pipeline, hook, case.arguments(torch.float32), case)
             bad = int((~torch.isfinite(found.detach())).sum())
             if bad:
-                raise Broken(case, f"{bad} of {found.numel()} values are NaN or infinite: {show(found)}")
+                raise Broken(case, f"{bad} of {found.numel()} values are NaN or infinite: {show(found)}", fix)
     return ""

@@ -79,4 +79,5 @@ def numbers(values: Any) -> str:
 
 
 def _number(value: float | bool) -> str:
-    return str(value) if isinstance(value, bool) else f"{value:.4g}"
+    # Adding 0 makes a zero of a negative zero.
+    return str(value) if isinstance(value, bool) else f"{value + 0:.4g}"
