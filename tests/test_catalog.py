@@ -14,6 +14,7 @@ from helpers import make_batch, plugin_file
 
 from dapoctl import PluginError
 from dapoctl.components.catalog import Catalog, Entry, installed
+from dapoctl.components.listing import providers_of, summarize
 from dapoctl.components.resolver import build, choose
 
 EXTRA = ("arithmetic", "hf")
@@ -257,3 +258,11 @@ def test_listing_imports_no_component(rivals: list[Path]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_a_wrapper_is_listed_as_such_and_offered_to_nobody() -> None:
+    summaries = {entry.name: summarize(entry) for entry in installed().entries()}
+    wraps = {name: item.wraps for name, item in summaries.items() if item.wraps}
+    assert wraps == {"truncated_importance": ("policy_loss",)}
+    assert summaries["truncated_importance"].stages == ("policy_loss",)
+    assert "truncated_importance" not in providers_of("policy_loss", installed())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dapoctl import hookspecs
 from dapoctl.cli.output import one_line, plain, width
 from dapoctl.cli.parameters import Parameter, parameters_of, schema_of
-from dapoctl.components.base import Component, stages_of
+from dapoctl.components.base import Component, provided_by, stages_of
 from dapoctl.components.listing import first_paragraph, summarize
 from dapoctl.components.resolver import hooks_of, recipe_components
 
@@ -42,12 +42,21 @@ class ComponentPage:
             "paper": self.cls.paper,
             "differs": self.cls.differs,
             "stages": [
-                {"name": stage, "exclusive": hookspecs.is_exclusive(stage), "meaning": _meaning(stage)}
+                {
+                    "name": stage,
+                    "exclusive": hookspecs.is_exclusive(stage),
+                    "wrapper": self.wraps(stage),
+                    "meaning": _meaning(stage),
+                }
                 for stage in self.stages
             ],
             "parameters": [asdict(parameter) for parameter in self.parameters],
             "schema": schema_of(self.cls),
         }
+
+    def wraps(self, stage: str) -> bool:
+        """Whether the component only changes what others give for `stage`."""
+        return stage not in provided_by(self.cls)
 
     @property
     def purpose(self) -> str:
@@ -60,6 +69,7 @@ class ComponentPage:
         lines = [name, "", *_paragraphs(self.purpose), "", "Stages"]
         for stage in self.stages:
             many = "exactly one per run" if hookspecs.is_exclusive(stage) else "any number per run"
+            many = "changes what another component gives" if self.wraps(stage) else many
             lines += [f"  {stage} ({many})", *_wrap(_meaning(stage), 6)]
         if self.parameters:
             key = f"{name}.{self.parameters[0].name}"

@@ -55,7 +55,7 @@ def _stage(stage: str, items: Sequence[Summary], usual: str) -> list[str]:
     lines = [_heading(stage, "one" if hookspecs.is_exclusive(stage) else "any", doc)]
     for item in items:
         if item.stages[0] == stage:
-            lines += _item(item, item.purpose, usual)
+            lines += _item(item, f"Around it: {item.purpose}" if stage in item.wraps else item.purpose, usual)
     elsewhere = [one_line(item.name) for item in items if item.stages[0] != stage]
     if elsewhere:
         lines.append(_dim(f"  also {', '.join(elsewhere)}"))
