@@ -46,13 +46,15 @@ class Recent:
             return self.solved / self.attempts
 
     def state_dict(self) -> dict[str, Any]:
-        """The arrays as lists."""
-        return {name: values.tolist() for name, values in vars(self).items()}
+        """The arrays as tensors, which a checkpoint holds at any number of prompts."""
+        import torch
+
+        return {name: torch.tensor(values) for name, values in vars(self).items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
         for name, values in vars(self).items():
-            setattr(self, name, np.asarray(state[name], values.dtype))
+            setattr(self, name, np.array(state[name], values.dtype))
 
 
 def each_once(pool: PromptPool, count: int, draw: Draw) -> list[int]:
