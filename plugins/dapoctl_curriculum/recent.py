@@ -53,8 +53,8 @@ class Recent:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
-        for name, values in vars(self).items():
-            setattr(self, name, np.array(state[name], values.dtype))
+        for name in vars(self):
+            setattr(self, name, state[name].numpy().copy())
 
 
 def each_once(pool: PromptPool, count: int, draw: Draw) -> list[int]:
