@@ -94,6 +94,7 @@ BUG = shaper(
 ).replace("class Idea", "def odd(rewards):\n    return rewards.view(3, 5)\n\n\nclass Idea")
 
 
+@pytest.mark.slow
 def test_a_bug_at_step_7_is_mended_and_the_run_goes_on(tmp_path: Path) -> None:
     done = run_idea(tmp_path, BUG, "steps=8", "checkpoint.every=4")
     assert done.returncode == 1

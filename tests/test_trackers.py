@@ -1,4 +1,7 @@
-"""Runs in wandb (offline) and Trackio: what they wrote is read back from their files, with the real libraries."""
+"""Runs in wandb (offline) and Trackio: what they wrote is read back from their files, with the real libraries.
+
+Tests with these are slow ones: CI installs the libraries, 100 MB, before those alone.
+"""
 
 from __future__ import annotations
 
@@ -94,6 +97,7 @@ def same(ours: Any, theirs: Any) -> bool:
     return bool(float(ours) == float(theirs) or (float(ours) != float(ours) and float(theirs) != float(theirs)))
 
 
+@pytest.mark.slow
 @needs("wandb")
 def test_a_run_in_wandb_goes_on_in_the_same_run(tmp_path: Path) -> None:
     (tmp_path / "my_idea.py").write_text(LATE, encoding="utf-8")
@@ -119,6 +123,7 @@ def test_a_run_in_wandb_goes_on_in_the_same_run(tmp_path: Path) -> None:
         assert all(same(ours[item["step"]][name], item[name]) for name in ("reward/mean", "policy/entropy"))
 
 
+@pytest.mark.slow
 @needs("trackio")
 def test_a_run_in_trackio_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
@@ -144,6 +149,7 @@ def test_a_run_in_trackio_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: p
         assert all(same(ours[step][name], found[name]) for name in ("reward/mean", "policy/entropy"))
 
 
+@pytest.mark.slow
 @needs("wandb")
 def test_values_that_are_not_finite_arrive_in_wandb(tmp_path: Path) -> None:
     follow(Wandb(mode="offline"), tmp_path)
@@ -152,6 +158,7 @@ def test_values_that_are_not_finite_arrive_in_wandb(tmp_path: Path) -> None:
     assert (row["fine"], math.isnan(row["odd"]), row["much"]) == (0.5, True, math.inf)
 
 
+@pytest.mark.slow
 @needs("trackio")
 def test_values_that_are_not_finite_arrive_in_trackio(tmp_path: Path) -> None:
     code = f"import sys; sys.path[:0] = {sys.path!r}; import pathlib, test_trackers as t; "
@@ -188,6 +195,7 @@ def test_without_its_package_a_run_is_refused_at_once(name: str, tmp_path: Path)
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @needs("wandb")
 def test_online_without_a_login_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
