@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dapoctl.components.catalog import file_entry
-from dapoctl.components.resolver import hooks_of
 from dapoctl.errors import PluginError
 from dapoctl.runs.files import SCHEMA, read_json, write_json
 from dapoctl.runs.summary import RunSummary
@@ -46,6 +44,9 @@ def agree(summary: RunSummary, step: int) -> list[str]:
         PluginError: a file is gone, or is broken.
         StorageError: the run's folder cannot be written.
     """
+    from dapoctl.components.catalog import file_entry
+    from dapoctl.components.resolver import hooks_of
+
     changed = changed_files(summary)
     for name, (path, _, now) in changed.items():
         if not now:
