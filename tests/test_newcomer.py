@@ -34,6 +34,7 @@ def built_wheel(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_newcomer_s_first_component(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wheel = built_wheel(tmp_path)
     environment = virtual_environment(tmp_path / "venv", with_this_project=False)

@@ -23,7 +23,7 @@ def chapter(document: str, title: str) -> str:
     return re.split(r"^## ", document.partition(f"## {title}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A fresh virtual environment on top of this one, in which packages may be installed; nothing is downloaded."""
     return virtual_environment(tmp_path_factory.mktemp("guide") / "venv", with_this_project=True)
@@ -37,6 +37,7 @@ def test_the_guide_holds(environment: dict[str, str], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_readme_s_section_holds(environment: dict[str, str], tmp_path: Path) -> None:
     assert walk(blocks(chapter(README, "Write a component")), tmp_path, environment)
 
