@@ -15,7 +15,8 @@ import pytest
 import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor
-from wrong_components import WRONG, FloatMask, NoDefault, NoEpsilon, TopFifth
+from wrong_components import WRONG, FloatMask, NoDefault, NoEpsilon
+from wrong_losses import TopFifth
 
 from dapoctl import Batch, Component, DapoctlError, Tokens, hookimpl
 from dapoctl.hookspecs import stages
