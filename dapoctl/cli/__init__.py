@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli import ablation, compare, doctor, evaluate, manage, plugins, queue, rescore, run, runs, sweep
+from dapoctl.cli import ablation, compare, doctor, evaluate, manage, plugins, queue, rescore, run, runs, sweep, tui
 from dapoctl.cli.output import emit, error, forgive_encodings, hush, show_help
 from dapoctl.errors import TRACEBACK, DapoctlError, PluginError
 
@@ -32,6 +32,7 @@ runs.add_to(app)
 queue.add_to(app)
 plugins.add_to(app)
 doctor.add_to(app)
+tui.add_to(app)
 
 
 def _version(asked: bool) -> None:

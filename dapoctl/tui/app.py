@@ -1,0 +1,215 @@
+"""The app: what all screens share, and the way from one to the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
+
+from dapoctl.tui.courses import Courses
+from dapoctl.tui.keys import key, read_keymap
+from dapoctl.tui.screens.base import BenchScreen
+from dapoctl.tui.watch import STATES_EVERY, Snapshot, StoreWatch
+
+TICK = 0.5
+"""Seconds between looks at the files that are on the screen"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A screen that a digit leads to."""
+
+    mode: str
+    title: str
+    value: str
+    """`module:Class`, imported when it is first needed"""
+
+    def build(self) -> Screen[Any]:
+        """The screen."""
+        module, _, name = self.value.partition(":")
+        found: Screen[Any] = getattr(import_module(module), name)()
+        return found
+
+
+PLACES = (
+    Place("runs", "Runs", "dapoctl.tui.screens.runs:RunsScreen"),
+    Place("queue", "Queue", "dapoctl.tui.screens.queue:QueueScreen"),
+    Place("launch", "Launch", "dapoctl.tui.screens.launch:LaunchScreen"),
+    Place("compare", "Compare", "dapoctl.tui.screens.compare:CompareScreen"),
+    Place("ablation", "Ablation", "dapoctl.tui.screens.ablation:AblationScreen"),
+    Place("plugins", "Plugins", "dapoctl.tui.screens.plugins:PluginsScreen"),
+)
+
+
+class Bench(App[None]):
+    """`dapoctl tui`."""
+
+    TITLE = "dapoctl"
+    CSS_PATH = "app.tcss"
+    PLACES = PLACES
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            key(str(digit), f"go('{place.mode}')", place.title, f"go.{place.mode}", show=False)
+            for digit, place in enumerate(PLACES, 1)
+        ),
+        key("question_mark", "help", "Help", "app.help"),
+        key("escape", "back", "Back", "app.back", show=False),
+        Binding("ctrl+q", "quit", "Quit, runs go on", priority=True, id="app.quit"),
+    ]
+
+    class StoreRead(Message):
+        """The store was looked at."""
+
+        def __init__(self, snapshot: Snapshot) -> None:
+            super().__init__()
+            self.snapshot = snapshot
+
+    def __init__(self, root: Path, readonly: bool = False, keymap: Path | None = None) -> None:
+        """
+        Args:
+            root: the run store
+            readonly: nothing is started, stopped or written
+            keymap: a file with other keys
+        """
+        super().__init__()
+        self.root = root
+        self.readonly = readonly
+        self.keymap_file = keymap
+        self.watch_store = StoreWatch(root, readonly)
+        self.courses = Courses()
+        self.marked: list[str] = []
+        """Ids of the runs that were marked to be compared, in that order"""
+        self.baseline: str | None = None
+        """Id of the run that others are compared with"""
+        self._looking: Worker[Any] | None = None
+        for place in PLACES:
+            self.add_mode(place.mode, place.build)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the store held when it was last looked at."""
+        return self.watch_store.snapshot
+
+    def on_mount(self) -> None:
+        if self.keymap_file is not None:
+            from dapoctl.tui.bindings import binding_ids
+
+            self.set_keymap(read_keymap(self.keymap_file, binding_ids()))
+        self.switch_mode("runs")
+        self.look()
+        self.set_interval(STATES_EVERY, self.look)
+        self.set_interval(TICK, self._tick)
+
+    def look(self) -> None:
+        """Look at the store in a thread, unless that is being done."""
+        if self._looking is not None and not self._looking.is_finished:
+            return
+        screen = self.screen
+        visible = screen.visible_runs() if isinstance(screen, BenchScreen) and screen.ready else set()
+
+        def inside() -> None:
+            self.post_message(self.StoreRead(self.watch_store.look(visible)))
+
+        self._looking = self.run_worker(inside, group="store", thread=True, exit_on_error=False)
+
+    def on_bench_store_read(self, message: StoreRead) -> None:
+        for screen in self.screen_stack:
+            if isinstance(screen, BenchScreen) and screen.ready:
+                screen.store_changed(message.snapshot)
+                screen.refresh_bar()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self._tell(event.worker.error)
+
+    def _tell(self, error: BaseException) -> None:
+        screen = next((found for found in reversed(self.screen_stack) if isinstance(found, BenchScreen)), None)
+        if screen is not None:
+            screen.show_error(error)
+
+    def _tick(self) -> None:
+        if isinstance(self.screen, BenchScreen) and self.screen.ready:
+            self.screen.tick()
+
+    # The ways from screen to screen.
+
+    def action_go(self, mode: str) -> None:
+        """The screen that a digit leads to."""
+        self.switch_mode(mode)
+
+    async def action_back(self) -> None:
+        """One screen back; from the first of a place, to the runs."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        elif self.current_mode != "runs":
+            self.switch_mode("runs")
+
+    def open_run(self, run: str, tab: str = "charts") -> None:
+        """One run, at one of its tabs."""
+        from dapoctl.tui.screens.run import RunScreen
+
+        self.push_screen(RunScreen(run, tab))
+
+    async def launch_from(self, run: str | None, changes: dict[str, Any] | None = None) -> None:
+        """The launch form, filled in as in `run` with `changes` (dotted key -> value) on top."""
+        from dapoctl.tui.screens.launch import LaunchScreen
+
+        await self.switch_mode("launch")
+        screen = self.screen_stack[0]
+        if isinstance(screen, LaunchScreen):
+            screen.take(run, changes or {})
+
+    async def compare_runs(self, words: list[str], set_: str | None = None) -> None:
+        """Compare runs (ids, or `id@step`), the first of them the baseline."""
+        from dapoctl.tui.screens.compare import CompareScreen
+
+        await self.switch_mode("compare")
+        screen = self.screen_stack[0]
+        if isinstance(screen, CompareScreen):
+            screen.take(words, set_)
+
+    def refuse_readonly(self, what: str) -> bool:
+        """Whether `what` must not be done because nothing may be changed; the user is told."""
+        if self.readonly:
+            self.notify(f"{what}: this session is read only", severity="warning", markup=False)
+        return self.readonly
+
+    def action_help(self) -> None:
+        """The keys of this screen, and what it is for."""
+        from dapoctl.tui.bindings import help_page
+        from dapoctl.tui.widgets.dialogs import Page
+
+        self.push_screen(Page("help", help_page(self.screen)))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """What the palette offers besides the screens' own commands."""
+        for place in PLACES:
+            yield SystemCommand(place.title, f"Go to {place.title}", self._goer(place.mode))
+        yield SystemCommand("Help", "Keys of this screen", self.action_help)
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+        yield SystemCommand("Quit", "Leave; runs go on", self.exit)
+        if self.snapshot.runs and isinstance(screen, BenchScreen):
+            for run in self.snapshot.runs[:200]:
+                yield SystemCommand(f"Open {run.id}", run.state, self._opener(run.id))
+
+    def _goer(self, mode: str) -> Callable[[], None]:
+        return lambda: self.action_go(mode)
+
+    def _opener(self, run: str) -> Callable[[], None]:
+        return lambda: self.open_run(run)
+
+
+def now() -> float:
+    """The clock that runs are dated by."""
+    return time.time()

@@ -1,0 +1,95 @@
+"""What the screens ask of runs: stop, go on, wait in the queue. In threads, with a card where it is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dapoctl.config.load import Resolved, load
+from dapoctl.runs.attempts import GRACE
+from dapoctl.runs.control import check_resumable, needed, queue_run, stop, ticket_for
+from dapoctl.runs.create import create
+from dapoctl.runs.devices import devices
+from dapoctl.runs.scheduler import schedule
+from dapoctl.runs.state import ALIVE
+from dapoctl.runs.summary import RunSummary, read_run
+from dapoctl.tui.screens.base import BenchScreen
+from dapoctl.tui.widgets.dialogs import Confirm
+
+
+def stop_runs(screen: BenchScreen, runs: list[RunSummary]) -> None:
+    """Ask, then end the runs: each saves a checkpoint first."""
+    app = screen.bench
+    if not runs or app.refuse_readonly("stop"):
+        return
+    going = [run for run in runs if run.state in (*ALIVE, "queued", "lost")]
+    if not going:
+        states = ", ".join(dict.fromkeys(run.state for run in runs))
+        app.notify(f"nothing to stop: {states}", severity="warning", markup=False)
+        return
+
+    def stopped(words: list[str]) -> None:
+        app.notify("\n".join(words), markup=False)
+        app.look()
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            screen.work(lambda: [_stop(run.directory) for run in going], stopped, "stop")
+
+    names = ", ".join(run.id for run in going[:3]) + (f" and {len(going) - 3} more" if len(going) > 3 else "")
+    app.push_screen(Confirm(f"Stop {names}?\nA checkpoint is saved first; `u` goes on from it."), answered)
+
+
+def _stop(directory: Path) -> str:
+    found = stop(directory, GRACE, wait=False)
+    return f"{found.state} {found.run}: {found.words}"
+
+
+def resume_run(screen: BenchScreen, run: RunSummary) -> None:
+    """Go on with a run from its last checkpoint, as soon as a device is free."""
+    app = screen.bench
+    if app.refuse_readonly("resume"):
+        return
+
+    def resumed(words: str) -> None:
+        app.notify(words, markup=False)
+        app.look()
+
+    screen.work(lambda: enqueue(run.directory, new=False), resumed, "resume")
+
+
+def enqueue(directory: Path, new: bool) -> str:
+    """Put a run in the queue and start what can start; what became of it, in words.
+
+    Raises:
+        UserError: it cannot be resumed, or waits already.
+    """
+    summary = read_run(directory)
+    if not new:
+        check_resumable(summary)
+    queue_run(directory, ticket_for(directory, summary.config))
+    started = schedule(directory.parent)
+    return f"{directory.name} {'starts now' if directory.name in started else 'waits in the queue (screen 2 says for what)'}"
+
+
+def start_defaults(root: Path) -> str:
+    """Start the run that `dapoctl run` alone describes, in the background; what became of it, in words."""
+    return start_new(load([], [], {}), root, ["dapoctl", "run"])
+
+
+def start_new(resolved: Resolved, root: Path, argv: list[str]) -> str:
+    """Make a run and queue it; what became of it, in words.
+
+    Args:
+        argv: the command line that would have done the same
+
+    Raises:
+        UserError: this machine can never run it.
+    """
+    ticket_check(resolved)
+    directory = create(resolved, root, argv).resolve()
+    return enqueue(directory, new=True)
+
+
+def ticket_check(resolved: Resolved) -> None:
+    """Refuse what no device here can run, before a folder is made for it."""
+    needed(resolved.as_dict(), None, devices())

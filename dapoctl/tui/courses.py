@@ -1,0 +1,133 @@
+"""The course of a run's metrics, read on from where it was left."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import statistics
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dapoctl.runs.summary import METRICS
+
+BLOCK = 2**20
+RECENT = 20
+"""Steps whose pace is the run's"""
+
+
+@dataclass
+class Series:
+    """One metric's values at its steps; both lists grow together."""
+
+    steps: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+
+class Course:
+    """Every metric of one run. `update` may be called from a worker thread; the lists only grow or are replaced."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / METRICS
+        self._clear()
+        self._place, self._inode, self._rest = 0, 0, b""
+        self._lock = threading.Lock()
+
+    def _clear(self) -> None:
+        self.series: dict[str, Series] = {}
+        self.steps: list[int] = []
+        self.times: list[float] = []
+
+    def update(self, cancelled: Callable[[], bool] = lambda: False) -> bool:
+        """Read what was added; whether there was anything. A file that shrank or was replaced is read anew."""
+        with self._lock:
+            return self._update(cancelled)
+
+    def _update(self, cancelled: Callable[[], bool]) -> bool:
+        try:
+            found = os.stat(self.path)  # noqa: PTH116
+        except OSError:
+            changed = bool(self.steps)
+            self._clear()
+            self._place, self._rest = 0, b""
+            return changed
+        changed = False
+        if found.st_ino != self._inode or found.st_size < self._place:
+            self._clear()
+            self._place, self._inode, self._rest, changed = 0, found.st_ino, b"", True
+        if found.st_size == self._place:
+            return changed
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._place)
+                while not cancelled() and (data := file.read(BLOCK)):
+                    self._place += len(data)
+                    *lines, self._rest = (self._rest + data).split(b"\n")
+                    for row in lines:
+                        self._take(row)
+        except OSError:
+            return changed
+        return True
+
+    def _take(self, text: bytes) -> None:
+        try:
+            row = json.loads(text)
+            step, moment = int(row["step"]), float(row["time"])
+            metrics = row["metrics"].items()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return
+        self.steps.append(step)
+        self.times.append(moment)
+        for name, value in metrics:
+            known = self.series.get(name)
+            if known is None:
+                known = self.series.setdefault(str(name), Series())
+            known.values.append(_float(value))
+            known.steps.append(step)
+
+    def values(self, name: str) -> list[float]:
+        """Every value of a metric; empty when it has none."""
+        found = self.series.get(name)
+        return found.values if found else []
+
+    def last(self) -> dict[str, float]:
+        """The last value of every metric."""
+        return {name: series.values[-1] for name, series in self.series.items() if series.values}
+
+    def seconds_left(self, steps: int, now: float) -> float | None:
+        """Time to step `steps` at the pace of the last steps; None before there is one."""
+        if len(self.steps) < 2 or self.steps[-1] >= steps:
+            return None
+        times = self.times[-RECENT - 1 :]
+        # The median: one evaluation, or the night between two attempts, is no pace.
+        pace = statistics.median(later - earlier for earlier, later in itertools.pairwise(times))
+        return max(0.0, pace * (steps - self.steps[-1]) - max(0.0, now - self.times[-1]))
+
+
+def _float(value: Any) -> float:
+    """JSON has no NaN and no infinity; they are words there."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+class Courses:
+    """The courses of the runs that screens have asked for."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, Course] = {}
+
+    def of(self, directory: Path) -> Course:
+        """The course of a run; call `update` on it in a worker to fill it."""
+        return self._known.setdefault(directory, Course(directory))
+
+    def forget(self, kept: set[Path]) -> None:
+        """Let go of every run that is not in `kept`."""
+        for directory in [*self._known]:
+            if directory not in kept:
+                del self._known[directory]

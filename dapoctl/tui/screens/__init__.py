@@ -1,0 +1,1 @@
+"""The screens: one file each, or a folder where one has parts."""

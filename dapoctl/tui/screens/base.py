@@ -1,0 +1,118 @@
+"""What every screen has: the bar, the keys, and cards in place of crashes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer
+from textual.worker import Worker, WorkerState
+
+from dapoctl.errors import DapoctlError
+from dapoctl.tui.widgets.bars import Card, TopBar
+
+if TYPE_CHECKING:
+    from dapoctl.tui.app import Bench
+    from dapoctl.tui.watch import Snapshot
+
+T = TypeVar("T")
+
+
+class BenchScreen(Screen[None]):
+    """Base of the screens. A subclass gives its widgets in `body` and draws the store's news in `store_changed`."""
+
+    HEADING: ClassVar[str] = ""
+    QUESTION: ClassVar[str] = ""
+    """What the screen answers, for the help page"""
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (70, "-normal"), (120, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-tall")]
+
+    ready = False
+    """Whether the widgets are there"""
+
+    def on_mount(self) -> None:
+        self.ready = True
+
+    @property
+    def bench(self) -> Bench:
+        """The app."""
+        return cast("Bench", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield TopBar()
+        yield Vertical(id="cards")
+        yield from self.body()
+        yield Footer(show_command_palette=False, compact=True)
+
+    def body(self) -> Iterable[Widget]:
+        """The screen's own widgets, below the bar."""
+        return ()
+
+    def store_changed(self, snapshot: Snapshot) -> None:
+        """The store was looked at again, or the screen came to the front."""
+
+    def visible_runs(self) -> set[str]:
+        """Ids of the runs that the screen shows, to be read again every few seconds though they have ended."""
+        return set()
+
+    def tick(self) -> None:
+        """Called twice a second while the screen is in front: look at the files that it shows."""
+
+    def on_screen_resume(self, _event: events.ScreenResume) -> None:
+        if self.ready:
+            self.refresh_bar()
+            self.store_changed(self.bench.snapshot)
+
+    def refresh_bar(self) -> None:
+        """Draw the bar again."""
+        for bar in self.query(TopBar):
+            bar.refresh()
+
+    def work(self, function: Callable[[], T], then: Callable[[T], None], group: str) -> None:
+        """Do `function` in a thread and then `then` with its result in the app; a newer one of the group replaces it.
+
+        What it raises becomes a card.
+        """
+
+        def inside() -> None:
+            result = function()
+            worker = self._current_worker()
+            if worker is None or not worker.is_cancelled:
+                self.app.call_from_thread(self._finish, then, result)
+
+        self.run_worker(inside, group=group, exclusive=True, thread=True, exit_on_error=False)
+
+    def _finish(self, then: Callable[[Any], None], result: Any) -> None:
+        if self.is_attached:
+            then(result)
+
+    def _current_worker(self) -> Worker[Any] | None:
+        from textual.worker import NoActiveWorker, get_current_worker
+
+        try:
+            return get_current_worker()
+        except NoActiveWorker:
+            return None
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """A worker's exception is news, not the app's end."""
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            event.stop()
+            self.show_error(event.worker.error)
+
+    def show_error(self, error: BaseException) -> None:
+        """A card with what went wrong; a newer one takes its place."""
+        known = isinstance(error, DapoctlError)
+        message = str(error) if known else f"{type(error).__name__}: {error}"
+        cards = self.query_one("#cards", Vertical)
+        cards.remove_children()
+        cards.mount(Card(message, "that did not work" if known else "something went wrong"))
+
+    def clear_errors(self) -> None:
+        """Take the cards away."""
+        self.query_one("#cards", Vertical).remove_children()

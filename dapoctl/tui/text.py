@@ -1,0 +1,35 @@
+"""Text from models, logs and files on its way to the screen: data, never markup and never a command to the terminal."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from dapoctl.cli.output import plain
+
+TAB = 4
+LONGEST_LINE = 4000
+"""Characters of one line that are laid out; nobody reads further in a terminal, and all of it is in the file"""
+
+
+def safe(text: str) -> str:
+    """`text` with tabs as spaces and control characters spelled out; line ends stay."""
+    return plain(text.expandtabs(TAB))
+
+
+def line(text: str) -> str:
+    """`safe` text on one line, line ends shown as `⏎`."""
+    return safe(text[:LONGEST_LINE].replace("\r\n", "\n").replace("\n", "⏎"))
+
+
+def data(text: str, style: str = "") -> Text:
+    """`text` as it is, whatever is in it."""
+    return Text(safe(text), style=style, end="")
+
+
+def cell(text: str, width: int, right: bool = False) -> str:
+    """`text` in exactly `width` columns; what does not fit ends in `…`."""
+    size = cell_len(text)
+    if size > width:
+        return set_cell_size(text, max(0, width - 1)) + ("…" if width else "")
+    return " " * (width - size) + text if right else text + " " * (width - size)

@@ -1,0 +1,47 @@
+"""The line at the top of every screen, and cards for what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from rich.text import Text
+from textual.widgets import Static
+
+from dapoctl.tui.text import cell, data, line
+
+if TYPE_CHECKING:
+    from dapoctl.tui.app import Bench
+
+
+class TopBar(Static):
+    """Where one is: the screens with their digits, and the store."""
+
+    DEFAULT_CSS = "TopBar { height: 1; background: $panel; }"
+
+    def render(self) -> Text:
+        app = cast("Bench", self.app)
+        text = Text(no_wrap=True, end="")
+        for digit, place in enumerate(app.PLACES, 1):
+            here = place.mode == app.current_mode
+            name = f" {digit} {place.title} " if self.size.width >= 70 or here else f" {digit} "
+            text.append(name, "reverse bold" if here else "")
+        waiting = app.snapshot.waiting
+        right = (
+            f"{'read only · ' if app.readonly else ''}{f'{waiting} waiting · ' if waiting else ''}{line(str(app.root))}"
+        )
+        room = self.size.width - text.cell_len - 2
+        if room > 8:
+            text.append(cell(right, room, right=True), "dim")
+        return text
+
+
+class Card(Static):
+    """Something that went wrong, in words; the rest of the screen goes on."""
+
+    DEFAULT_CSS = """
+    Card { height: auto; max-height: 8; margin: 0 1; padding: 0 1; border: round $error; color: $text; }
+    """
+
+    def __init__(self, message: str, title: str = "something went wrong") -> None:
+        super().__init__(data(message), markup=False)
+        self.border_title = Text(line(title)).markup
