@@ -128,7 +128,15 @@ def component(name: str, catalog: Catalog) -> ComponentPage:
     Raises:
         PluginError: there is none, or it is broken.
     """
-    entry = catalog.find(name)
+    return describe(catalog.find(name))
+
+
+def describe(entry: Entry) -> ComponentPage:
+    """Import the component of `entry` and describe it.
+
+    Raises:
+        PluginError: it is broken.
+    """
     cls = entry.load()
     hooks_of(entry, cls)
     return ComponentPage(entry, cls, stages_of(cls), parameters_of(cls))

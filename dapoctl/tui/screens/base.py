@@ -80,7 +80,11 @@ class BenchScreen(Screen[None]):
         """
 
         def inside() -> None:
-            result = function()
+            try:
+                result = function()
+            except SystemExit as error:
+                # In a thread it would end the app, from whatever library it comes.
+                raise RuntimeError(f"it tried to end the program ({error})") from error
             worker = self._current_worker()
             if worker is None or not worker.is_cancelled:
                 self.app.call_from_thread(self._finish, then, result)
