@@ -75,14 +75,19 @@ class Bench(App[None]):
             super().__init__()
             self.snapshot = snapshot
 
-    def __init__(self, root: Path, readonly: bool = False, keymap: Path | None = None) -> None:
+    def __init__(
+        self, root: Path, readonly: bool = False, keymap: Path | None = None, theme: str | None = None
+    ) -> None:
         """
         Args:
             root: the run store
             readonly: nothing is started, stopped or written
             keymap: a file with other keys
+            theme: one of Textual's
         """
         super().__init__()
+        if theme is not None:
+            self.theme = theme
         self.root = root
         self.readonly = readonly
         self.keymap_file = keymap

@@ -1,0 +1,115 @@
+"""`dapoctl tui --serve`: the terminal UI in a browser, through textual-serve.
+
+Whoever reaches the page can start processes as the user who serves it. So it listens on this machine only unless told
+otherwise, lets in only who knows the address with its token (other users of this machine do not), and a web page
+from elsewhere cannot talk to it through the user's browser.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from dapoctl.cli.output import emit, warn
+from dapoctl.errors import UserError
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+EVERYWHERE = ("0.0.0.0", "::", "")
+HERE = ("localhost", "127.0.0.1", "::1")
+HOW = "`dapoctl tui --serve` needs textual-serve: pip install 'dapoctl[serve]' (or pip install textual-serve)"
+
+
+def serve(root: Path, host: str, port: int, readonly: bool, keys: Path | None, theme: str | None) -> None:
+    """Serve until interrupted; each browser tab is a `dapoctl tui` of its own on the store at `root`.
+
+    Raises:
+        UserError: textual-serve is not installed, or the port is taken.
+    """
+    try:
+        from textual_serve.server import Server
+    except ImportError:
+        raise UserError(HOW) from None
+    _check_free(host, port)
+    name = socket.gethostname() if host in EVERYWHERE else host
+    door = Door(secrets.token_urlsafe(16), port)
+    address = f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
+    class Served(Server):  # type: ignore[misc, unused-ignore]
+        """textual-serve with a door, and without its banner and its log of requests."""
+
+        async def _make_app(self) -> web.Application:
+            app = await super()._make_app()
+            app.middlewares.append(door.middleware())
+            return app
+
+        def initialize_logging(self) -> None:
+            """Nothing is logged: the addresses hold the token."""
+
+        async def on_startup(self, app: web.Application) -> None:  # noqa: ARG002
+            emit(f"serving {root}\n  {address}/?token={door.token}\nctrl+c ends it; runs go on")
+
+    if host not in HERE:
+        warn("what is sent is not encrypted, and whoever has the address below acts as you; `ssh -L` is safer")
+    command = session(root, readonly, keys, theme)
+    Served(command, host=host, port=port, title="dapoctl", public_url=address).serve()
+
+
+def session(root: Path, readonly: bool, keys: Path | None, theme: str | None) -> str:
+    """The shell command of one browser tab."""
+    words = [sys.executable, "-m", "dapoctl", "tui", "--runs-dir", str(root.resolve())]
+    words += ["--readonly"] if readonly else []
+    words += ["--keys", str(keys.resolve())] if keys is not None else []
+    words += ["--theme", theme] if theme is not None else []
+    return shlex.join(words)
+
+
+class Door:
+    """Who may come in: those who bring the token, and later the cookie that they got for it."""
+
+    def __init__(self, token: str, port: int) -> None:
+        self.token = token
+        self.cookie = f"dapoctl-{port}"
+
+    def middleware(self) -> Any:
+        """For the web server, in front of every page."""
+        from aiohttp import web
+
+        @web.middleware
+        async def check(request: web.Request, handler: Any) -> Any:
+            if self._fits(request.query.get("token", "")):
+                # The token goes from the address bar, and from the history, into a cookie.
+                answer = web.HTTPSeeOther(request.path)
+                answer.set_cookie(self.cookie, self.token, httponly=True, samesite="Strict")
+                return answer
+            origin = request.headers.get("Origin")
+            foreign = origin is not None and urlsplit(origin).netloc != request.host
+            if foreign or not self._fits(request.cookies.get(self.cookie, "")):
+                raise web.HTTPForbidden(text="Open the address that `dapoctl tui --serve` printed, with its token.\n")
+            return await handler(request)
+
+        return check
+
+    def _fits(self, token: str) -> bool:
+        return secrets.compare_digest(token.encode(), self.token.encode())
+
+
+def _check_free(host: str, port: int) -> None:
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise UserError(f"--host `{host}`: {error.strerror or error}") from None
+    with socket.socket(found[0][0], socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(found[0][4])
+        except OSError as error:
+            raise UserError(
+                f"port {port} of `{host}` cannot be used ({error.strerror}); --port takes another"
+            ) from None
