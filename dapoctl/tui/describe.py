@@ -23,6 +23,7 @@ GLYPHS = {
     "lost": "?",
     "unreadable": "!",
 }
+DAY = 86400
 COLOURS = {
     "running": "green",
     "starting": "green",
@@ -84,7 +85,7 @@ def age(moment: float, now: float | None = None) -> str:
     if moment <= 0:
         return ""
     seconds = max(0.0, (time.time() if now is None else now) - moment)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+    for size, unit in ((DAY, "d"), (3600, "h"), (60, "m")):
         if seconds >= size:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.0f}s"
@@ -92,7 +93,9 @@ def age(moment: float, now: float | None = None) -> str:
 
 def left(seconds: float | None) -> str:
     """Time left, or nothing where it is not known."""
-    return "" if seconds is None else duration(seconds)
+    if seconds is None:
+        return ""
+    return duration(seconds) if seconds < DAY else f"{seconds // DAY:.0f}d {seconds % DAY // 3600:.0f}h"
 
 
 def figure(name: str, value: float) -> str:

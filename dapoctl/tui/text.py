@@ -33,3 +33,10 @@ def cell(text: str, width: int, right: bool = False) -> str:
     if size > width:
         return set_cell_size(text, max(0, width - 1)) + ("…" if width else "")
     return " " * (width - size) + text if right else text + " " * (width - size)
+
+
+def middle(text: str, width: int, tail: int) -> str:
+    """`text` with an ellipsis in place of what does not fit in `width` columns, its last `tail` characters kept."""
+    if cell_len(text) <= width or cell_len(text[-tail:]) >= width:
+        return text
+    return cell(text, width - cell_len(text[-tail:])).rstrip() + text[-tail:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
+from rich.text import Text
 from textual import events
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
@@ -17,7 +18,7 @@ from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.control import resume_run, start_defaults, stop_runs
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
-from dapoctl.tui.text import data
+from dapoctl.tui.text import data, line
 from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.inspector import Inspector
@@ -114,7 +115,7 @@ class RunsScreen(BenchScreen):
             words.append(problem)
         head = self.table.header(self.table.size.width)
         if words:
-            head.append(f"   {'; '.join(words)}", "italic")
+            head = Text.assemble((line("; ".join(words)), "italic"), "\n", head, no_wrap=True, overflow="ellipsis")
         self.query_one("#runs-head", Static).update(head)
 
     def _inspect(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -14,11 +14,13 @@ from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.courses import Courses
 from dapoctl.tui.describe import COLOURS, age, called, changes, held_out, held_out_text, left, state_of, state_text
-from dapoctl.tui.text import cell
+from dapoctl.tui.text import cell, middle
 from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.virtual import VirtualList
 
-SPARK = 12
+SPARK, SPARK_NARROW = 12, 6
+TAIL = 5
+"""Of a name: what tells it from its namesakes"""
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,18 @@ class Column:
     """A column of the table."""
 
     title: str
-    width: int
     text: Callable[[RunSummary], str]
-    since: int = 0
-    """Columns of terminal from which it is shown"""
+    sizes: Mapping[int, int]
+    """The column's width by the table's width from which it holds; not shown in a narrower table"""
     right: bool = False
+    coloured: bool = False
+    """Whether it has the colour of the run's state"""
+    tail: int = 0
+    """Characters at its end that are never cut off"""
+
+    def width(self, table: int) -> int:
+        """Its width in a table of so many columns; 0 where it is not shown."""
+        return next((size for least, size in sorted(self.sizes.items(), reverse=True) if table >= least), 0)
 
 
 class RunTable(VirtualList):
@@ -43,19 +52,20 @@ class RunTable(VirtualList):
         self.snapshot = Snapshot()
         self.marked: Collection[str] = ()
         self.baseline: str | None = None
+        self._sparks: dict[str, tuple[int, int, str]] = {}
+        # At 80 columns a name says what the components do, as long as nobody gave another.
         self._columns = [
-            Column("", 2, self._sign),
-            Column("state", 12, state_text),
-            Column("name", 20, called),
-            Column(
-                "step", 11, lambda run: "" if run.problem or not run.steps else f"{run.step}/{run.steps}", right=True
-            ),
-            Column("left", 8, self._left, since=100, right=True),
-            Column("reward", SPARK, self._reward, since=90),
-            Column("", 7, lambda run: _number(run.metrics.get(REWARD)), right=True),
-            Column("eval", 7, lambda run: held_out_text(run.metrics), right=True),
-            Column("on", 8, lambda run: self.snapshot.gpus(run.id), since=140),
-            Column("age", 4, lambda run: age(run.updated or run.created), right=True),
+            Column("", self._sign, {0: 2}),
+            Column("state", state_text, {0: 10, 100: 12}, coloured=True),
+            Column("name", called, {0: 14, 60: 19, 110: 24}, tail=TAIL),
+            Column("step", _steps, {0: 9, 110: 11}, right=True),
+            Column("left", self._left, {70: 7}, right=True),
+            Column("reward", self._reward, {70: SPARK_NARROW, 100: SPARK}),
+            Column("", lambda run: _number(run.metrics.get(REWARD)), {60: 6}, right=True),
+            Column("eval", lambda run: held_out_text(run.metrics), {50: 6}, right=True),
+            Column("on", lambda run: self.snapshot.gpus(run.id), {130: 8}),
+            Column("age", lambda run: age(run.updated or run.created), {60: 4}, right=True),
+            Column("components", changes, {90: 0}),
         ]
 
     def show(self, runs: Sequence[RunSummary], snapshot: Snapshot) -> None:
@@ -80,18 +90,27 @@ class RunTable(VirtualList):
 
     def header(self, width: int) -> Text:
         """Titles above the columns."""
-        shown = [column for column in self._columns if width >= column.since]
-        cells = [cell(column.title, column.width, column.right) for column in shown]
-        return Text(" ".join([*cells, "components"]), "bold dim", no_wrap=True, end="")
+        cells = [cell(column.title, size or len(column.title), column.right) for column, size in self._shown(width)]
+        return Text(" ".join(cells), "bold dim", no_wrap=True, end="")
 
     def row(self, index: int, width: int) -> Text:
         run = self.runs[index]
+        colour = COLOURS.get(state_of(run), "")
         text = Text(end="")
+        for column, size in self._shown(width):
+            words = column.text(run)
+            if column.tail:
+                words = middle(words, size, column.tail)
+            text.append(f"{cell(words, size, column.right)} " if size else words, colour if column.coloured else "")
+        if run.problem and width < 90:
+            text.append(changes(run))
+        return text
+
+    def _shown(self, width: int) -> Iterator[tuple[Column, int]]:
+        """The columns that a table of this width has, and how wide they are; the last may take what is left (0)."""
         for column in self._columns:
-            if width >= column.since:
-                style = COLOURS.get(state_of(run), "") if column.title == "state" else ""
-                text.append(cell(column.text(run), column.width, column.right) + " ", style)
-        return text.append(changes(run))
+            if width >= min(column.sizes):
+                yield column, column.width(width)
 
     def _sign(self, run: RunSummary) -> str:
         return ("◆" if run.id == self.baseline else " ") + ("•" if run.id in self.marked else " ")
@@ -102,7 +121,16 @@ class RunTable(VirtualList):
         return left(self.courses.of(run.directory).seconds_left(run.steps, time.time()))
 
     def _reward(self, run: RunSummary) -> str:
-        return sparkline(self.courses.of(run.directory).values(REWARD), SPARK)
+        values = self.courses.of(run.directory).values(REWARD)
+        cells = SPARK if self.size.width >= 100 else SPARK_NARROW
+        known = self._sparks.get(run.id)
+        if known is None or known[:2] != (len(values), cells):
+            known = self._sparks[run.id] = (len(values), cells, sparkline(values, cells))
+        return known[2]
+
+
+def _steps(run: RunSummary) -> str:
+    return "" if run.problem or not run.steps else f"{run.step}/{run.steps}"
 
 
 def _number(value: float | None) -> str:
