@@ -84,7 +84,7 @@ async def bench(
 ) -> AsyncIterator[View]:
     """`dapoctl tui` on the store at `root`, looked at once; what the app raises fails the test."""
     app = Bench(root, readonly=readonly, keymap=keymap)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         view = View(pilot)
         await view.until(lambda _text: app.snapshot.read)
         await pilot.pause()

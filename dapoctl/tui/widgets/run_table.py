@@ -14,7 +14,7 @@ from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.courses import Courses
 from dapoctl.tui.describe import COLOURS, age, called, changes, held_out, held_out_text, left, state_of, state_text
-from dapoctl.tui.text import cell, middle
+from dapoctl.tui.text import cell, line, middle
 from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.virtual import VirtualList
 
@@ -102,8 +102,9 @@ class RunTable(VirtualList):
             if column.tail:
                 words = middle(words, size, column.tail)
             text.append(f"{cell(words, size, column.right)} " if size else words, colour if column.coloured else "")
-        if run.problem and width < 90:
-            text.append(changes(run))
+            if column.tail and run.problem:
+                # There is nothing to put into the other columns.
+                return text.append(line(run.problem))
         return text
 
     def _shown(self, width: int) -> Iterator[tuple[Column, int]]:
