@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from dapoctl.config.load import Resolved, load
@@ -10,10 +11,13 @@ from dapoctl.runs.control import check_resumable, needed, queue_run, stop, ticke
 from dapoctl.runs.create import create
 from dapoctl.runs.devices import devices
 from dapoctl.runs.scheduler import schedule
-from dapoctl.runs.state import ALIVE
+from dapoctl.runs.state import ALIVE, ENDED, has_writer
 from dapoctl.runs.summary import RunSummary, read_run
 from dapoctl.tui.screens.base import BenchScreen
 from dapoctl.tui.widgets.dialogs import Confirm
+
+LETS_GO = 15.0
+"""Seconds that the processes of a run that has ended get to go away before it is resumed"""
 
 
 def stop_runs(screen: BenchScreen, runs: list[RunSummary]) -> None:
@@ -65,10 +69,18 @@ def enqueue(directory: Path, new: bool) -> str:
     """
     summary = read_run(directory)
     if not new:
+        _wait_for_its_end(summary)
         check_resumable(summary)
     queue_run(directory, ticket_for(directory, summary.config))
     started = schedule(directory.parent)
     return f"{directory.name} {'starts now' if directory.name in started else 'waits in the queue (screen 2 says for what)'}"
+
+
+def _wait_for_its_end(run: RunSummary) -> None:
+    """A run that has said its last word takes a moment to go; whoever resumes it at once need not ask twice."""
+    deadline = time.monotonic() + LETS_GO
+    while run.state in ENDED and has_writer(run.directory) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def start_defaults(root: Path) -> str:
