@@ -51,7 +51,7 @@ def read_queue(root: Path, there: Sequence[Device], taken: Mapping[str, str]) ->
         if device.key in taken and not taken[device.key].startswith(LEASED)
         for pid, _ in device.processes
     }
-    owners = tuple((pid, _owner(pid)) for pid in sorted(foreign))
+    owners = tuple((pid, owner) for pid in sorted(foreign) if (owner := _owner(pid)))
     return Waiting(tuple(outlook(root)), whole.held, whole.why, time.time(), owners)
 
 
@@ -62,7 +62,8 @@ def _owner(pid: int) -> str:
         process = psutil.Process(pid)
         return f"{process.name()}, {process.username()}"
     except psutil.Error:
-        return "another user's"
+        # Gone by now, or of another container: there is no more to say than its number.
+        return ""
 
 
 def hold_queue(root: Path, held: bool) -> str:
