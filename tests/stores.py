@@ -29,7 +29,7 @@ def _spec(plugins: tuple[str, ...], steps: int) -> str:
 
 def learning(step: int, speed: float = 1.0) -> dict[str, float]:
     """Metrics of a run that learns."""
-    share = 1 - math.exp(-speed * step / 12)
+    share = 1 - math.exp(-speed * step / 40)
     wave = 0.05 * math.sin(step)
     return {
         "reward/mean": -0.1 + 0.8 * share + wave,

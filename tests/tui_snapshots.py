@@ -47,9 +47,9 @@ class Scene:
 
 
 SCENES = (
-    Scene("runs", (), "▆█"),
-    Scene("runs-narrow", (), "▆█", (80, 24)),
-    Scene("queue", ("2",), "waits for 1 GPU"),
+    Scene("runs", ("down", "down"), "grad norm", (140, 24)),
+    Scene("runs-narrow", (), "█", (80, 24)),
+    Scene("queue", ("2",), "waits for 1 GPU", (120, 16)),
     Scene("plugins", ("6", "~arithmetic", *["down"] * 8), "PARAMETERS"),
     Scene("help", ("question_mark",), "runs.compare", (80, 24)),
 )
@@ -131,7 +131,7 @@ async def picture(root: Path, scene: Scene) -> str:
     app = Bench(root, theme="textual-dark")
     async with app.run_test(size=scene.size) as pilot:
         view = View(pilot)
-        await view.until("▆█" if scene.size[0] >= 80 else "running")
+        await view.until("█")
         for key in scene.keys:
             await (view.until(key[1:]) if key[0] == "~" else view.press(key))
         await view.until(scene.until)

@@ -59,7 +59,7 @@ class RunTable(VirtualList):
             Column("state", state_text, {0: 10, 100: 12}, coloured=True),
             Column("name", called, {0: 14, 60: 19, 110: 24}, tail=TAIL),
             Column("step", _steps, {0: 9, 110: 11}, right=True),
-            Column("left", self._left, {70: 7}, right=True),
+            Column("left", self._left, {78: 7}, right=True),
             Column("reward", self._reward, {70: SPARK_NARROW, 100: SPARK}),
             Column("", lambda run: _number(run.metrics.get(REWARD)), {60: 6}, right=True),
             Column("eval", lambda run: held_out_text(run.metrics), {50: 6}, right=True),
