@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual.app import App, SystemCommand
+from textual.app import App, ScreenStackError, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
@@ -106,6 +107,14 @@ class Bench(App[None]):
         """What the store held when it was last looked at."""
         return self.watch_store.snapshot
 
+    @property
+    def front(self) -> BenchScreen | None:
+        """The screen that is looked at, once its widgets are there; none under a dialog, or while the app ends."""
+        with contextlib.suppress(ScreenStackError):
+            screen = self.screen
+            return screen if isinstance(screen, BenchScreen) and screen.ready else None
+        return None
+
     def on_mount(self) -> None:
         if self.keymap_file is not None:
             from dapoctl.tui.bindings import binding_ids
@@ -120,8 +129,8 @@ class Bench(App[None]):
         """Look at the store in a thread, unless that is being done."""
         if self._looking is not None and not self._looking.is_finished:
             return
-        screen = self.screen
-        visible = screen.visible_runs() if isinstance(screen, BenchScreen) and screen.ready else set()
+        front = self.front
+        visible = front.visible_runs() if front is not None else set()
 
         def inside() -> None:
             self.post_message(self.StoreRead(self.watch_store.look(visible)))
@@ -144,8 +153,8 @@ class Bench(App[None]):
             screen.show_error(error)
 
     def _tick(self) -> None:
-        if isinstance(self.screen, BenchScreen) and self.screen.ready:
-            self.screen.tick()
+        if (front := self.front) is not None:
+            front.tick()
 
     # The ways from screen to screen.
 
