@@ -99,7 +99,15 @@ def showcase(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         root, "20260101-081000-rloo-19c4", ["rloo"], steps=200, done=87, state="stopped", created=BEGAN + 490 * MINUTE
     )
     run = add_run(
-        root, RUNNING, ["dapo"], steps=1800, done=1180, state=None, created=NOW - 1182, evals={"arithmetic": 0.763}
+        root,
+        RUNNING,
+        ["dapo"],
+        steps=1800,
+        done=1180,
+        metrics=lambda step: learning(step, 0.08),
+        state=None,
+        created=NOW - 1182,
+        evals={"arithmetic": 0.763},
     )
     activity = {
         "schema": 1,
