@@ -135,11 +135,12 @@ def test_time_left_is_that_of_the_median_step(tmp_path: Path) -> None:
 
 
 def test_courses_of_runs_that_nobody_looks_at_are_let_go(tmp_path: Path) -> None:
-    courses = Courses()
-    first = courses.of(tmp_path / "a")
+    courses = Courses(kept=2)
+    first, second = courses.of(tmp_path / "a"), courses.of(tmp_path / "b")
     assert courses.of(tmp_path / "a") is first
-    courses.forget({tmp_path / "b"})
-    assert courses.of(tmp_path / "a") is not first
+    courses.of(tmp_path / "c")
+    assert courses.of(tmp_path / "a") is first
+    assert courses.of(tmp_path / "b") is not second
 
 
 # Words.

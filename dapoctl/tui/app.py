@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from dapoctl.tui.watch import STATES_EVERY, Snapshot, StoreWatch
 
 TICK = 0.5
 """Seconds between looks at the files that are on the screen"""
+SELDOM = 1000
+"""Collections of young garbage between two of all objects"""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Bench(App[None]):
         self.baseline: str | None = None
         """Id of the run that others are compared with"""
         self._looking: Worker[Any] | None = None
+        self._settled = False
         for place in PLACES:
             self.add_mode(place.mode, place.build)
 
@@ -137,7 +141,18 @@ class Bench(App[None]):
 
         self._looking = self.run_worker(inside, group="store", thread=True, exit_on_error=False)
 
+    def settle(self) -> None:
+        """Let the garbage collector leave alone what is there by now, and seldom look at everything.
+
+        Going through all objects of a large store takes up to a tenth of a second, in which no key is heard.
+        """
+        gc.freeze()
+        gc.set_threshold(*gc.get_threshold()[:2], SELDOM)
+
     def on_bench_store_read(self, message: StoreRead) -> None:
+        if not self._settled and not self.is_headless:
+            self._settled = True
+            self.settle()
         for screen in self.screen_stack:
             if isinstance(screen, BenchScreen) and screen.ready:
                 screen.store_changed(message.snapshot)

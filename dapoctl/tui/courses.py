@@ -16,6 +16,8 @@ from typing import Any
 from dapoctl.runs.summary import METRICS
 
 BLOCK = 2**20
+KEPT = 128
+"""Runs whose metrics are kept: more than there are lines on a screen"""
 RECENT = 20
 """Steps whose pace is the run's"""
 
@@ -117,17 +119,18 @@ def _float(value: Any) -> float:
 
 
 class Courses:
-    """The courses of the runs that screens have asked for."""
+    """The courses of the runs that screens have asked for lately: all metrics of a thousand runs would fill the memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT) -> None:
         self._known: dict[Path, Course] = {}
+        self._kept = kept
+        self._lock = threading.Lock()
 
     def of(self, directory: Path) -> Course:
         """The course of a run; call `update` on it in a worker to fill it."""
-        return self._known.setdefault(directory, Course(directory))
-
-    def forget(self, kept: set[Path]) -> None:
-        """Let go of every run that is not in `kept`."""
-        for directory in [*self._known]:
-            if directory not in kept:
-                del self._known[directory]
+        with self._lock:
+            found = self._known.pop(directory, None) or Course(directory)
+            self._known[directory] = found
+            while len(self._known) > self._kept:
+                del self._known[next(iter(self._known))]
+            return found

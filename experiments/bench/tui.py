@@ -134,6 +134,7 @@ async def _visit(root: Path, size: tuple[int, int]) -> None:
 
         while not app.snapshot.read:
             await pilot.pause(0.05)
+        app.settle()  # as it does in a terminal
         await look(*["j"] * 8, *["pagedown"] * 8, "end", "home", "s", "s", "s", "space", "p")
         for key in ("enter", "l"):
             await look(key)
