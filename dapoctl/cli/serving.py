@@ -45,7 +45,7 @@ def serve(root: Path, host: str, port: int, readonly: bool, keys: Path | None, t
         """textual-serve with a door, and without its banner and its log of requests."""
 
         async def _make_app(self) -> web.Application:
-            app = await super()._make_app()
+            app: web.Application = await super()._make_app()
             app.middlewares.append(door.middleware())
             return app
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from textual.events import Key
 from textual.message_pump import MessagePump
 from textual.screen import Screen
 
@@ -56,7 +57,8 @@ def recorded(longer_than: float = 0.005) -> Iterator[list[Step]]:
                 found.append(Step(took, time.thread_time() - cpu, tuple(current)))
 
     async def named(pump: MessagePump, message: Any) -> None:
-        current.append(f"{type(pump).__name__} <- {type(message).__name__}")
+        pressed = f" {message.key}" if isinstance(message, Key) else ""
+        current.append(f"{type(pump).__name__} <- {type(message).__name__}{pressed}")
         await dispatch(pump, message)
 
     def drawn(screen: Any) -> None:

@@ -20,10 +20,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dapoctl.runs.files import write_json
 from experiments.bench.big_store import METRICS, fill
 from experiments.bench.terminal import terminal
+
+if TYPE_CHECKING:
+    from experiments.bench.steps import Step
 
 BUDGETS = {"paint": 1.0, "idle": 0.03, "handlers": 0.05, "log": 0.5, "chart": 0.05}
 SIZES = ((80, 24), (160, 50))
@@ -102,27 +106,33 @@ def idle(root: Path, report: Report, seconds: float = 30.0) -> None:
 
 
 def handlers(root: Path, report: Report, rounds: int = 2) -> None:
-    """The longest turns of the event loop while every screen is visited and scrolled through."""
-    from experiments.bench.steps import Step, recorded, worst
+    """The longest turns of the event loop while every screen is opened, visited again and scrolled through."""
+    from experiments.bench.steps import worst
 
     longest = 0.0
     with running(newest(root)):
         for size in SIZES:
-            turns: list[list[Step]] = []
+            turns: dict[str, list[list[Step]]] = {"opened for the first time": [], "after that": []}
             for _ in range(rounds):
-                with recorded() as steps:
-                    asyncio.run(_visit(root, size))
-                turns.append(steps)
-            found = sorted(worst(turns).items(), key=lambda item: item[1], reverse=True)
-            print(f"  {size[0]}x{size[1]}, the longest turns in CPU time, of {rounds} rounds the best:")
-            for name, seconds in found[:8]:
-                print(f"    {seconds * 1e3:6.1f} ms  {name}")
+                for part, steps in zip(turns.values(), asyncio.run(_visit(root, size)), strict=True):
+                    part.append(steps)
+            for title, part in turns.items():
+                found = sorted(worst(part).items(), key=lambda item: item[1], reverse=True)
+                print(
+                    f"  {size[0]}x{size[1]}, screens {title}; longest turns in CPU time, of {rounds} rounds the best:"
+                )
+                for name, seconds in found[:6]:
+                    print(f"    {seconds * 1e3:6.1f} ms  {name}", flush=True)
             longest = max(longest, found[0][1] if found else 0.0)
-    report.say("handlers", longest, f"longest turn of the event loop: {longest * 1e3:.0f} ms; budget 50 ms")
+    report.say(
+        "handlers", longest, f"longest turn of the event loop on open screens: {longest * 1e3:.0f} ms; budget 50 ms"
+    )
 
 
-async def _visit(root: Path, size: tuple[int, int]) -> None:
+async def _visit(root: Path, size: tuple[int, int]) -> tuple[list[Step], list[Step]]:
+    """Turns while each screen is opened for the first time, and after that."""
     from dapoctl.tui.app import PLACES, Bench
+    from experiments.bench.steps import recorded
 
     app = Bench(root, readonly=True)
     async with app.run_test(size=size) as pilot:
@@ -135,21 +145,26 @@ async def _visit(root: Path, size: tuple[int, int]) -> None:
         while not app.snapshot.read:
             await pilot.pause(0.05)
         app.settle()  # as it does in a terminal
-        await look(*["j"] * 8, *["pagedown"] * 8, "end", "home", "s", "s", "s", "space", "p")
-        for key in ("enter", "l"):
-            await look(key)
-            await pilot.pause(1.0)
-            await look(*["j"] * 3, "pagedown", "end", "home", "escape", "escape")
-            await look("1")
-        for digit, _ in enumerate(PLACES, 1):
-            await look(str(digit))
-            await pilot.pause(1.0)
-            await look(*["down"] * 4, "pagedown", "end", "home", "question_mark", "escape")
-        await look("1", "ctrl+p")
-        await pilot.pause(0.5)
-        await look(*"open", "escape")
-        await pilot.resize_terminal(100, 40)
-        await pilot.pause(2.5)
+        places = [str(digit) for digit, _ in enumerate(PLACES, 1)]
+        with recorded() as first:
+            for key in (*places[1:], "1", "enter"):
+                await look(key)
+                await pilot.pause(1.0)
+            await look("escape", "1", "ctrl+p", "escape", "question_mark", "escape")
+        with recorded() as again:
+            await look(*["j"] * 8, *["pagedown"] * 8, "end", "home", "s", "s", "s", "space", "p")
+            for key in ("enter", "l"):
+                await look(key)
+                await pilot.pause(1.0)
+                await look(*["j"] * 3, "pagedown", "end", "home", "escape", "escape", "1")
+            for key in (*places, "1"):
+                await look(key)
+                await pilot.pause(0.5)
+                await look(*["down"] * 4, "pagedown", "end", "home", "question_mark", "escape")
+            await look("ctrl+p", *"open", "escape")
+            await pilot.resize_terminal(100, 40)
+            await pilot.pause(2.5)
+        return first, again
 
 
 def log(root: Path, report: Report, gigabytes: float = 1.0) -> None:
