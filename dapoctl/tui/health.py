@@ -1,0 +1,387 @@
+"""Is a run healthy? Rules that look at its metrics and say in words what stands out, and what to look at or try.
+
+A rule speaks only of what a person who reads the curves would speak of, too: thresholds are where published runs that went
+well are not. Each has its reason beside it. All look at medians, since single steps of a small batch are noise.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dapoctl.cli.figures import number, percent
+from dapoctl.cli.progress import ENTROPY, REWARD, is_held_out, spoken
+from dapoctl.runs.state import ALIVE
+from dapoctl.runs.state import spoken as spoken_time
+
+if TYPE_CHECKING:
+    from dapoctl.tui.courses import Series
+
+RECENT = 10
+"""Steps whose median is how a metric stands now: fewer are noise, more are late by as many steps"""
+START = 5
+"""Steps whose median is how a metric began"""
+EARLY = RECENT + START
+"""Steps before which nothing is said about a course"""
+
+ENTROPY_LEFT = 0.1
+"""Part of its entropy at the start below which a policy has collapsed. Runs that go well lose 73% of it in their first twelfth
+(arXiv:2505.22617), so less would cry wolf; with a tenth left, a group's responses are copies of one another"""
+ENTROPY_GROWN = 3.0
+"""Times its entropy at the start above which a policy falls apart: with a bounded reward, training sharpens"""
+CLIPPED = 0.2
+"""Fraction of tokens: PPO-style losses clip about one in a thousand. Losses with a ratio per sequence clip two orders of
+magnitude more and go well (arXiv:2507.18071), so only what is above that is called high"""
+TRUNCATED = 0.25
+"""Fraction of responses that are cut off: a reward for these is about length, not about the answer"""
+TRUNCATED_RISE = 0.1
+"""Points that it has risen by, for a lower fraction to be called a trend"""
+KEPT = 0.1
+"""Fraction of groups that pass the filters: ten times as much is sampled as is trained on, and it is mostly the same prompts"""
+ALIKE = 0.9
+"""Fraction of groups all right or all wrong: they have no advantage, so no more than a tenth of the batch teaches anything"""
+SKIPS_SEEN = 20
+"""Steps in which an update that was left out, or a value that is not finite, is still news"""
+MISMATCH = 0.05
+"""Nats per token, the mean of |log p(trainer) - log p(engine)|. bf16 engines lie at 0.001 to 0.02; runs in which it grew past
+0.03 were losing their way (vime issue 64, open-instruct issue 1473)"""
+ESS = 0.8
+"""Effective part of the tokens as importance weights have it: below it the engine samples another policy than is trained"""
+STEP_KL = 0.1
+"""Nats between the policy before and after a step; PPO implementations stop a step at 0.01 to 0.05"""
+FLAT_AFTER = 50
+"""Steps that a reward may take to begin to rise"""
+FLAT_ERRORS = 2.0
+"""Standard errors by which the last fifth of the rewards must exceed the first, to call it learning: 97.7% one-sided"""
+SOLVED = 0.9
+"""Training accuracy from which there is little left to learn: being flat is no news"""
+FALLEN = 0.3
+"""Part of what was gained at the best that is lost again, for the reward to have fallen"""
+LONGER = 2.0
+"""Times the length at the start. Longer answers are how some models learn to reason, so only without more accuracy"""
+SHORTER = 0.25
+"""Part of the length at the start: the model stopped to work things out"""
+UNANSWERED = 0.5
+"""Fraction of responses without an answer that can be read: the prompt or the format is at fault, not the mathematics"""
+FAULTS = 0.02
+"""Fraction of responses that the scorer failed on or gave up: more than oddities"""
+SLOWER = 0.5
+"""Part of the speed at the start, in tokens: length does not explain it"""
+SILENT_STEPS = 5.0
+"""Times the usual time of a step"""
+SILENT_SECONDS = 120.0
+"""Seconds without a word that are never called silence: evaluations and checkpoints take as long"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the rules look at."""
+
+    series: Mapping[str, Series]
+    state: str = "finished"
+    times: Sequence[float] = ()
+    """When each step was written"""
+    now: float = 0.0
+    last_word: float = 0.0
+    """When the trainer last said what it does"""
+
+    def values(self, name: str) -> list[float]:
+        """Finite values of a metric."""
+        found = self.series.get(name)
+        return [value for value in found.values if math.isfinite(value)] if found else []
+
+    def start(self, name: str) -> float:
+        """How it began; not-a-number before there is a course to speak of."""
+        found = self.values(name)
+        return statistics.median(found[:START]) if len(found) >= EARLY else math.nan
+
+    def recent(self, name: str) -> float:
+        """How it stands; not-a-number where that is too early."""
+        found = self.values(name)
+        return statistics.median(found[-RECENT:]) if len(found) >= START else math.nan
+
+
+@dataclass(frozen=True)
+class Warn:
+    """Something that stands out."""
+
+    what: str
+    """In one line, with the figures"""
+    try_: str
+    """What to look at or try"""
+    grave: bool = False
+    """Whether to go on as it is makes little sense"""
+
+
+Rule = Callable[[Look], Iterator[Warn]]
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the rules found, the grave first."""
+
+    warnings: tuple[Warn, ...] = ()
+    steps: int = 0
+    rules: int = field(default=0)
+
+
+def check(look: Look) -> Health:
+    """Ask every rule."""
+    found = [warning for rule in RULES for warning in rule(look)]
+    found.sort(key=lambda warning: not warning.grave)
+    return Health(tuple(found), len(look.times), len(RULES))
+
+
+def not_finite(look: Look) -> Iterator[Warn]:
+    """A metric of the last steps is NaN or infinite."""
+    bad = {}
+    for name, series in look.series.items():
+        # `groups/...` is infinite where nothing was kept, which another rule speaks of.
+        if not name.startswith(("policy/", "reward/", "score/", "response/", "rollout/", "eval/")):
+            continue
+        recent = zip(series.steps[-SKIPS_SEEN:], series.values[-SKIPS_SEEN:], strict=False)
+        where = [step for step, value in recent if not math.isfinite(value)]
+        if where:
+            bad[name] = where[-1]
+    if bad:
+        names = ", ".join(bad) if len(bad) <= 2 else f"{', '.join([*bad][:2])} and {len(bad) - 2} more"
+        yield Warn(
+            f"not finite at step {max(bad.values())}: {names}",
+            "look at the gradient norm and the largest ratio in the steps before; try a lower optim.lr or"
+            " model.dtype = float32",
+            grave=True,
+        )
+
+
+def skipped(look: Look) -> Iterator[Warn]:
+    """Updates were left out since their gradient was not finite."""
+    recent = look.values("policy/skipped_updates")[-SKIPS_SEEN:]
+    count = sum(value > 0 for value in recent)
+    if count:
+        yield Warn(
+            f"updates left out in {count} of the last {len(recent)} steps: their gradient was not finite",
+            "try a lower optim.lr, a longer optim.warmup_steps, or model.dtype = float32",
+            grave=count * 2 >= len(recent),
+        )
+
+
+def entropy(look: Look) -> Iterator[Warn]:
+    """The policy's entropy has collapsed or exploded."""
+    start, now = look.start(ENTROPY), look.recent(ENTROPY)
+    if not start > 0:
+        return
+    if now < ENTROPY_LEFT * start:
+        yield Warn(
+            f"entropy collapsed: {number(now)}, {percent(now / start)} of its start ({number(start)})",
+            "look at groups alike; try a higher upper clip bound, a regularizer, or a lower optim.lr",
+        )
+    elif now > ENTROPY_GROWN * start:
+        yield Warn(
+            f"entropy explodes: {number(now)}, {now / start:.1f} times its start ({number(start)})",
+            "read the samples: is it still language? Try a lower optim.lr, a smaller entropy bonus, a KL penalty",
+            grave=True,
+        )
+
+
+def clipped(look: Look) -> Iterator[Warn]:
+    """Much of the gradient is clipped away, or a step moves the policy far."""
+    low, high = (look.recent(f"policy/clip_fraction_{side}") for side in ("low", "high"))
+    total = sum(value for value in (low, high) if math.isfinite(value))
+    if total > CLIPPED:
+        yield Warn(
+            f"{percent(total)} of tokens clipped (low {percent(low)}, high {percent(high)})",
+            "the policy moves far within a step: try fewer optim.updates, a lower optim.lr, or wider bounds",
+        )
+    moved = look.recent("policy/approx_kl")
+    if moved > STEP_KL:
+        yield Warn(
+            f"the policy moves {number(moved)} nats within a step",
+            "try a lower optim.lr, fewer optim.updates, or a smaller optim.grad_clip",
+        )
+
+
+def truncated(look: Look) -> Iterator[Warn]:
+    """Responses are cut off."""
+    name = "response/truncated_fraction"
+    start, now = look.start(name), look.recent(name)
+    advice = (
+        "raise rollout.max_response_tokens, or add a penalty for overlong responses; Samples shows whether they ramble"
+    )
+    if now >= TRUNCATED:
+        yield Warn(f"{percent(now)} of responses are cut off", advice)
+    elif now - start >= TRUNCATED_RISE:
+        yield Warn(f"more responses are cut off: {percent(now)}, from {percent(start)}", advice)
+
+
+def groups(look: Look) -> Iterator[Warn]:
+    """Almost nothing is left to learn from."""
+    kept = look.recent("groups/kept_fraction")
+    right, wrong = look.recent("groups/all_right"), look.recent("groups/all_wrong")
+    alike = right + wrong
+    words = f"all right {percent(right)}, all wrong {percent(wrong)}"
+    advice = (
+        "the problems are too hard for the model: take easier ones, or more rollout.samples"
+        if wrong > right
+        else "the problems are solved: take harder ones, or stop here"
+    )
+    if kept < KEPT:
+        yield Warn(f"only {percent(kept)} of groups are kept ({words})", advice, grave=kept == 0)
+    elif alike > ALIKE:
+        yield Warn(f"{percent(alike)} of groups teach nothing ({words})", advice)
+
+
+def mismatch(look: Look) -> Iterator[Warn]:
+    """The engine samples from another policy than the trainer trains."""
+    mean, ess = look.recent("rollout/logprob_mismatch_mean"), look.recent("rollout/importance_ess")
+    if mean > MISMATCH or ess < ESS:
+        found = [f"{number(mean)} nats per token"] if math.isfinite(mean) else []
+        found += [f"effective sample size {percent(ess)}"] if math.isfinite(ess) else []
+        yield Warn(
+            f"engine and trainer disagree: {', '.join(found)}",
+            "check rollout.top_p = 1 and the model's dtype on both sides; if it grows, the engine's weights are stale",
+            grave=ess < ESS / 2,
+        )
+
+
+def learning(look: Look) -> Iterator[Warn]:
+    """The reward never rose, or fell again."""
+    rewards = look.values(REWARD)
+    if len(rewards) < FLAT_AFTER or look.recent("score/accuracy") >= SOLVED:
+        return
+    fifth = len(rewards) // 5
+    first, last = rewards[:fifth], rewards[-fifth:]
+    error = math.sqrt((statistics.variance(first) + statistics.variance(last)) / fifth)
+    gain = statistics.fmean(last) - statistics.fmean(first)
+    steps = f"{len(rewards)} steps"
+    if _fallen(rewards, error):
+        return (yield from _fall(look, rewards))
+    if gain <= FLAT_ERRORS * error:
+        yield Warn(
+            f"no learning in {steps}: reward {number(statistics.fmean(last), True)},"
+            f" from {number(statistics.fmean(first), True)}",
+            "look at groups kept and alike; try a higher optim.lr, easier problems, or more rollout.samples",
+        )
+
+
+def _means(rewards: Sequence[float]) -> list[float]:
+    """Of each window of RECENT steps."""
+    sums = [math.fsum(rewards[:RECENT])]
+    for old, new in zip(rewards, rewards[RECENT:], strict=False):
+        sums.append(sums[-1] - old + new)
+    return [total / RECENT for total in sums]
+
+
+def _fallen(rewards: Sequence[float], error: float) -> bool:
+    means = _means(rewards)
+    best = max(means)
+    return best - means[0] > FLAT_ERRORS * error and best - means[-1] > FALLEN * (best - means[0])
+
+
+def _fall(look: Look, rewards: Sequence[float]) -> Iterator[Warn]:
+    means = _means(rewards)
+    place = means.index(max(means)) + RECENT - 1
+    steps = look.series[REWARD].steps
+    step = steps[min(place, len(steps) - 1)]
+    yield Warn(
+        f"the reward has fallen to {number(means[-1], True)}, from {number(max(means), True)} around step {step}",
+        "look at entropy, gradient norm and mismatch around that step; go on from a checkpoint before it, lower optim.lr",
+        grave=True,
+    )
+
+
+def length(look: Look) -> Iterator[Warn]:
+    """Responses grow without getting better, or shrink to nothing."""
+    name = "response/length_mean"
+    start, now = look.start(name), look.recent(name)
+    better = look.recent("score/accuracy") > look.start("score/accuracy")
+    if now >= LONGER * start and not better:
+        yield Warn(
+            f"responses grow without more accuracy: {number(now)} tokens, from {number(start)}",
+            "read the samples: repetition? Try token weights that do not favour length, or a penalty for overlong responses",
+        )
+    elif now <= SHORTER * start:
+        yield Warn(
+            f"responses shrink: {number(now)} tokens, from {number(start)}",
+            "read the samples: does it still work things out? Look at what the reward terms pay for",
+        )
+
+
+def scoring(look: Look) -> Iterator[Warn]:
+    """Responses cannot be judged."""
+    unread = look.recent("score/unanswered")
+    if unread > UNANSWERED:
+        yield Warn(
+            f"no answer can be read in {percent(unread)} of responses",
+            "read the samples: does the prompt ask for the form that the scorer reads? Are they cut off?",
+        )
+    for word, what in (("error", "the scorer failed on"), ("timeout", "the scorer gave up on")):
+        share = look.recent(f"score/{word}")
+        if share > FAULTS:
+            yield Warn(f"{what} {percent(share)} of responses", f"look at samples with the outcome `{word}`")
+
+
+def held_out(look: Look) -> Iterator[Warn]:
+    """A held-out figure is below its own best by more than both intervals."""
+    for name in look.series:
+        if not is_held_out(name):
+            continue
+        values, low, high = (look.values(f"{name}{end}") for end in ("", "/low", "/high"))
+        if len(values) < 3 or not len(values) == len(low) == len(high):
+            continue
+        best = max(range(len(values)), key=values.__getitem__)
+        if high[-1] < low[best]:
+            yield Warn(
+                f"held-out {spoken(name)} fell to {percent(values[-1])}, from {percent(values[best])}",
+                f"step {look.series[name].steps[best]} was better; is the training reward something else than being right?",
+            )
+
+
+def speed(look: Look) -> Iterator[Warn]:
+    """It has become slow, or says nothing."""
+    for word, what in (("generated", "sampling"), ("trained", "the update")):
+        name = f"throughput/{word}_tokens_per_s"
+        start, now = look.start(name), look.recent(name)
+        if now < SLOWER * start:
+            yield Warn(
+                f"{what} has become slow: {number(now)} tokens/s, from {number(start)}",
+                "does something else use this machine? Screen 2 shows foreign processes; `dapoctl profile` where time goes",
+            )
+    if look.state not in ALIVE or not look.times:
+        return
+    pauses = [later - earlier for earlier, later in zip(look.times[-21:], look.times[-20:], strict=False)]
+    usual = statistics.median(pauses) if pauses else 0.0
+    silent = look.now - max(look.times[-1], look.last_word)
+    if silent > max(SILENT_SECONDS, SILENT_STEPS * usual):
+        yield Warn(
+            f"nothing written for {spoken_time(silent)}",
+            "the log says what it does last; `x` stops it with a checkpoint if it can still hear",
+            grave=True,
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    not_finite,
+    skipped,
+    entropy,
+    clipped,
+    truncated,
+    groups,
+    mismatch,
+    learning,
+    length,
+    scoring,
+    held_out,
+    speed,
+)
+
+
+def strip_words(health: Health) -> str:
+    """The state in one line, where nothing stands out."""
+    if not health.steps:
+        return "no step yet"
+    if health.steps < EARLY:
+        return f"nothing stands out; courses are judged from step {EARLY} on"
+    return f"nothing stands out ({health.rules} rules)"

@@ -1,0 +1,303 @@
+"""A log of any size as lines, of which only those on the screen are ever read.
+
+A line is known by the place of its first byte. From there its neighbours are found by looking for line ends, so the end of a
+file of gigabytes is there at once. Line numbers need an index, the line ends before every block, which is made behind the
+screen's back. Nothing is written, nothing is locked: the file may grow, shrink or be replaced while it is looked at.
+"""
+
+from __future__ import annotations
+
+import bisect
+import os
+import re
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dapoctl.runs.tail import decode
+
+BLOCK = 2**20
+"""Bytes between two places of the index, and bytes that are searched between two looks at whether to go on"""
+STEP = 2**16
+"""Bytes that are read for some lines"""
+LONGEST = 8 * 2**20
+"""Bytes in which a line must end; a longer one is broken there"""
+SHOWN = 2**16
+"""Bytes of a long line that are decoded"""
+MOST_KEPT = 2_000_000
+"""Lines that a filter keeps, the first ones"""
+ERROR = re.compile(
+    rb"Traceback \(most recent call last\)|\b[A-Za-z_.]*(?:Error|Exception)\b|\b(?:error|ERROR|FATAL|fatal):"
+)
+"""What a program says when it goes wrong"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line."""
+
+    start: int
+    """Place of its first byte"""
+    end: int
+    """Place after its line end, or the end of what is there"""
+    text: str
+    """As it stands on a screen in the end: what carriage returns took back is gone"""
+    whole: bool = True
+    """Whether `text` is all of it"""
+
+
+class LogFile:
+    """One file. Threads may call it; `index` only one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.generation = 0
+        """Changes when the file was replaced or shrank: every place is void then"""
+        self._identity: tuple[int, int] | None = None
+        self._counts = array("Q", [0])
+        """Line ends before block 0, 1, 2, ..."""
+
+    def look(self) -> bool:
+        """Ask how large the file is; whether that has changed. A missing file is an empty one."""
+        try:
+            found = os.stat(self.path)  # noqa: PTH116
+            identity, size = (found.st_dev, found.st_ino), found.st_size
+        except OSError:
+            identity, size = None, 0
+        if identity != self._identity or size < self.size:
+            changed = identity != self._identity or size != self.size
+            self.generation += self._identity is not None
+            self._identity, self.size, self._counts = identity, size, array("Q", [0])
+            return changed
+        changed = size != self.size
+        self.size = size
+        return changed
+
+    # Lines around a place.
+
+    def after(self, place: int, count: int) -> list[Row]:
+        """Up to `count` lines from `place` on, which must be the start of one."""
+        rows: list[Row] = []
+        for start, end in self._spans(place):
+            rows.append(self.row(start, end))
+            if len(rows) >= count:
+                break
+        return rows
+
+    def before(self, place: int, count: int) -> list[Row]:
+        """Up to `count` lines that end at or before `place`, which must be the start of one or the end of the file."""
+        rows: list[Row] = []
+        while place > 0 and len(rows) < count:
+            start = self.start_of(place - 1)
+            rows.append(self.row(start, place))
+            place = start
+        return rows[::-1]
+
+    def start_of(self, place: int) -> int:
+        """The start of the line that the byte at `place` is part of."""
+        floor, end, size = max(0, place - LONGEST), place, STEP
+        while end > floor:
+            start = max(floor, end - size)
+            found = self._read(start, end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end, size = start, BLOCK
+        return floor
+
+    def _spans(self, place: int) -> Iterator[tuple[int, int]]:
+        """(start, end) of each line from `place` on."""
+        start, data, base = place, b"", place
+        while start < self.size:
+            found = data.find(b"\n", start - base)
+            if found < 0 and base + len(data) < self.size and base + len(data) - start < LONGEST:
+                kept = data[start - base :]
+                more = self._read(start + len(kept), STEP if len(kept) < STEP else BLOCK)
+                data, base = kept + more, start
+                if not more:
+                    return
+                continue
+            end = base + found + 1 if found >= 0 else base + len(data)
+            yield start, end
+            start = end
+
+    def row(self, start: int, end: int, most: int = SHOWN) -> Row:
+        """The line from `start` to `end`; of one that is longer than `most` bytes, its beginning."""
+        length = end - start
+        if length <= most:
+            return Row(start, end, decode(self._read(start, length).removesuffix(b"\n")))
+        tail = self._read(end - most, most).removesuffix(b"\n").rstrip(b"\r")
+        if b"\r" in tail:
+            return Row(start, end, decode(tail))
+        return Row(start, end, decode(self._read(start, most)), whole=False)
+
+    def _read(self, place: int, count: int) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(place)
+                return file.read(count)
+        except OSError:
+            return b""
+
+    # Line numbers.
+
+    def index(self, cancelled: Callable[[], bool] = lambda: False) -> bool:
+        """Count line ends as far as whole blocks go; whether all of them are counted."""
+        counts, generation = self._counts, self.generation
+        try:
+            with self.path.open("rb") as file:
+                file.seek((len(counts) - 1) * BLOCK)
+                while not cancelled() and generation == self.generation and len(counts) * BLOCK <= self.size:
+                    data = file.read(BLOCK)
+                    if len(data) < BLOCK:
+                        return False
+                    counts.append(counts[-1] + data.count(b"\n"))
+        except OSError:
+            return False
+        return len(counts) * BLOCK > self.size
+
+    @property
+    def indexed(self) -> bool:
+        """Whether every whole block is counted."""
+        return len(self._counts) * BLOCK > self.size
+
+    def number_of(self, place: int) -> int | None:
+        """The number of the line at `place`, from 1; None where nobody has counted so far yet."""
+        block = place // BLOCK
+        if block >= len(self._counts):
+            return None
+        return self._counts[block] + self._read(block * BLOCK, place - block * BLOCK).count(b"\n") + 1
+
+    def lines(self) -> int | None:
+        """How many there are; None while that is being counted."""
+        if not self.indexed:
+            return None
+        block = len(self._counts) - 1
+        rest = self._read(block * BLOCK, self.size - block * BLOCK)
+        last = rest[-1:] if rest else self._read(self.size - 1, 1) if self.size else b"\n"
+        return self._counts[block] + rest.count(b"\n") + (last != b"\n")
+
+    def place_of(self, number: int) -> int:
+        """Where line `number` begins, counted from 1; the last known line where there are not so many."""
+        wanted = max(0, number - 1)
+        counts = self._counts
+        block = max(0, bisect.bisect_left(counts, wanted) - 1) if wanted else 0
+        base = block * BLOCK
+        seen, place = counts[block], base
+        data = self._read(base, 2 * BLOCK)
+        while seen < wanted:
+            found = data.find(b"\n", place - base)
+            if found < 0 or base + found + 1 >= self.size:
+                return self.start_of(max(0, self.size - 1))
+            seen, place = seen + 1, base + found + 1
+        return place
+
+    def at_share(self, share: float) -> int:
+        """The start of the line at this part of the file, 0 to 1."""
+        return self.start_of(max(0, min(self.size - 1, int(self.size * share))))
+
+    # Searching.
+
+    def find(self, pattern: re.Pattern[bytes], place: int, back: bool = False,
+             told: Callable[[float], bool] = lambda _share: True) -> int | None:  # fmt: skip
+        """The start of the first line from `place` on, or of the last one before it, in whose text `pattern` is.
+
+        Args:
+            told: told the share that has been looked at, from time to time; it says whether to go on
+        """
+        for start in self._backward(pattern, place, told) if back else self._forward(pattern, place, told):
+            return start
+        return None
+
+    def scan(self, pattern: re.Pattern[bytes], place: int, end: int) -> tuple[list[int], int]:
+        """(the start of every line in whose text `pattern` is, the place after) of about BLOCK bytes from `place` on."""
+        data = self._read(place, min(BLOCK, end - place))
+        cut = len(data) if place + len(data) >= end else data.rfind(b"\n") + 1 or len(data)
+        found = self._in_block(pattern, place, data[:cut])
+        if found[:1] == [place]:
+            # The block may begin within a line that is longer than a block.
+            found[0] = self.start_of(place)
+        return found, place + cut
+
+    def _forward(self, pattern: re.Pattern[bytes], place: int, told: Callable[[float], bool]) -> Iterator[int]:
+        begun, end = place, self.size
+        while place < end and told((place - begun) / (end - begun)):
+            found, after = self.scan(pattern, place, end)
+            yield from found
+            if after <= place:
+                return
+            place = after
+
+    def _backward(self, pattern: re.Pattern[bytes], place: int, told: Callable[[float], bool]) -> Iterator[int]:
+        end = place
+        while end > 0 and told((place - end) / place):
+            start = self.start_of(max(0, end - BLOCK))
+            yield from reversed(self._in_block(pattern, start, self._read(start, end - start)))
+            end = start
+
+    def _in_block(self, pattern: re.Pattern[bytes], base: int, data: bytes) -> list[int]:
+        """The start of each line of `data`, which lies at `base`, in whose text `pattern` is."""
+        starts, at = [], 0
+        while (found := pattern.search(data, at)) is not None:
+            start = data.rfind(b"\n", 0, found.start()) + 1
+            at = data.find(b"\n", found.start()) + 1 or len(data)
+            # What a carriage return took back is not on the screen.
+            if pattern.search(data[start:at].rstrip(b"\r\n").rpartition(b"\r")[2]):
+                starts.append(base + start)
+            if at >= len(data):
+                break
+        return starts
+
+
+def searched(words: str) -> re.Pattern[bytes]:
+    """What `words` ask for, literally; small letters stand for capitals too, as in less -i."""
+    return re.compile(
+        re.escape(words.encode("utf-8", errors="replace")), 0 if words != words.lower() else re.IGNORECASE
+    )
+
+
+class Kept:
+    """The lines of a log that fit a pattern, found bit by bit."""
+
+    def __init__(self, log: LogFile, pattern: re.Pattern[bytes]) -> None:
+        self.log, self.pattern = log, pattern
+        self.generation = log.generation
+        self.starts = array("Q")
+        self.done = 0
+        """Bytes that have been looked at"""
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds as many lines as it can."""
+        return len(self.starts) >= MOST_KEPT
+
+    def update(self, told: Callable[[float], bool] = lambda _share: True) -> bool:
+        """Look at what was added, and again at a line that had no end yet; whether the lines are others now."""
+        before = self.generation, self.starts.tobytes()[-8:], len(self.starts)
+        if self.generation != self.log.generation:
+            self.generation, self.starts, self.done = self.log.generation, array("Q"), 0
+        while self.starts and self.starts[-1] >= self.done:
+            self.starts.pop()
+        size = self.log.size
+        last = self.log.start_of(size) if size else 0
+        begun = self.done
+        while self.done < last and not self.full and told((self.done - begun) / (last - begun)):
+            found, after = self.log.scan(self.pattern, self.done, last)
+            self.starts.extend(start for start in found if not self.starts or start > self.starts[-1])
+            if after <= self.done:
+                break
+            self.done = after
+        if self.done >= last and last < size and not self.full:
+            self.starts.extend(self.log.scan(self.pattern, last, size)[0][:1])
+        return before != (self.generation, self.starts.tobytes()[-8:], len(self.starts))
+
+    def after(self, place: int, count: int) -> list[Row]:
+        """Up to `count` kept lines from `place` on."""
+        index = bisect.bisect_left(self.starts, place)
+        return [row for start in self.starts[index : index + count] for row in self.log.after(start, 1)]
+
+    def before(self, place: int, count: int) -> list[Row]:
+        """Up to `count` kept lines before `place`."""
+        index = bisect.bisect_left(self.starts, place)
+        return [row for start in self.starts[max(0, index - count) : index] for row in self.log.after(start, 1)]

@@ -1,0 +1,205 @@
+"""A chart: a title with the newest values, curves of braille dots, labels of values at the left and of steps below."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual import events
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from dapoctl.cli.figures import BROKEN, number
+from dapoctl.tui.plot import BLANK, Curve, Picture, draw, extent
+from dapoctl.tui.text import cell, line
+
+COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
+"""Of curves, in order"""
+GUTTER = 9
+"""Most columns of the labels of values"""
+MIDDLE = 7
+"""Rows from which the middle has a label too"""
+NARROW = 26
+"""Columns below which a chart has no labels of values"""
+
+
+@dataclass(frozen=True)
+class View:
+    """How charts are looked at; all charts of a page share it."""
+
+    span: tuple[float, float] = (0.0, 1.0)
+    """The first and the last step"""
+    log: bool = False
+    cursor: float | None = None
+    """The step that is read off"""
+
+
+class Chart(Widget, can_focus=True):
+    """Curves over steps."""
+
+    DEFAULT_CSS = """
+    Chart { height: 6; }
+    """
+    ALLOW_SELECT: ClassVar[bool] = False
+
+    class Chosen(Message):
+        """The chart was clicked twice."""
+
+        def __init__(self, chart: Chart) -> None:
+            super().__init__()
+            self.chart = chart
+
+        @property
+        def control(self) -> Chart:
+            """The chart."""
+            return self.chart
+
+    def __init__(self, title: str, write: Callable[[float], str] = number, id: str | None = None) -> None:  # noqa: A002
+        """`write` says how values are written."""
+        super().__init__(id=id)
+        self.heading, self.write = title, write
+        self.curves: list[Curve] = []
+        self.view = View()
+        self._picture: tuple[tuple[int, int], Picture, list[str]] | None = None
+
+    def show(self, curves: Sequence[Curve], view: View) -> None:
+        """Draw these curves from now on; the first that is not faint is what the title tells of."""
+        self.curves, self.view, self._picture = list(curves), view, None
+        self.refresh()
+
+    # What the lines are made of.
+
+    def picture(self) -> tuple[Picture, list[str]]:
+        """(what is drawn, a label of values for each row of it)."""
+        size = (self.size.width, self.size.height)
+        if self._picture is None or self._picture[0] != size:
+            height = max(1, size[1] - 2)
+            labels = self._labels(extent(self.curves, self.view.log), height)
+            room = max(map(cell_len, labels)) if size[0] >= NARROW else 0
+            width = max(1, size[0] - room - (1 if room else 0))
+            picture = draw(self.curves, width, height, self.view.span, self.view.log)
+            self._picture = size, picture, [cell(label, room, right=True) + " " if room else "" for label in labels]
+        return self._picture[1], self._picture[2]
+
+    def _labels(self, ends: tuple[float, float], height: int) -> list[str]:
+        labels = [""] * height
+        low, high = ends
+        if math.isnan(low):
+            return labels
+        marks = {height - 1: low, 0: high}
+        if height >= MIDDLE:
+            share = 1 - (height // 2) / (height - 1)
+            marks[height // 2] = low * (high / low) ** share if self.view.log else low * (1 - share) + high * share
+        for row, value in marks.items():
+            labels[row] = self.write(value)[:GUTTER]
+        return labels
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self._picture = None
+
+    def render_line(self, y: int) -> Strip:
+        width, height = self.size.width, self.size.height
+        base = self.rich_style
+        if width < 1 or height < 1:
+            return Strip.blank(width, base)
+        if y == 0:
+            text = self.title_line()
+        else:
+            picture, labels = self.picture()
+            if 1 <= y <= len(labels):
+                text = self._plot_line(picture, labels[y - 1], y - 1)
+            else:
+                text = self._axis(picture, len(labels[0]) if labels else 0)
+        text.no_wrap, text.end = True, ""
+        text.truncate(width, overflow="ellipsis")
+        return Strip(text.render(self.app.console)).adjust_cell_length(width, base).apply_style(base)
+
+    def title_line(self) -> Text:
+        """Name and newest values, or those at the cursor."""
+        mark = "▸" if self.has_focus else " "
+        text = Text(mark + line(self.heading), "bold reverse" if self.has_focus else "bold", end="")
+        for index, each in enumerate(self.curves):
+            if each.faint or not len(each.steps):
+                continue
+            found = each.at(math.inf if self.view.cursor is None else self.view.cursor)
+            assert found is not None
+            word = f"{each.sign} {line(each.name)} ".lstrip() if each.sign or each.name else ""
+            value = self.write(found[1])
+            text.append("  ", "not bold not reverse")
+            text.append(word, f"{self._style(index)} not bold not reverse")
+            style = "bold not reverse" if math.isfinite(found[1]) else "bold red not reverse"
+            text.append(f"{BROKEN * (not math.isfinite(found[1]))}{value}", style)
+        picture, _ = self.picture()
+        for words in self._remarks(picture):
+            text.append(f"  {words}", "yellow not bold not reverse")
+        return text
+
+    def _remarks(self, picture: Picture) -> list[str]:
+        found = []
+        if self.view.log:
+            found.append(f"log, {picture.below} ≤ 0 left out" if picture.below else "log")
+        if picture.missing:
+            found.append(f"{BROKEN} {picture.missing} not finite")
+        return found
+
+    def _style(self, index: int) -> str:
+        return self.curves[index].style or COLOURS[index % len(COLOURS)]
+
+    def _plot_line(self, picture: Picture, label: str, row: int) -> Text:
+        text = Text(label, "dim", end="")
+        height, width = picture.codes.shape
+        if math.isnan(picture.low):
+            if row == height // 2:
+                empty = not any(len(each.steps) for each in self.curves)
+                nothing = (
+                    "nothing yet" if empty else "nothing above 0 for a log scale" if picture.below else "not a number"
+                )
+                return text.append(f" {nothing}", "dim not bold")
+            return text
+        signs = {column: index for at, column, index in picture.signs if at == row}
+        cursor = self._cursor_column(width)
+        run, last = "", ""
+        for column in range(width):
+            glyph, style = self._cell(picture, row, column, signs.get(column), column == cursor)
+            if style != last:
+                text.append(run, last)
+                run, last = "", style
+            run += glyph
+        return text.append(run, last)
+
+    def _cell(self, picture: Picture, row: int, column: int, sign: int | None, at_cursor: bool) -> tuple[str, str]:
+        code, owner = int(picture.codes[row, column]), int(picture.owner[row, column])
+        if sign is not None:
+            return self.curves[sign].sign, f"bold {self._style(sign)}"
+        if row == len(picture.codes) - 1 and column in picture.broken:
+            return BROKEN, "bold red"
+        if not code:
+            return ("│", "dim") if at_cursor else (" ", "")
+        style = f"dim {self._style(owner)}" if self.curves[owner].faint else self._style(owner)
+        return chr(BLANK + code), f"{style} reverse" if at_cursor else style
+
+    def _cursor_column(self, width: int) -> int | None:
+        if self.view.cursor is None:
+            return None
+        low, high = self.view.span
+        share = (self.view.cursor - low) / (high - low) if high > low else 0.5
+        return min(width - 1, max(0, int(share * (width * 2 - 1) + 0.5) // 2))
+
+    def _axis(self, picture: Picture, room: int) -> Text:
+        low, high = (f"{end:g}" if abs(end) >= 1e7 else f"{end:,.0f}" for end in self.view.span)
+        inside = picture.codes.shape[1]
+        if self.view.cursor is None:
+            return Text(" " * room + low + cell(high, max(0, inside - len(low)), right=True), "dim", end="")
+        here = f"step {self.view.cursor:,.0f}"
+        column = self._cursor_column(inside) or 0
+        start = max(0, min(column - len(here) // 2, inside - len(here)))
+        return Text(" " * (room + start) + here, "bold", end="")
+
+    def on_click(self, event: events.Click) -> None:
+        if event.chain == 2:
+            self.post_message(self.Chosen(self))
