@@ -7,14 +7,16 @@ cost of drawing depends on the canvas, not on the points. Values that are not fi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from dapoctl.tui.courses import Series
 
     Floats = NDArray[np.float64]
 
@@ -46,15 +48,64 @@ class Curve:
         return float(self.steps[place]), float(self.values[place])
 
 
+class Growing:
+    """The metrics of a run as curves; only what was added since is converted. One thread at a time calls `update`."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Series, Curve]] = {}
+        self.mark = 0
+        """Changes when anything else does"""
+
+    def update(self, series: Mapping[str, Series]) -> None:
+        """Take over what is new."""
+        for name in [*self._known]:
+            if name not in series:
+                del self._known[name]
+                self.mark += 1
+        for name, source in [*series.items()]:
+            known = self._known.get(name)
+            old = known[1] if known and known[0] is source else curve((), ())
+            count = min(len(source.steps), len(source.values))
+            if count == len(old.steps):
+                continue
+            try:
+                added = curve(source.steps[len(old.steps) : count], source.values[len(old.steps) : count])
+            except OverflowError:
+                # A step that no float can be: the file is damaged.
+                continue
+            steps, values = np.concatenate([old.steps, added.steps]), np.concatenate([old.values, added.values])
+            self._known[name] = source, _in_order(steps, values)
+            self.mark += 1
+
+    def curve(self, name: str) -> Curve | None:
+        """The curve of a metric; None where there is none."""
+        known = self._known.get(name)
+        return known[1] if known else None
+
+    @property
+    def names(self) -> list[str]:
+        """Of the metrics that have a point."""
+        return [*self._known]
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """The first and the last step of any metric."""
+        ends = [(float(each.steps[0]), float(each.steps[-1])) for _, each in self._known.values() if len(each.steps)]
+        return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+
+
+def _in_order(steps: Floats, values: Floats) -> Curve:
+    if len(steps) > 1 and bool(np.any(steps[1:] < steps[:-1])):
+        order = np.argsort(steps, kind="stable")
+        steps, values = steps[order], values[order]
+    return Curve(steps, values)
+
+
 def curve(steps: Sequence[float], values: Sequence[float], name: str = "", style: str = "", sign: str = "") -> Curve:
     """A curve of plain numbers; points whose steps go back are put in order."""
     count = min(len(steps), len(values))
-    x = np.asarray(steps[:count], dtype=np.float64)
-    y = np.asarray(values[:count], dtype=np.float64)
-    if count > 1 and bool(np.any(x[1:] < x[:-1])):
-        order = np.argsort(x, kind="stable")
-        x, y = x[order], y[order]
-    return Curve(x, y, name, style, sign=sign)
+    found = _in_order(np.asarray(steps[:count], dtype=np.float64), np.asarray(values[:count], dtype=np.float64))
+    return replace(found, name=name, style=style, sign=sign)
 
 
 @dataclass(frozen=True)
@@ -72,24 +123,35 @@ class Columns:
 
 def columns(steps: Floats, values: Floats, low: float, high: float, width: int) -> Columns:
     """Reduce points with ascending `steps` to `width` columns over [low, high]; values that are not finite are left out."""
-    there = np.flatnonzero(np.isfinite(values) & (steps >= low) & (steps <= high))
-    place = column_of(steps[there], low, high, width)
-    if not len(there):
+    finite = np.isfinite(values)
+    kept = None
+    if not finite.all():
+        kept = np.flatnonzero(finite)
+        steps, values = steps[kept], values[kept]
+    begin, end = int(np.searchsorted(steps, low, "left")), int(np.searchsorted(steps, high, "right"))
+    steps, values = steps[begin:end], values[begin:end]
+    if not len(steps):
         none = np.empty(0)
-        return Columns(place, none, none, none, none, np.empty(0, dtype=np.bool_))
-    starts = np.flatnonzero(np.concatenate([[True], place[1:] != place[:-1]]))
-    found = values[there]
-    ends = np.concatenate([starts[1:], [len(there)]]) - 1
-    joined = np.zeros(len(starts), dtype=np.bool_)
-    joined[1:] = there[starts[1:]] == there[starts[1:] - 1] + 1
-    return Columns(
-        place[starts],
-        np.minimum.reduceat(found, starts),
-        np.maximum.reduceat(found, starts),
-        found[starts],
-        found[ends],
-        joined,
-    )
+        return Columns(np.empty(0, np.intp), none, none, none, none, np.empty(0, np.bool_))
+    bounds = np.searchsorted(steps, edges(low, high, width))
+    bounds[0], bounds[-1] = 0, len(steps)
+    place = np.flatnonzero(bounds[1:] > bounds[:-1])
+    starts, ends = bounds[place], bounds[place + 1] - 1
+    joined = np.ones(len(place), dtype=np.bool_)
+    joined[0] = False
+    if kept is not None:
+        kept = kept[begin:end]
+        joined[1:] = kept[starts[1:]] == kept[starts[1:] - 1] + 1
+    least, most = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    return Columns(place, least, most, values[starts], values[ends], joined)
+
+
+def edges(low: float, high: float, width: int) -> Floats:
+    """The first step of each column of dots, and the end of the last: columns are centred on what they stand for."""
+    if high <= low or width < 2:
+        middle = (width - 1) // 2
+        return np.where(np.arange(width + 1) <= middle, -np.inf, np.inf)
+    return (low + (np.arange(width + 1) - 0.5) * ((high - low) / (width - 1))).astype(np.float64)
 
 
 def column_of(steps: Floats, low: float, high: float, width: int) -> NDArray[np.intp]:
@@ -136,7 +198,7 @@ def draw(curves: Sequence[Curve], width: int, height: int, span: tuple[float, fl
         picture.below += int(np.count_nonzero(finite & ~np.isfinite(values)))
         for column in column_of(each.steps[~finite], *span, width * 2):
             picture.broken[int(column) // 2] = True
-    low, high = _extent(shown)
+    low, high = _extent(shown, log)
     if math.isnan(low):
         return picture
     picture.low, picture.high = _unscaled(low, high, log)
@@ -163,7 +225,7 @@ def _scaled(each: Curve, log: bool) -> Floats:
 
 def extent(curves: Sequence[Curve], log: bool = False) -> tuple[float, float]:
     """The values at the lower and the upper edge of the chart that `draw` makes; not-a-number where it shows no value."""
-    return _unscaled(*_extent([_scaled(each, log) for each in curves]), log)
+    return _unscaled(*_extent([_scaled(each, log) for each in curves], log), log)
 
 
 def _unscaled(low: float, high: float, log: bool) -> tuple[float, float]:
@@ -174,15 +236,17 @@ def _power(value: float) -> float:
     return math.nan if math.isnan(value) else 10.0 ** min(max(value, -300.0), 308.0)
 
 
-def _extent(shown: Sequence[Floats]) -> tuple[float, float]:
+def _extent(shown: Sequence[Floats], log: bool) -> tuple[float, float]:
     found = [values[np.isfinite(values)] for values in shown]
     found = [values for values in found if len(values)]
     if not found:
         return math.nan, math.nan
     low, high = min(float(values.min()) for values in found), max(float(values.max()) for values in found)
     if low == high:
-        room = min(abs(low) / 2, 1e300) or 1.0
-        return low - room, high + room
+        # A constant is seen by its distance from zero.
+        if log:
+            return low - 0.5, high + 0.5
+        return min(low, 0.0), max(high, 0.0 if low else 1.0)
     return low, high
 
 
@@ -235,10 +299,13 @@ def smooth(values: Floats, keep: float) -> Floats:
     weights = np.where(lags >= 0, (1 - keep) * powers[np.maximum(lags, 0)], 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         inside = padded.reshape(-1, BLOCK) @ weights.T
-        carry = 0.0
-        for index in range(len(inside)):
-            inside[index] += carry * powers * keep
-            carry = inside[index, -1]
-        known = inside.reshape(-1)[:count] / (1 - keep ** np.arange(1, count + 1))
+        before = [0.0]
+        for last in inside[:-1, -1].tolist():
+            before.append(last + before[-1] * keep**BLOCK)
+        inside += np.array(before)[:, None] * (powers * keep)
+        known = inside.reshape(-1)[:count]
+        # Later, keep^t is nothing beside 1.
+        young = min(count, int(-40 / math.log(keep)) + 1)
+        known[:young] /= 1 - keep ** np.arange(1, young + 1)
     result[finite] = known
     return result

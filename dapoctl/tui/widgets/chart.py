@@ -63,14 +63,23 @@ class Chart(Widget, can_focus=True):
         """`write` says how values are written."""
         super().__init__(id=id)
         self.heading, self.write = title, write
-        self.curves: list[Curve] = []
         self.view = View()
+        self._source: Callable[[], Sequence[Curve]] = tuple
+        self._curves: list[Curve] | None = None
         self._picture: tuple[tuple[int, int], Picture, list[str]] | None = None
 
-    def show(self, curves: Sequence[Curve], view: View) -> None:
-        """Draw these curves from now on; the first that is not faint is what the title tells of."""
-        self.curves, self.view, self._picture = list(curves), view, None
+    def show(self, source: Callable[[], Sequence[Curve]], view: View) -> None:
+        """Draw from now on the curves that `source` gives, which is asked only if the chart is on the screen; the title tells
+        of those that are not faint."""
+        self._source, self._curves, self.view, self._picture = source, None, view, None
         self.refresh()
+
+    @property
+    def curves(self) -> list[Curve]:
+        """What is drawn."""
+        if self._curves is None:
+            self._curves = list(self._source())
+        return self._curves
 
     # What the lines are made of.
 

@@ -41,7 +41,7 @@ class LogView(Widget, can_focus=True):
         Binding("pagedown,space", "page(1)", "Page down", show=False, id="log.page_down"),
         Binding("left", "aside(-1)", "Left", show=False, id="log.left"),
         Binding("right", "aside(1)", "Right", show=False, id="log.right"),
-        Binding("enter", "choose", "Whole line", id="log.line"),
+        Binding("enter", "choose", "Whole line", show=False, id="log.line"),
     ]
 
     class Moved(Message):

@@ -19,7 +19,7 @@ class VirtualList(ScrollView, can_focus=True):
     """Lines with a cursor. A subclass says how many there are (`count`) and what each is (`row`); then `refresh_rows`."""
 
     DEFAULT_CSS = """
-    VirtualList { height: 1fr; background: $background; }
+    VirtualList { height: 1fr; overflow-x: hidden; background: $background; }
     VirtualList > .virtual--cursor { background: $primary 30%; }
     VirtualList:focus > .virtual--cursor { background: $primary 60%; text-style: bold; }
     """

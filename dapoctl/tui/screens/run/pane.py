@@ -57,6 +57,7 @@ class Pane(Vertical):
             if widget.focusable and widget.display:
                 widget.focus(scroll_visible=False)
                 return
+        self.screen.set_focus(None)
 
     def once(self, group: str, function: Callable[[], T], then: Callable[[T], None]) -> None:
         """As the screen's `work`, but nothing happens while the same is still being done."""
