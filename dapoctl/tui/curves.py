@@ -45,7 +45,7 @@ SECOND = (
 THIRD = (
     Panel("groups kept", ("groups/kept_fraction",)),
     Panel("gradient norm", ("policy/grad_norm",)),
-    Panel("groups alike", ("groups/all_right", "groups/all_wrong"), ("all right", "all wrong")),
+    Panel("groups alike", ("groups/all_right", "groups/all_wrong"), ("right", "wrong")),
     Panel("responses cut off", ("response/truncated_fraction",)),
     Panel("no answer found", ("score/unanswered",)),
     Panel("approximate KL of a step", ("policy/approx_kl",)),

@@ -70,6 +70,7 @@ FAULTS = 0.02
 """Fraction of responses that the scorer failed on or gave up: more than oddities"""
 SLOWER = 0.5
 """Part of the speed at the start, in tokens: length does not explain it"""
+BEYOND = 1e100
 SILENT_STEPS = 5.0
 """Times the usual time of a step"""
 SILENT_SECONDS = 120.0
@@ -89,9 +90,9 @@ class Look:
     """When the trainer last said what it does"""
 
     def values(self, name: str) -> list[float]:
-        """Finite values of a metric."""
+        """Finite values of a metric; figures that nothing can measure are damage."""
         found = self.series.get(name)
-        return [value for value in found.values if math.isfinite(value)] if found else []
+        return [value for value in found.values if -BEYOND < value < BEYOND] if found else []
 
     def start(self, name: str) -> float:
         """How it began; not-a-number before there is a course to speak of."""
@@ -253,7 +254,7 @@ def learning(look: Look) -> Iterator[Warn]:
         return
     fifth = len(rewards) // 5
     first, last = rewards[:fifth], rewards[-fifth:]
-    error = math.sqrt((statistics.variance(first) + statistics.variance(last)) / fifth)
+    error = math.sqrt((_variance(first) + _variance(last)) / fifth)
     gain = statistics.fmean(last) - statistics.fmean(first)
     steps = f"{len(rewards)} steps"
     if _fallen(rewards, error):
@@ -264,6 +265,12 @@ def learning(look: Look) -> Iterator[Warn]:
             f" from {number(statistics.fmean(first), True)}",
             "look at groups kept and alike; try a higher optim.lr, easier problems, or more rollout.samples",
         )
+
+
+def _variance(values: Sequence[float]) -> float:
+    # The standard library's is exact, and too slow for a hundred thousand steps.
+    mean = statistics.fmean(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
 def _means(rewards: Sequence[float]) -> list[float]:

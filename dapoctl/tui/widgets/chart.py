@@ -22,8 +22,8 @@ COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 """Of curves, in order"""
 GUTTER = 9
 """Most columns of the labels of values"""
-MIDDLE = 7
-"""Rows from which the middle has a label too"""
+LABELS = ((14, 5), (7, 3), (2, 2), (0, 1))
+"""Rows from which there are so many labels of values"""
 NARROW = 26
 """Columns below which a chart has no labels of values"""
 
@@ -100,13 +100,25 @@ class Chart(Widget, can_focus=True):
         low, high = ends
         if math.isnan(low):
             return labels
-        marks = {height - 1: low, 0: high}
-        if height >= MIDDLE:
-            share = 1 - (height // 2) / (height - 1)
-            marks[height // 2] = low * (high / low) ** share if self.view.log else low * (1 - share) + high * share
-        for row, value in marks.items():
-            labels[row] = self.write(value)[:GUTTER]
+        count = next(count for rows, count in LABELS if height >= rows)
+        rows = [round(index * (height - 1) / max(1, count - 1)) for index in range(count)]
+        shares = [1 - row / max(1, height - 1) for row in rows]
+        if self.view.log:
+            values = [10 ** (math.log10(low) * (1 - share) + math.log10(high) * share) for share in shares]
+        else:
+            values = [low * (1 - share) + high * share for share in shares]
+        for row, words in zip(rows, self._apart(values), strict=True):
+            labels[row] = words[:GUTTER]
         return labels
+
+    def _apart(self, values: Sequence[float]) -> list[str]:
+        """The values as they are written, with as many digits as tell them apart."""
+        found = [self.write(value) for value in values]
+        for digits in range(4, GUTTER):
+            if len({*found}) == len(found):
+                break
+            found = [f"{value:.{digits}g}" for value in values]
+        return found
 
     def on_resize(self, _event: events.Resize) -> None:
         self._picture = None
@@ -130,6 +142,14 @@ class Chart(Widget, can_focus=True):
 
     def title_line(self) -> Text:
         """Name and newest values, or those at the cursor."""
+        text = self._title(with_words=True)
+        if text.cell_len > self.size.width and any(each.sign and each.name for each in self.curves):
+            text = self._title(with_words=False)
+        for words in self._remarks(self.picture()[0]):
+            text.append(f"  {words}", "yellow not bold not reverse")
+        return text
+
+    def _title(self, with_words: bool) -> Text:
         mark = "▸" if self.has_focus else " "
         text = Text(mark + line(self.heading), "bold reverse" if self.has_focus else "bold", end="")
         for index, each in enumerate(self.curves):
@@ -137,21 +157,17 @@ class Chart(Widget, can_focus=True):
                 continue
             found = each.at(math.inf if self.view.cursor is None else self.view.cursor)
             assert found is not None
-            word = f"{each.sign} {line(each.name)} ".lstrip() if each.sign or each.name else ""
-            value = self.write(found[1])
+            words = f"{each.sign} {line(each.name) if with_words or not each.sign else ''}".strip()
             text.append("  ", "not bold not reverse")
-            text.append(word, f"{self._style(index)} not bold not reverse")
+            text.append(f"{words} " if words else "", f"{self._style(index)} not bold not reverse")
             style = "bold not reverse" if math.isfinite(found[1]) else "bold red not reverse"
-            text.append(f"{BROKEN * (not math.isfinite(found[1]))}{value}", style)
-        picture, _ = self.picture()
-        for words in self._remarks(picture):
-            text.append(f"  {words}", "yellow not bold not reverse")
+            text.append(f"{BROKEN * (not math.isfinite(found[1]))}{self.write(found[1])}", style)
         return text
 
     def _remarks(self, picture: Picture) -> list[str]:
         found = []
-        if self.view.log:
-            found.append(f"log, {picture.below} ≤ 0 left out" if picture.below else "log")
+        if picture.below:
+            found.append(f"{picture.below} ≤ 0 left out")
         if picture.missing:
             found.append(f"{BROKEN} {picture.missing} not finite")
         return found

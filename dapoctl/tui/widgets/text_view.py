@@ -27,7 +27,7 @@ Lay = Callable[[int], list[Strip]]
 class TextView(ScrollView, can_focus=True):
     """Text that is data: nothing in it is markup."""
 
-    DEFAULT_CSS = "TextView { height: 1fr; overflow-x: hidden; background: $background; }"
+    DEFAULT_CSS = "TextView { height: 1fr; overflow-x: hidden; scrollbar-gutter: stable; background: $background; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "scroll_up", "Up", show=False, id="text.up"),
         Binding("down", "scroll_down", "Down", show=False, id="text.down"),

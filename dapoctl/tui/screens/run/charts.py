@@ -18,6 +18,7 @@ from textual.widgets import Static
 
 from dapoctl.tui.courses import Course
 from dapoctl.tui.curves import Panel, panels, written
+from dapoctl.tui.describe import called
 from dapoctl.tui.health import Health
 from dapoctl.tui.keys import key
 from dapoctl.tui.plot import Curve, Growing, smooth
@@ -197,8 +198,7 @@ class ChartsPane(Pane):
             words.append("log scale")
         if self.reading:
             words.append("←→ move the step that is read")
-        names = [f"{index} {line(run)}{' (baseline)' if run == self.bench.baseline else ''}"
-                 for index, run in enumerate(self.others(), 1)]  # fmt: skip
+        names = [f"{index} {self._called(run)}" for index, run in enumerate(self.others(), 1)]
         legend = self.query_one("#legend", Static)
         legend.update(data("  ".join([*names, *words])))
         legend.display = bool(names or words)
@@ -208,6 +208,10 @@ class ChartsPane(Pane):
         facts.display = self.query_one("#zoom").display = zoomed
         if self.zoomed is not None and self.zoomed < len(self.panels):
             facts.update(data(self._facts(self.panels[self.zoomed])))
+
+    def _called(self, run: str) -> str:
+        found = self.bench.snapshot.find(run)
+        return f"{called(found) if found else line(run)}{' (baseline)' if run == self.bench.baseline else ''}"
 
     def _facts(self, panel: Panel) -> str:
         """Extremes of a chart's first curve, in words."""
