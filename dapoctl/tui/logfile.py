@@ -11,7 +11,7 @@ import bisect
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +27,50 @@ SHOWN = 2**16
 """Bytes of a long line that are decoded"""
 MOST_KEPT = 2_000_000
 """Lines that a filter keeps, the first ones"""
-ERROR = re.compile(
-    rb"Traceback \(most recent call last\)|\b[A-Za-z_.]*(?:Error|Exception)\b|\b(?:error|ERROR|FATAL|fatal):"
+
+
+class Sought:
+    """What is searched for. A pattern is slow on gigabytes, so only lines with one of some plain pieces are held to it."""
+
+    def __init__(self, pattern: re.Pattern[bytes], pieces: Sequence[bytes], fold: bool = False) -> None:
+        """With `fold` the pieces, in small letters, stand for capitals too."""
+        self.pattern, self.pieces, self.fold = pattern, pieces, fold
+
+    def in_text(self, text: bytes) -> bool:
+        """Whether it is in a line."""
+        return self.pattern.search(text) is not None
+
+    def lines(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """(start, end) of the lines of `data` that are worth a closer look, in order."""
+        folded = data.lower() if self.fold else data
+        places = dict.fromkeys(self.pieces, -1)
+        at = 0
+        while at < len(data):
+            for piece, place in places.items():
+                if place < at:
+                    found = folded.find(piece, at)
+                    places[piece] = found if found >= 0 else len(data)
+            place = min(places.values())
+            if place >= len(data):
+                return
+            start = data.rfind(b"\n", at, place) + 1 or at
+            at = data.find(b"\n", place) + 1 or len(data)
+            yield start, at
+
+
+ERROR = Sought(
+    re.compile(
+        rb"Traceback \(most recent call last\)|\b[A-Za-z_.]*(?:Error|Exception)\b|\b(?:error|ERROR|FATAL|fatal):"
+    ),
+    (b"Traceback (", b"Error", b"Exception", b"error:", b"ERROR:", b"FATAL:", b"fatal:"),
 )
 """What a program says when it goes wrong"""
+
+
+def searched(words: str) -> Sought:
+    """What `words` ask for, literally; small letters stand for capitals too, as in less -i."""
+    piece, fold = words.encode("utf-8", errors="replace"), words == words.lower()
+    return Sought(re.compile(re.escape(piece), re.IGNORECASE if fold else 0), (piece,), fold)
 
 
 @dataclass(frozen=True)
@@ -199,69 +239,58 @@ class LogFile:
 
     # Searching.
 
-    def find(self, pattern: re.Pattern[bytes], place: int, back: bool = False,
+    def find(self, sought: Sought, place: int, back: bool = False,
              told: Callable[[float], bool] = lambda _share: True) -> int | None:  # fmt: skip
-        """The start of the first line from `place` on, or of the last one before it, in whose text `pattern` is.
+        """The start of the first line from `place` on, or of the last one before it, in whose text `sought` is.
 
         Args:
             told: told the share that has been looked at, from time to time; it says whether to go on
         """
-        for start in self._backward(pattern, place, told) if back else self._forward(pattern, place, told):
+        for start in self._backward(sought, place, told) if back else self._forward(sought, place, told):
             return start
         return None
 
-    def scan(self, pattern: re.Pattern[bytes], place: int, end: int) -> tuple[list[int], int]:
-        """(the start of every line in whose text `pattern` is, the place after) of about BLOCK bytes from `place` on."""
+    def scan(self, sought: Sought, place: int, end: int) -> tuple[list[int], int]:
+        """(the start of every line in whose text `sought` is, the place after) of about BLOCK bytes from `place` on."""
         data = self._read(place, min(BLOCK, end - place))
         cut = len(data) if place + len(data) >= end else data.rfind(b"\n") + 1 or len(data)
-        found = self._in_block(pattern, place, data[:cut])
+        found = self._in_block(sought, place, data[:cut])
         if found[:1] == [place]:
             # The block may begin within a line that is longer than a block.
             found[0] = self.start_of(place)
         return found, place + cut
 
-    def _forward(self, pattern: re.Pattern[bytes], place: int, told: Callable[[float], bool]) -> Iterator[int]:
+    def _forward(self, sought: Sought, place: int, told: Callable[[float], bool]) -> Iterator[int]:
         begun, end = place, self.size
         while place < end and told((place - begun) / (end - begun)):
-            found, after = self.scan(pattern, place, end)
+            found, after = self.scan(sought, place, end)
             yield from found
             if after <= place:
                 return
             place = after
 
-    def _backward(self, pattern: re.Pattern[bytes], place: int, told: Callable[[float], bool]) -> Iterator[int]:
+    def _backward(self, sought: Sought, place: int, told: Callable[[float], bool]) -> Iterator[int]:
         end = place
         while end > 0 and told((place - end) / place):
             start = self.start_of(max(0, end - BLOCK))
-            yield from reversed(self._in_block(pattern, start, self._read(start, end - start)))
+            yield from reversed(self._in_block(sought, start, self._read(start, end - start)))
             end = start
 
-    def _in_block(self, pattern: re.Pattern[bytes], base: int, data: bytes) -> list[int]:
-        """The start of each line of `data`, which lies at `base`, in whose text `pattern` is."""
-        starts, at = [], 0
-        while (found := pattern.search(data, at)) is not None:
-            start = data.rfind(b"\n", 0, found.start()) + 1
-            at = data.find(b"\n", found.start()) + 1 or len(data)
+    def _in_block(self, sought: Sought, base: int, data: bytes) -> list[int]:
+        """The start of each line of `data`, which lies at `base`, in whose text `sought` is."""
+        starts = []
+        for start, end in sought.lines(data):
             # What a carriage return took back is not on the screen.
-            if pattern.search(data[start:at].rstrip(b"\r\n").rpartition(b"\r")[2]):
+            if sought.in_text(data[start:end].rstrip(b"\r\n").rpartition(b"\r")[2]):
                 starts.append(base + start)
-            if at >= len(data):
-                break
         return starts
-
-
-def searched(words: str) -> re.Pattern[bytes]:
-    """What `words` ask for, literally; small letters stand for capitals too, as in less -i."""
-    return re.compile(
-        re.escape(words.encode("utf-8", errors="replace")), 0 if words != words.lower() else re.IGNORECASE
-    )
 
 
 class Kept:
     """The lines of a log that fit a pattern, found bit by bit."""
 
-    def __init__(self, log: LogFile, pattern: re.Pattern[bytes]) -> None:
-        self.log, self.pattern = log, pattern
+    def __init__(self, log: LogFile, sought: Sought) -> None:
+        self.log, self.sought = log, sought
         self.generation = log.generation
         self.starts = array("Q")
         self.done = 0
@@ -283,13 +312,13 @@ class Kept:
         last = self.log.start_of(size) if size else 0
         begun = self.done
         while self.done < last and not self.full and told((self.done - begun) / (last - begun)):
-            found, after = self.log.scan(self.pattern, self.done, last)
+            found, after = self.log.scan(self.sought, self.done, last)
             self.starts.extend(start for start in found if not self.starts or start > self.starts[-1])
             if after <= self.done:
                 break
             self.done = after
         if self.done >= last and last < size and not self.full:
-            self.starts.extend(self.log.scan(self.pattern, last, size)[0][:1])
+            self.starts.extend(self.log.scan(self.sought, last, size)[0][:1])
         return before != (self.generation, self.starts.tobytes()[-8:], len(self.starts))
 
     def after(self, place: int, count: int) -> list[Row]:

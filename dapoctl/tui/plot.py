@@ -47,6 +47,15 @@ class Curve:
         place = max(int(np.searchsorted(self.steps, step, side="right")) - 1, 0)
         return float(self.steps[place]), float(self.values[place])
 
+    def extremes(self) -> list[tuple[str, float, float]]:
+        """(least, most or last; its step; its value) of what is finite."""
+        there = np.flatnonzero(np.isfinite(self.values))
+        if not len(there):
+            return []
+        known = self.values[there]
+        places = {"least": there[np.argmin(known)], "most": there[np.argmax(known)], "last": there[-1]}
+        return [(word, float(self.steps[place]), float(self.values[place])) for word, place in places.items()]
+
 
 class Growing:
     """The metrics of a run as curves; only what was added since is converted. One thread at a time calls `update`."""

@@ -21,7 +21,7 @@ AROUND = 300
 """Lines that are held before and after the cursor"""
 ASIDE = 16
 """Columns that an arrow to the side moves by"""
-FAILURE = re.compile(ERROR.pattern.decode())
+FAILURE = re.compile(ERROR.pattern.pattern.decode())
 
 
 class LogView(Widget, can_focus=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -119,6 +118,8 @@ class ChartsPane(Pane):
 
     async def draw(self) -> None:
         """Give every chart its curves; charts of new metrics are made."""
+        if not self.there:
+            return
         own = self._metrics.get(self.directory)
         found = panels(own.names) if own else []
         grid = self.query_one("#grid", VerticalScroll)
@@ -217,12 +218,10 @@ class ChartsPane(Pane):
         """Extremes of a chart's first curve, in words."""
         own = self._metrics.get(self.directory)
         each = own.curve(panel.main) if own else None
-        points = [(value, step) for step, value in zip(each.steps, each.values, strict=True)] if each else []
-        finite = [point for point in points if math.isfinite(point[0])]
-        words = [", ".join(panel.metrics[: 1 if panel.faint else None]), f"{len(points)} points"]
-        if finite:
-            for word, (value, step) in (("least", min(finite)), ("most", max(finite)), ("last", finite[-1])):
-                words.append(f"{word} {written(panel.main, float(value))} at step {step:g}")
+        words = [", ".join(panel.metrics[: 1 if panel.faint else None])]
+        if each is not None:
+            words.append(f"{len(each.steps)} points")
+            words += [f"{word} {written(panel.main, value)} at step {step:g}" for word, step, value in each.extremes()]
         return "   ".join(words)
 
     # Keys.

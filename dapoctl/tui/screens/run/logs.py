@@ -16,7 +16,7 @@ from dapoctl.cli.figures import amount
 from dapoctl.runs.attempts import EXIT, LOG, attempts
 from dapoctl.runs.files import read_json
 from dapoctl.tui.keys import key
-from dapoctl.tui.logfile import ERROR, Kept, LogFile, Row, searched
+from dapoctl.tui.logfile import ERROR, Kept, LogFile, Row, Sought, searched
 from dapoctl.tui.screens.run.pane import Pane, goes_on
 from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.dialogs import Ask
@@ -228,16 +228,16 @@ class LogsPane(Pane):
         self.soon("search", lambda: function(told), done)
         self.draw_state()
 
-    def _find(self, pattern: re.Pattern[bytes], what: str, back: bool = False, here: bool = False) -> None:
+    def _find(self, sought: Sought, what: str, back: bool = False, here: bool = False) -> None:
         log, row = self.file, self.view.current
         if log is None or row is None:
             return
 
         def find(told: Callable[[float], bool]) -> int | None:
-            found = log.find(pattern, row.start if back or here else row.end, back, told)
+            found = log.find(sought, row.start if back or here else row.end, back, told)
             if found is None and told(0.0):
                 # Around the other end.
-                found = log.find(pattern, log.size if back else 0, back, told)
+                found = log.find(sought, log.size if back else 0, back, told)
             return found
 
         self._search(what, find)

@@ -45,6 +45,11 @@ class Pane(Vertical):
         """The run as the store has it now."""
         return self.run_screen.summary
 
+    @property
+    def there(self) -> bool:
+        """Whether its widgets are: a thread may come back after the screen has gone."""
+        return self.is_attached and bool(self.children)
+
     def news(self) -> None:
         """The store was looked at again."""
 
@@ -72,7 +77,7 @@ class Pane(Vertical):
                 self._busy.discard(group)
 
         def after(result: T) -> None:
-            if self.is_attached:
+            if self.there:
                 then(result)
 
         self.run_screen.work(inside, after, f"{self.id}-{group}")
@@ -81,7 +86,7 @@ class Pane(Vertical):
         """As the screen's `work`: a newer call of the group takes the place of one that is not done yet."""
 
         def after(result: T) -> None:
-            if self.is_attached:
+            if self.there:
                 then(result)
 
         self.run_screen.work(function, after, f"{self.id}-{group}")

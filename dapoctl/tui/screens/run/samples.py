@@ -174,10 +174,10 @@ class SamplesPane(Pane):
             group, _ = current
             words.append(f"group {self.group + 1}/{len(self.found.groups)}")
             words.append(f"response {self.response + 1}/{len(group.responses)}, {group.right} right")
-            if group.round:
+            if group.round > 0:
                 words.append(f"round {group.round + 1}")
         if self.found.trouble:
-            words.append(f"! {self.found.trouble}")
+            words.insert(1, f"! {self.found.trouble}")
         self.query_one("#sample-state", Static).update(data(line("   ".join(words))))
 
     # Keys.

@@ -99,7 +99,8 @@ class RunScreen(BenchScreen):
             self.summary = RunSummary(
                 self.run_id, self.directory, problem="its folder is gone; it is shown again if it comes back"
             )
-        self.query_one(Head).show(self.summary, snapshot)
+        for head in self.query(Head):
+            head.show(self.summary, snapshot)
         if (pane := self.pane) is not None:
             pane.news()
 
@@ -128,7 +129,8 @@ class RunScreen(BenchScreen):
             self.attempts, self.activity = found
             left = course.seconds_left(self.summary.steps, time.time())
             step = max([self.summary.step, *course.steps[-1:]])
-            self.query_one(Head).now(*found, step, left)
+            for head in self.query(Head):
+                head.now(*found, step, left)
 
         course = self.bench.courses.of(self.directory)
         self.work(read, drawn, "head")
