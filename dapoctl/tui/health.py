@@ -6,6 +6,7 @@ well are not. Each has its reason beside it. All look at medians, since single s
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +61,8 @@ SOLVED = 0.9
 """Training accuracy from which there is little left to learn: being flat is no news"""
 FALLEN = 0.3
 """Part of what was gained at the best that is lost again, for the reward to have fallen"""
+FALL_ERRORS = 4.0
+"""Standard errors that it has lost: the best of hundreds of windows is two or three above the others by chance alone"""
 LONGER = 2.0
 """Times the length at the start. Longer answers are how some models learn to reason, so only without more accuracy"""
 SHORTER = 0.25
@@ -223,11 +226,12 @@ def groups(look: Look) -> Iterator[Warn]:
     right, wrong = look.recent("groups/all_right"), look.recent("groups/all_wrong")
     alike = right + wrong
     words = f"all right {percent(right)}, all wrong {percent(wrong)}"
-    advice = (
-        "the problems are too hard for the model: take easier ones, or more rollout.samples"
-        if wrong > right
-        else "the problems are solved: take harder ones, or stop here"
-    )
+    if look.recent("score/accuracy") < look.start("score/accuracy") / 2:
+        advice = "it could do more at the start: go on from a checkpoint before the reward fell, with a lower optim.lr"
+    elif wrong > right:
+        advice = "the problems are too hard for the model: take easier ones, or more rollout.samples"
+    else:
+        advice = "the problems are solved: take harder ones, or stop here"
     if kept < KEPT:
         yield Warn(f"only {percent(kept)} of groups are kept ({words})", advice, grave=kept == 0)
     elif alike > ALIKE:
@@ -250,19 +254,19 @@ def mismatch(look: Look) -> Iterator[Warn]:
 def learning(look: Look) -> Iterator[Warn]:
     """The reward never rose, or fell again."""
     rewards = look.values(REWARD)
+    means = _means(rewards)
+    if len(rewards) >= EARLY and _has_fallen(rewards, means):
+        yield _fall(look, means)
+        return
     if len(rewards) < FLAT_AFTER or look.recent("score/accuracy") >= SOLVED:
         return
     fifth = len(rewards) // 5
     first, last = rewards[:fifth], rewards[-fifth:]
     error = math.sqrt((_variance(first) + _variance(last)) / fifth)
-    gain = statistics.fmean(last) - statistics.fmean(first)
-    steps = f"{len(rewards)} steps"
-    if _fallen(rewards, error):
-        return (yield from _fall(look, rewards))
-    if gain <= FLAT_ERRORS * error:
+    before, now = statistics.fmean(first), statistics.fmean(last)
+    if now - before <= FLAT_ERRORS * error:
         yield Warn(
-            f"no learning in {steps}: reward {number(statistics.fmean(last), True)},"
-            f" from {number(statistics.fmean(first), True)}",
+            f"no learning in {len(rewards)} steps: reward {number(now, True)}, from {number(before, True)}",
             "look at groups kept and alike; try a higher optim.lr, easier problems, or more rollout.samples",
         )
 
@@ -281,18 +285,19 @@ def _means(rewards: Sequence[float]) -> list[float]:
     return [total / RECENT for total in sums]
 
 
-def _fallen(rewards: Sequence[float], error: float) -> bool:
-    means = _means(rewards)
-    best = max(means)
-    return best - means[0] > FLAT_ERRORS * error and best - means[-1] > FALLEN * (best - means[0])
+def _has_fallen(rewards: Sequence[float], means: Sequence[float]) -> bool:
+    # Noise from one step to the next (von Neumann 1941), which a trend hardly enters.
+    noise = math.fsum((later - earlier) ** 2 for earlier, later in itertools.pairwise(rewards)) / (
+        2 * (len(rewards) - 1)
+    )
+    lost = max(means) - means[-1]
+    return lost > FALL_ERRORS * math.sqrt(2 * noise / RECENT) and lost > FALLEN * (max(means) - means[0])
 
 
-def _fall(look: Look, rewards: Sequence[float]) -> Iterator[Warn]:
-    means = _means(rewards)
-    place = means.index(max(means)) + RECENT - 1
-    steps = look.series[REWARD].steps
-    step = steps[min(place, len(steps) - 1)]
-    yield Warn(
+def _fall(look: Look, means: Sequence[float]) -> Warn:
+    place, steps = means.index(max(means)), look.series[REWARD].steps
+    step = steps[min(place + RECENT - 1, len(steps) - 1)]
+    return Warn(
         f"the reward has fallen to {number(means[-1], True)}, from {number(max(means), True)} around step {step}",
         "look at entropy, gradient norm and mismatch around that step; go on from a checkpoint before it, lower optim.lr",
         grave=True,
