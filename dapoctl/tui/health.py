@@ -1,7 +1,6 @@
 """Is a run healthy? Rules that look at its metrics and say in words what stands out, and what to look at or try.
 
-A rule speaks only of what a person who reads the curves would speak of, too: thresholds are where published runs that went
-well are not. Each has its reason beside it. All look at medians, since single steps of a small batch are noise.
+Where each draws its line, and why there, is in `health_limits`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,67 +16,38 @@ from dapoctl.cli.figures import number, percent
 from dapoctl.cli.progress import ENTROPY, REWARD, is_held_out, spoken
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.state import spoken as spoken_time
+from dapoctl.tui.health_limits import (
+    ALIKE,
+    BEYOND,
+    CLIPPED,
+    EARLY,
+    ENTROPY_GROWN,
+    ENTROPY_LEFT,
+    ESS,
+    FALL_ERRORS,
+    FALLEN,
+    FAULTS,
+    FLAT_AFTER,
+    FLAT_ERRORS,
+    KEPT,
+    LONGER,
+    MISMATCH,
+    RECENT,
+    SHORTER,
+    SILENT_SECONDS,
+    SILENT_STEPS,
+    SKIPS_SEEN,
+    SLOWER,
+    SOLVED,
+    START,
+    STEP_KL,
+    TRUNCATED,
+    TRUNCATED_RISE,
+    UNANSWERED,
+)
 
 if TYPE_CHECKING:
     from dapoctl.tui.courses import Series
-
-RECENT = 10
-"""Steps whose median is how a metric stands now: fewer are noise, more are late by as many steps"""
-START = 5
-"""Steps whose median is how a metric began"""
-EARLY = RECENT + START
-"""Steps before which nothing is said about a course"""
-
-ENTROPY_LEFT = 0.1
-"""Part of its entropy at the start below which a policy has collapsed. Runs that go well lose 73% of it in their first twelfth
-(arXiv:2505.22617), so less would cry wolf; with a tenth left, a group's responses are copies of one another"""
-ENTROPY_GROWN = 3.0
-"""Times its entropy at the start above which a policy falls apart: with a bounded reward, training sharpens"""
-CLIPPED = 0.2
-"""Fraction of tokens: PPO-style losses clip about one in a thousand. Losses with a ratio per sequence clip two orders of
-magnitude more and go well (arXiv:2507.18071), so only what is above that is called high"""
-TRUNCATED = 0.25
-"""Fraction of responses that are cut off: a reward for these is about length, not about the answer"""
-TRUNCATED_RISE = 0.1
-"""Points that it has risen by, for a lower fraction to be called a trend"""
-KEPT = 0.1
-"""Fraction of groups that pass the filters: ten times as much is sampled as is trained on, and it is mostly the same prompts"""
-ALIKE = 0.9
-"""Fraction of groups all right or all wrong: they have no advantage, so no more than a tenth of the batch teaches anything"""
-SKIPS_SEEN = 20
-"""Steps in which an update that was left out, or a value that is not finite, is still news"""
-MISMATCH = 0.05
-"""Nats per token, the mean of |log p(trainer) - log p(engine)|. bf16 engines lie at 0.001 to 0.02; runs in which it grew past
-0.03 were losing their way (vime issue 64, open-instruct issue 1473)"""
-ESS = 0.8
-"""Effective part of the tokens as importance weights have it: below it the engine samples another policy than is trained"""
-STEP_KL = 0.1
-"""Nats between the policy before and after a step; PPO implementations stop a step at 0.01 to 0.05"""
-FLAT_AFTER = 50
-"""Steps that a reward may take to begin to rise"""
-FLAT_ERRORS = 2.0
-"""Standard errors by which the last fifth of the rewards must exceed the first, to call it learning: 97.7% one-sided"""
-SOLVED = 0.9
-"""Training accuracy from which there is little left to learn: being flat is no news"""
-FALLEN = 0.3
-"""Part of what was gained at the best that is lost again, for the reward to have fallen"""
-FALL_ERRORS = 4.0
-"""Standard errors that it has lost: the best of hundreds of windows is two or three above the others by chance alone"""
-LONGER = 2.0
-"""Times the length at the start. Longer answers are how some models learn to reason, so only without more accuracy"""
-SHORTER = 0.25
-"""Part of the length at the start: the model stopped to work things out"""
-UNANSWERED = 0.5
-"""Fraction of responses without an answer that can be read: the prompt or the format is at fault, not the mathematics"""
-FAULTS = 0.02
-"""Fraction of responses that the scorer failed on or gave up: more than oddities"""
-SLOWER = 0.5
-"""Part of the speed at the start, in tokens: length does not explain it"""
-BEYOND = 1e100
-SILENT_STEPS = 5.0
-"""Times the usual time of a step"""
-SILENT_SECONDS = 120.0
-"""Seconds without a word that are never called silence: evaluations and checkpoints take as long"""
 
 
 @dataclass(frozen=True)
@@ -99,13 +69,23 @@ class Look:
 
     def start(self, name: str) -> float:
         """How it began; not-a-number before there is a course to speak of."""
-        found = self.values(name)
-        return statistics.median(found[:START]) if len(found) >= EARLY else math.nan
+        found = self.series.get(name)
+        if found is None or len(found.values) < EARLY:
+            return math.nan
+        return _median(found.values, START)
 
     def recent(self, name: str) -> float:
         """How it stands; not-a-number where that is too early."""
-        found = self.values(name)
-        return statistics.median(found[-RECENT:]) if len(found) >= START else math.nan
+        found = self.series.get(name)
+        if found is None or len(found.values) < START:
+            return math.nan
+        return _median(reversed(found.values), RECENT)
+
+
+def _median(values: Iterable[float], count: int) -> float:
+    """Of the first `count` that are finite; not-a-number where there is none."""
+    found = [*itertools.islice((value for value in values if -BEYOND < value < BEYOND), count)]
+    return statistics.median(found) if found else math.nan
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
+from dapoctl.runs.state import ALIVE
 from dapoctl.tui.courses import Course
 from dapoctl.tui.curves import Panel, panels, written
 from dapoctl.tui.describe import called
@@ -29,6 +30,8 @@ from dapoctl.tui.widgets.text_view import TextPage
 
 SMOOTH = (0.0, 0.8, 0.95)
 """What `m` turns through: none, over about 5 steps, over about 20"""
+JUDGED_EVERY = 5.0
+"""Seconds between looks at whether a run has become silent"""
 WIDE, TALL, LOW = 40, 8, 6
 """Columns of a chart; its rows where there is room, and where there is little"""
 EMPTY = "\nNo metrics yet: they appear with the first step. Meanwhile `l` shows what the run says."
@@ -71,6 +74,7 @@ class ChartsPane(Pane):
         self.health = Health()
         self._metrics: dict[Path, Growing] = {}
         self._columns = 1
+        self._judged: tuple[float, object] = (0.0, None)
 
     def compose(self) -> Iterable[Widget]:
         yield HealthStrip()
@@ -97,9 +101,16 @@ class ChartsPane(Pane):
         courses = [self.bench.courses.of(path) for path in directories]
         run, activity = self.run_summary, self.run_screen.activity
 
+        now, state = time.monotonic(), (run.state, run.created)
+
         def read() -> tuple[bool, Health]:
-            changed = [self._read(course, path) for course, path in zip(courses, directories, strict=True)]
-            return any(changed), health_of(courses[0], run, activity, time.time())
+            news = [self._read(course, path) for course, path in zip(courses, directories, strict=True)]
+            changed = any(news)
+            # Without news, only silence can become worth a word.
+            if changed or state != self._judged[1] or (run.state in ALIVE and now - self._judged[0] > JUDGED_EVERY):
+                self._judged = now, state
+                return changed, health_of(courses[0], run, activity, time.time())
+            return changed, self.health
 
         self.once("read", read, self._drawn)
 

@@ -72,4 +72,6 @@ def health_page(health: Health) -> str:
     if not lines:
         lines = [f"✓ {strip_words(health)}", ""]
     rules = [f"  {(inspect.getdoc(rule) or '').splitlines()[0]}" for rule in RULES]
-    return "\n".join([*lines, "What is looked at (thresholds and their reasons: dapoctl/tui/health.py):", *rules])
+    return "\n".join(
+        [*lines, "What is looked at (thresholds and their reasons: dapoctl/tui/health_limits.py):", *rules]
+    )
