@@ -230,7 +230,9 @@ def test_a_folder_that_goes_away_and_comes_back(root: Path, tmp_path: Path) -> N
         run, _ = runs_of(root)
         async with bench(root) as view:
             await open_tab(view, run)
-            await view.until("reward  ")
+            await view.until("▸reward")
+            await view.press("enter")
+            await view.until("reward/mean   4 points")
             run.rename(tmp_path / "away")
             view.app.watch_store._folders = -math.inf
             await view.until("its folder is gone")
@@ -498,6 +500,34 @@ def test_evals_are_the_summaries(made: Path, size: tuple[int, int]) -> None:
                 assert f"{100 * low:.1f}%-{100 * high:.1f}%" in row
             chart = view.app.screen.query_one("EvalsPane Chart", Chart)
             assert [len(curve.steps) for curve in chart.curves] == [3, 3, 3]
+
+    play(story())
+
+
+def test_an_evaluation_is_compared_with_the_first_or_with_the_baseline(made: Path) -> None:
+    async def story() -> None:
+        asked: list[tuple[list[str], str | None]] = []
+
+        async def compare_runs(words: list[str], set_: str | None = None) -> None:
+            asked.append((words, set_))
+
+        async with bench(made) as view:
+            run, other = runs_of(made)
+            view.app.compare_runs = compare_runs  # type: ignore[method-assign]
+            await open_tab(view, run, "evals")
+            await view.until("95% interval")
+            await view.press("enter")
+            await view.until(lambda _text: asked)
+            view.app.baseline = other.name
+            await view.press("up", "enter")
+            await view.until(lambda _text: len(asked) == 2)
+            view.app.baseline = None
+            await view.press("home", "enter")
+            await view.until("this is the first")
+            assert asked == [
+                ([f"{run.name}@0", f"{run.name}@4"], "arithmetic"),
+                ([other.name, f"{run.name}@2"], "arithmetic"),
+            ]
 
     play(story())
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.config.load import Layers, resolve
-from dapoctl.errors import DapoctlError
 from dapoctl.runs.difference import dotted
 from dapoctl.runs.summary import read_record
 
@@ -54,7 +53,7 @@ def usual(config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
             kept["model"] = {"path": own["model.path"]}
         layers.add(kept, "the run")
         return dotted(resolve(layers).as_dict()), ""
-    except DapoctlError as error:
+    except Exception as error:  # noqa: BLE001 (a component's own code may raise anything)
         return None, f"the defaults cannot be told ({' '.join(str(error).split())})"
 
 

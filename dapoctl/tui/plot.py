@@ -67,13 +67,12 @@ class Growing:
 
     def update(self, series: Mapping[str, Series]) -> None:
         """Take over what is new."""
-        for name in [*self._known]:
-            if name not in series:
-                del self._known[name]
-                self.mark += 1
+        # Another thread may be drawing: it sees what was before or what is after.
+        known = {name: each for name, each in self._known.items() if name in series}
+        changed = len(known) != len(self._known)
         for name, source in [*series.items()]:
-            known = self._known.get(name)
-            old = known[1] if known and known[0] is source else curve((), ())
+            before = known.get(name)
+            old = before[1] if before and before[0] is source else curve((), ())
             count = min(len(source.steps), len(source.values))
             if count == len(old.steps):
                 continue
@@ -83,8 +82,8 @@ class Growing:
                 # A step that no float can be: the file is damaged.
                 continue
             steps, values = np.concatenate([old.steps, added.steps]), np.concatenate([old.values, added.values])
-            self._known[name] = source, _in_order(steps, values)
-            self.mark += 1
+            known[name], changed = (source, _in_order(steps, values)), True
+        self._known, self.mark = known, self.mark + changed
 
     def curve(self, name: str) -> Curve | None:
         """The curve of a metric; None where there is none."""

@@ -17,8 +17,6 @@ from textual.widget import Widget
 from dapoctl.tui.logfile import ERROR, Row
 from dapoctl.tui.text import line
 
-AROUND = 300
-"""Lines that are held before and after the cursor"""
 ASIDE = 16
 """Columns that an arrow to the side moves by"""
 FAILURE = re.compile(ERROR.pattern.pattern.decode())

@@ -16,16 +16,16 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.runs.state import ALIVE
-from dapoctl.tui.courses import Course
-from dapoctl.tui.curves import Panel, panels, written
+from dapoctl.tui.curves import Panel, written
 from dapoctl.tui.describe import called
 from dapoctl.tui.health import Health
 from dapoctl.tui.keys import key
-from dapoctl.tui.plot import Curve, Growing, smooth
+from dapoctl.tui.plot import Curve
 from dapoctl.tui.screens.run.health_strip import HealthStrip, health_of, health_page
+from dapoctl.tui.screens.run.material import Material
 from dapoctl.tui.screens.run.pane import Pane
 from dapoctl.tui.text import data, line
-from dapoctl.tui.widgets.chart import COLOURS, Chart, View
+from dapoctl.tui.widgets.chart import Chart, View
 from dapoctl.tui.widgets.text_view import TextPage
 
 SMOOTH = (0.0, 0.8, 0.95)
@@ -72,7 +72,7 @@ class ChartsPane(Pane):
         self.panels: list[Panel] = []
         self.zoomed: int | None = None
         self.health = Health()
-        self._metrics: dict[Path, Growing] = {}
+        self.material = Material(directory)
         self._columns = 1
         self._judged: tuple[float, object] = (0.0, None)
 
@@ -96,30 +96,23 @@ class ChartsPane(Pane):
         found = [app.baseline, *app.marked] if app.baseline else [*app.marked]
         return [run for run in dict.fromkeys(found) if run != self.directory.name] if self.overlaid else []
 
-    def tick(self) -> None:
-        directories = [self.directory, *(self.bench.root / run for run in self.others())]
-        courses = [self.bench.courses.of(path) for path in directories]
-        run, activity = self.run_summary, self.run_screen.activity
+    def _paths(self) -> list[Path]:
+        return [self.bench.root / run for run in self.others()]
 
+    def tick(self) -> None:
+        courses = [(path, self.bench.courses.of(path)) for path in (self.directory, *self._paths())]
+        run, activity = self.run_summary, self.run_screen.activity
         now, state = time.monotonic(), (run.state, run.created)
 
         def read() -> tuple[bool, Health]:
-            news = [self._read(course, path) for course, path in zip(courses, directories, strict=True)]
-            changed = any(news)
+            changed = self.material.read(courses)
             # Without news, only silence can become worth a word.
             if changed or state != self._judged[1] or (run.state in ALIVE and now - self._judged[0] > JUDGED_EVERY):
                 self._judged = now, state
-                return changed, health_of(courses[0], run, activity, time.time())
+                return changed, health_of(courses[0][1], run, activity, time.time())
             return changed, self.health
 
         self.once("read", read, self._drawn)
-
-    def _read(self, course: Course, path: Path) -> bool:
-        course.update()
-        growing = self._metrics.setdefault(path, Growing())
-        before = growing.mark
-        growing.update(dict(course.series))
-        return growing.mark != before
 
     def _drawn(self, found: tuple[bool, Health]) -> None:
         changed, self.health = found
@@ -131,19 +124,18 @@ class ChartsPane(Pane):
         """Give every chart its curves; charts of new metrics are made."""
         if not self.there:
             return
-        own = self._metrics.get(self.directory)
-        found = panels(own.names) if own else []
+        found = self.material.panels()
         grid = self.query_one("#grid", VerticalScroll)
         if found != self.panels:
             self.panels = found
+            self.zoomed = self.zoomed if self.zoomed is not None and self.zoomed < len(found) else None
             await grid.remove_children()
             await grid.mount(*(Chart(panel.title, partial(written, panel.main)) for panel in found))
             if self.display and not isinstance(self.screen.focused, Chart):
                 self.lead()
         self.query_one("#empty").display = not found
-        spans = [each.span for each in self._metrics.values() if each.span is not None]
-        if spans:
-            self.view = replace(self.view, span=(min(low for low, _ in spans), max(high for _, high in spans)))
+        if (span := self.material.span()) is not None:
+            self.view = replace(self.view, span=span)
         self._arrange()
         self.show()
 
@@ -159,28 +151,8 @@ class ChartsPane(Pane):
         self._labels()
 
     def curves(self, panel: Panel) -> list[Curve]:
-        """What a chart draws: the run's metrics, their smooth course before them, and other runs."""
-        own, found = self._metrics[self.directory], []
-        for index, name in enumerate(panel.metrics):
-            each = own.curve(name)
-            if each is None:
-                continue
-            word = panel.words[index] if panel.words else ""
-            faint = name in panel.faint
-            sign = "abcdefgh"[index % 8] if panel.words else ""
-            each = replace(each, name=word, style=COLOURS[0 if faint else index % len(COLOURS)], faint=faint, sign=sign)
-            found += [each] if faint or not self.level else self._smoothed(each)
-        for index, run in enumerate(self.others(), 1):
-            there = self._metrics.get(self.bench.root / run)
-            each = there.curve(panel.main) if there else None
-            if each is not None:
-                each = replace(each, style=COLOURS[index % len(COLOURS)], sign=str(index % 10))
-                found += self._smoothed(each)[1:] if self.level else [each]
-        return found
-
-    def _smoothed(self, each: Curve) -> list[Curve]:
-        values = smooth(each.values, SMOOTH[self.level])
-        return [replace(each, faint=True, sign=""), replace(each, values=values)]
+        """What a chart draws."""
+        return self.material.curves(panel, self._paths(), SMOOTH[self.level])
 
     @property
     def charts(self) -> list[Chart]:
@@ -219,21 +191,11 @@ class ChartsPane(Pane):
         facts = self.query_one("#facts", Static)
         facts.display = self.query_one("#zoom").display = zoomed
         if self.zoomed is not None and self.zoomed < len(self.panels):
-            facts.update(data(self._facts(self.panels[self.zoomed])))
+            facts.update(data(self.material.facts(self.panels[self.zoomed])))
 
     def _called(self, run: str) -> str:
         found = self.bench.snapshot.find(run)
         return f"{called(found) if found else line(run)}{' (baseline)' if run == self.bench.baseline else ''}"
-
-    def _facts(self, panel: Panel) -> str:
-        """Extremes of a chart's first curve, in words."""
-        own = self._metrics.get(self.directory)
-        each = own.curve(panel.main) if own else None
-        words = [", ".join(panel.metrics[: 1 if panel.faint else None])]
-        if each is not None:
-            words.append(f"{len(each.steps)} points")
-            words += [f"{word} {written(panel.main, value)} at step {step:g}" for word, step, value in each.extremes()]
-        return "   ".join(words)
 
     # Keys.
 
@@ -289,9 +251,7 @@ class ChartsPane(Pane):
             words = "nothing to overlay: on the screen of runs, space marks runs and p pins the baseline"
             self.app.notify(words, markup=False)
             return
-        for path in [*self._metrics]:
-            if path != self.directory and path.name not in self.others():
-                del self._metrics[path]
+        self.material.keep(self._paths())
         self.tick()
         self.call_later(self.draw)
 

@@ -57,9 +57,9 @@ class Head(Static):
         parts = [Text(f"{state_text(run)}", f"bold {COLOURS.get(state_of(run), '')}".strip())]
         if run.steps:
             done = min(BAR, int(BAR * min(1.0, self.step / run.steps)))
-            bar = f"  {'━' * done}{'─' * (BAR - done)}" if self.size.width >= 60 else ""
+            bar = f"  {'━' * done}{'─' * (BAR - done)}" if self.size.width >= (100 if alive else 60) else ""
             parts.append(Text(f"{self.step}/{run.steps}{bar}"))
-        if alive and self.left is not None:
+        if run.state == "running" and self.left is not None:
             parts.append(Text(f"{duration(self.left)} left"))
         if alive and self.activity is not None:
             words = PHASES.get(self.activity.phase, self.activity.phase)

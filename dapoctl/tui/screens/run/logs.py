@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,27 +15,17 @@ from dapoctl.cli.figures import amount
 from dapoctl.runs.attempts import EXIT, LOG, attempts
 from dapoctl.runs.files import read_json
 from dapoctl.tui.keys import key
-from dapoctl.tui.logfile import ERROR, Kept, LogFile, Row, Sought, searched
+from dapoctl.tui.log_window import Window, read_window
+from dapoctl.tui.logfile import ERROR, Kept, LogFile, Sought, searched
+from dapoctl.tui.screens.run.finder import Finder, Told
 from dapoctl.tui.screens.run.pane import Pane, goes_on
 from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.dialogs import Ask
-from dapoctl.tui.widgets.log_view import AROUND, LogView
+from dapoctl.tui.widgets.log_view import LogView
 from dapoctl.tui.widgets.text_view import TextPage
 
 LONGEST_PAGE = 2**20
 """Bytes of a line that are shown when it is opened"""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Lines around a place."""
-
-    rows: list[Row]
-    place: int
-    at_start: bool
-    at_end: bool
-    number: int | None
-    """Of the first line; None where nobody has counted yet, or lines are left out"""
 
 
 class LogsPane(Pane):
@@ -72,10 +61,8 @@ class LogsPane(Pane):
         self.following = True
         self.words = ""
         """What was searched for last"""
-        self.searching = ""
-        """What goes on, in words"""
+        self.finder = Finder(self, self.draw_state)
         self._number: int | None = None
-        self._given_up = False
 
     def compose(self) -> Iterable[Widget]:
         yield Static(id="log-state", markup=False)
@@ -100,7 +87,7 @@ class LogsPane(Pane):
             said = read_json(self._folder(attempt) / EXIT) if attempt else None
             state = str(said.get("state", "")) if isinstance(said, dict) else ""
             changed = log.look() if log else False
-            if kept and not self.searching:
+            if kept and not self.finder.words:
                 changed = kept.update(lambda _share: goes_on()) or changed
             return numbers, state, changed
 
@@ -108,13 +95,23 @@ class LogsPane(Pane):
             self.numbers, self.exit, changed = found
             if self.numbers and (not attempt or (attempt == last != self.numbers[-1] and self.following)):
                 self.open(self.numbers[-1])
-            elif changed and log is self.file:
-                self.load_end() if self.following else self.load(self.place) if self.view.at_end else None
+            elif log is not None and log is self.file and (changed or self._is_behind(log)):
+                self._reload()
             self.draw_state()
 
         self.once("look", look, seen)
         if log is not None and not log.indexed:
             self.once("index", lambda: log.index(lambda: not goes_on()), lambda _done: self._count())
+
+    def _is_behind(self, log: LogFile) -> bool:
+        rows = self.view.rows
+        return self.kept is None and self.view.at_end and log.size != (rows[-1].end if rows else 0)
+
+    def _reload(self) -> None:
+        if self.following:
+            self.load_end()
+        elif self.view.at_end:
+            self.load(self.place)
 
     def _count(self) -> None:
         """Number the lines, now that they are counted."""
@@ -150,23 +147,13 @@ class LogsPane(Pane):
         log, kept = self.file, self.kept
         if log is None:
             return
-        source = kept or log
-
-        def read() -> Window:
-            log.look()
-            at = log.size if place is None else min(place, log.size)
-            before, after = source.before(at, AROUND), source.after(at, AROUND)
-            rows = before + after
-            number = log.number_of(rows[0].start) if rows and not kept else None
-            at_start, at_end = len(before) < AROUND, len(after) < AROUND
-            return Window(rows, rows[-1].start if place is None and rows else at, at_start, at_end, number)
 
         def shown(window: Window) -> None:
             if (self.file, self.kept) == (log, kept):
                 self._number = window.number
                 self.view.show(window.rows, window.place, window.at_start, window.at_end)
 
-        self.soon("load", read, shown)
+        self.soon("load", lambda: read_window(log, kept, place), shown)
 
     def on_log_view_moved(self, _event: LogView.Moved) -> None:
         view = self.view
@@ -194,8 +181,8 @@ class LogsPane(Pane):
             words.append(f"only {len(self.kept.starts):,} lines with `{self.words}`{full}, esc shows all")
         elif self.words:
             words.append(f"`{self.words}` n N")
-        if self.searching:
-            words.insert(0, self.searching)
+        if self.finder.words:
+            words.insert(0, self.finder.words)
         self.query_one("#log-state", Static).update(data(line("   ".join(word for word in words if word))))
 
     def _where(self, log: LogFile) -> list[str]:
@@ -208,39 +195,31 @@ class LogsPane(Pane):
 
     # Searching, in a thread.
 
-    def _search(self, what: str, function: Callable[[Callable[[float], bool]], int | None]) -> None:
-        self._given_up = False
-        self.searching = what
+    def _seek(self, what: str, function: Callable[[Told], int | None]) -> None:
+        """Go to the place that `function` finds."""
 
-        def told(share: float) -> bool:
-            self.searching = f"{what} {100 * share:.0f}% (esc gives up)"
-            return goes_on() and not self._given_up
-
-        def done(place: int | None) -> None:
-            self.searching = ""
-            if place is not None:
-                self.following = False
-                self.load(place)
-            elif not self._given_up:
+        def found(place: int | None) -> None:
+            if place is None:
                 self.app.notify(f"{what}: not found", markup=False)
-            self.draw_state()
+                return
+            self.following = False
+            self.load(place)
 
-        self.soon("search", lambda: function(told), done)
-        self.draw_state()
+        self.finder.start(what, function, found)
 
     def _find(self, sought: Sought, what: str, back: bool = False, here: bool = False) -> None:
         log, row = self.file, self.view.current
         if log is None or row is None:
             return
 
-        def find(told: Callable[[float], bool]) -> int | None:
+        def find(told: Told) -> int | None:
             found = log.find(sought, row.start if back or here else row.end, back, told)
             if found is None and told(0.0):
                 # Around the other end.
                 found = log.find(sought, log.size if back else 0, back, told)
             return found
 
-        self._search(what, find)
+        self._seek(what, find)
 
     def action_find(self) -> None:
         def answered(words: str | None) -> None:
@@ -278,31 +257,11 @@ class LogsPane(Pane):
             if not words:
                 self._show_all()
                 return
-            self.kept = Kept(self.file, searched(words))
+            kept = self.kept = Kept(self.file, searched(words))
             self.view.show([], 0, True, True)
-            self._fill(self.kept)
+            self.finder.start("looking through the log", kept.update, lambda _changed: self.load_end())
 
         self.app.push_screen(Ask("Keep only lines with which text? Empty keeps all.", self.words, "eval"), answered)
-
-    def _fill(self, kept: Kept) -> None:
-        self._given_up = False
-
-        def fill() -> None:
-            def told(share: float) -> bool:
-                self.searching = f"looking through the log {100 * share:.0f}% (esc gives up)"
-                return goes_on() and not self._given_up and self.kept is kept
-
-            kept.update(told)
-
-        def done(_none: None) -> None:
-            self.searching = ""
-            if self.kept is kept:
-                self.load_end()
-                self.draw_state()
-
-        self.searching = "looking through the log"
-        self.soon("search", fill, done)
-        self.draw_state()
 
     def _show_all(self) -> None:
         self.kept = None
@@ -312,12 +271,12 @@ class LogsPane(Pane):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Escape leaves the screen unless there is something to give up."""
         if action == "give_up":
-            return bool(self.searching or self.kept)
+            return bool(self.finder.words or self.kept)
         return super().check_action(action, parameters)
 
     def action_give_up(self) -> None:
-        if self.searching:
-            self._given_up = True
+        if self.finder.words:
+            self.finder.give_up()
         else:
             self._show_all()
 
@@ -351,15 +310,15 @@ class LogsPane(Pane):
             self.action_end(0)
         elif words.endswith("%") and words[:-1].replace(".", "", 1).isdecimal():
             share = float(words[:-1]) / 100
-            self._search(f"going to {words}", lambda _told: log.at_share(min(1.0, share)))
+            self._seek(f"going to {words}", lambda _told: log.at_share(min(1.0, share)))
         elif words.replace(",", "").isdecimal():
             number = int(words.replace(",", "")[:18])
 
-            def seek(told: Callable[[float], bool]) -> int | None:
+            def seek(told: Told) -> int | None:
                 log.index(lambda: not told(0.0))
                 return log.place_of(number)
 
-            self._search(f"going to line {number:,}", seek)
+            self._seek(f"going to line {number:,}", seek)
         else:
             self.app.notify(f"`{words}` is no place: 1200, 50%, start or end", severity="warning", markup=False)
 
