@@ -316,7 +316,7 @@ def scoring(look: Look) -> Iterator[Warn]:
 
 
 def held_out(look: Look) -> Iterator[Warn]:
-    """A held-out figure is below its own best by more than both intervals."""
+    """A held-out figure has fallen."""
     for name in look.series:
         if not is_held_out(name):
             continue
@@ -354,20 +354,21 @@ def speed(look: Look) -> Iterator[Warn]:
         )
 
 
-RULES: tuple[Rule, ...] = (
-    not_finite,
-    skipped,
-    entropy,
-    clipped,
-    truncated,
-    groups,
-    mismatch,
-    learning,
-    length,
-    scoring,
-    held_out,
-    speed,
-)
+RULES: dict[Rule, str] = {
+    not_finite: f"in the last {SKIPS_SEEN} steps",
+    skipped: f"in the last {SKIPS_SEEN} steps",
+    entropy: f"below {percent(ENTROPY_LEFT)} or above {ENTROPY_GROWN:g} times its start",
+    clipped: f"above {percent(CLIPPED)} of tokens, or {STEP_KL:g} nats",
+    truncated: f"above {percent(TRUNCATED)}, or {percent(TRUNCATED_RISE)} more than at the start",
+    groups: f"fewer than {percent(KEPT)} kept, or more than {percent(ALIKE)} all right or all wrong",
+    mismatch: f"above {MISMATCH:g} nats per token, or an effective sample size below {percent(ESS)}",
+    learning: f"within {FLAT_AFTER} steps at less than {percent(SOLVED)} right; {percent(FALLEN)} of the gain lost",
+    length: f"{LONGER:g} times, or {SHORTER:g} of the length at the start",
+    scoring: f"above {percent(UNANSWERED)} unread, or {percent(FAULTS)} failed or given up",
+    held_out: "below its own best by more than both intervals",
+    speed: f"below {percent(SLOWER)} of the speed at the start; silent for {SILENT_STEPS:g} steps",
+}
+"""Every rule, and where it draws its line"""
 
 
 def strip_words(health: Health) -> str:

@@ -115,6 +115,11 @@ class LogFile:
         self.size = size
         return changed
 
+    @property
+    def exists(self) -> bool:
+        """Whether there was a file when it was last looked at."""
+        return self._identity is not None
+
     # Lines around a place.
 
     def after(self, place: int, count: int) -> list[Row]:

@@ -12,6 +12,7 @@ from dapoctl.runs.attempts import Activity
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.courses import Course
 from dapoctl.tui.health import RULES, Health, Look, check, strip_words
+from dapoctl.tui.health_limits import RECENT
 
 ROWS = 2
 """Warnings that are shown in a row each"""
@@ -71,7 +72,5 @@ def health_page(health: Health) -> str:
         lines += [f"{'✗' if warning.grave else '▲'} {warning.what}", f"    {warning.try_}", ""]
     if not lines:
         lines = [f"✓ {strip_words(health)}", ""]
-    rules = [f"  {(inspect.getdoc(rule) or '').splitlines()[0]}" for rule in RULES]
-    return "\n".join(
-        [*lines, "What is looked at (thresholds and their reasons: dapoctl/tui/health_limits.py):", *rules]
-    )
+    rules = [f"  {(inspect.getdoc(rule) or '').splitlines()[0]} ({limit})" for rule, limit in RULES.items()]
+    return "\n".join([*lines, f"What is looked at; how it stands is the median of {RECENT} steps:", *rules])

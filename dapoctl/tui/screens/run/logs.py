@@ -187,7 +187,7 @@ class LogsPane(Pane):
 
     def _where(self, log: LogFile) -> list[str]:
         if not log.size:
-            return ["nothing was said yet"]
+            return ["nothing was said yet" if log.exists else "no log: in the foreground it speaks to its terminal"]
         share = f"{100 * min(1.0, self.view.current.end / log.size):.0f}%" if self.view.current else ""
         if self._number is not None and not self.kept:
             return [f"line {self._number + self.view.cursor:,} ({share} of {amount_of(log.size)})"]
