@@ -17,8 +17,8 @@ ENTROPY_LEFT = 0.1
 ENTROPY_GROWN = 3.0
 """Times its entropy at the start above which a policy falls apart: with a bounded reward, training sharpens"""
 CLIPPED = 0.2
-"""Fraction of tokens: PPO-style losses clip about one in a thousand. Losses with a ratio per sequence clip two orders of
-magnitude more and go well (arXiv:2507.18071), so only what is above that is called high"""
+"""Fraction of tokens. Losses with a ratio per sequence clip two orders of magnitude more than those with one per token, and go
+well (arXiv:2507.18071), so only what is above that is called high"""
 TRUNCATED = 0.25
 """Fraction of responses that are cut off: a reward for these is about length, not about the answer"""
 TRUNCATED_RISE = 0.1
@@ -30,12 +30,12 @@ ALIKE = 0.9
 SKIPS_SEEN = 20
 """Steps in which an update that was left out, or a value that is not finite, is still news"""
 MISMATCH = 0.05
-"""Nats per token, the mean of |log p(trainer) - log p(engine)|. bf16 engines lie at 0.001 to 0.02; runs in which it grew past
-0.03 were losing their way (vime issue 64, open-instruct issue 1473)"""
+"""Nats per token, the mean of |log p(trainer) - log p(engine)|: in float32 it lies near 1e-5. A mismatch that grows has come
+before a collapse in public reports (vime issue 64, open-instruct issue 1473); where to draw the line is a choice"""
 ESS = 0.8
 """Effective part of the tokens as importance weights have it: below it the engine samples another policy than is trained"""
 STEP_KL = 0.1
-"""Nats between the policy before and after a step; PPO implementations stop a step at 0.01 to 0.05"""
+"""Nats between the policy before and after a step: a choice, far above the small steps that clipping is meant to keep"""
 FLAT_AFTER = 50
 """Steps that a reward may take to begin to rise"""
 FLAT_ERRORS = 2.0
