@@ -29,11 +29,11 @@ def page(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> I
     yield _summary(found, columns)
     yield from _badges(found)
     yield from _reading(found)
-    yield from _notes(found, columns)
+    yield from notes(found, columns)
     yield from responses(found, columns)
     yield from curves(found, columns)
     yield from matrix(found, lines, rows, columns)
-    yield from _configs(found)
+    yield from configs(found)
 
 
 def _who(found: Comparison, columns: int) -> Iterator[RenderableType]:
@@ -66,7 +66,7 @@ def _model(path: str) -> str:
 
 def _summary(found: Comparison, columns: int) -> RenderableType:
     wide, several = columns >= WIDE, len(found.contrasts) > 1
-    unit = _hour_unit(found.sides)
+    unit = hour_unit(found.sides)
     headers = ["", f"{at_k(found, 'avg')} [95%]", f"minus {found.sides[0].label} [95%]"]
     headers += ["these problems"] if columns >= WIDEST else []
     headers += ["p", *(["p Holm"] if several else [])] if wide else ["p Holm" if several else "p"]
@@ -86,19 +86,19 @@ def _against(contrast: Contrast | None, columns: int, several: bool) -> list[str
     wide, widest = columns >= WIDE, columns >= WIDEST
     if contrast is None:
         return ["baseline", *([""] * (2 + (2 + several) * wide + widest))]
-    clear = contrast.holm < ALPHA
+    clear = is_clear(contrast)
     ps = [contrast.test.p, contrast.holm] if wide and several else [contrast.holm]
     cells: list[str | Text] = [
         Text(pages.with_interval(contrast.difference, contrast.interval, signed=True), "bold" if clear else "")
     ]
     cells += [pages.ends(contrast.noise)] if widest else []
     cells += [Text(pages.p_value(p), "bold" if clear else "") for p in ps]
-    detectable = contrast.detectable
-    cells.append(f"{100 * detectable:.1f}" if math.isfinite(detectable) else pages.UNKNOWN)
+    cells.append(pages.size(contrast.detectable))
     return [*cells, *([str(contrast.higher), str(contrast.lower)] if wide else [])]
 
 
-def _hour_unit(sides: Sequence[Measured]) -> str:
+def hour_unit(sides: Sequence[Measured]) -> str:
+    """What hours of these runs are hours of: GPU, CPU or, where they are unlike or unknown, device."""
     kinds = {side.cost.gpu for side in sides}
     return "GPU" if kinds == {True} else "CPU" if kinds == {False} else "device"
 
@@ -106,30 +106,42 @@ def _hour_unit(sides: Sequence[Measured]) -> str:
 def _badges(found: Comparison) -> Iterator[Text]:
     for contrast in found.contrasts:
         if contrast.badges:
-            made = Text(f"\n{contrast.label} is unlike {found.sides[0].label} ", "yellow")
-            for badge in contrast.badges:
-                made.append("\n  ").append(f" {badge.kind} ", "reverse").append(f" {one_line(badge.words)}", "not bold")
-            yield made
+            yield Text("\n").append_text(badge_lines(contrast, found.sides[0].label))
+
+
+def badge_lines(contrast: Contrast, base: str) -> Text:
+    """What is unlike between a side and the baseline, a line for each thing."""
+    made = Text(f"{contrast.label} is unlike {base} ", "yellow")
+    for badge in contrast.badges:
+        made.append("\n  ").append(f" {badge.kind} ", "reverse").append(f" {one_line(badge.words)}", "not bold")
+    return made
 
 
 def _reading(found: Comparison) -> Iterator[Text]:
-    """A sentence on each contrast, so that nobody reads noise."""
-    base = found.sides[0].label
     yield Text()
     for contrast in found.contrasts:
-        many = len(contrast.problems)
-        if not many:
-            yield pages.text(f"{contrast.label}: no problem was measured on both sides, so nothing can be said")
-            continue
-        over = f"over {many} problem{'s' * (many > 1)}, of which {contrast.higher + contrast.lower} differ{_caution(contrast)}"
-        p = f"p = {pages.p_value(contrast.holm)}".replace("= <", "< ")
-        if contrast.holm < ALPHA:
-            word = "higher" if contrast.difference > 0 else "lower"
-            yield pages.text(f"{contrast.label} is {word} than {base} ({p}) {over}")
-        else:
-            least = f"{100 * contrast.detectable:.1f} points" if math.isfinite(contrast.detectable) else "any size"
-            words = f"{contrast.label} is not told apart from {base} ({p}) {over}; a difference below {least} would be missed"
-            yield pages.text(f"{words} more often than one time in five")
+        yield pages.text(verdict(contrast, found.sides[0].label))
+
+
+def verdict(contrast: Contrast, base: str) -> str:
+    """A sentence on a contrast with the side `base`, so that nobody reads noise."""
+    many = len(contrast.problems)
+    if not many:
+        return f"{contrast.label}: no problem was measured on both sides, so nothing can be said"
+    over = (
+        f"over {many} problem{'s' * (many > 1)}, of which {contrast.higher + contrast.lower} differ{_caution(contrast)}"
+    )
+    p = f"p = {pages.p_value(contrast.holm)}".replace("= <", "< ")
+    if is_clear(contrast):
+        return f"{contrast.label} is {'higher' if contrast.difference > 0 else 'lower'} than {base} ({p}) {over}"
+    least = f"{pages.size(contrast.detectable)} points" if math.isfinite(contrast.detectable) else "any size"
+    words = f"{contrast.label} is not told apart from {base} ({p}) {over}; a difference below {least} would be missed"
+    return f"{words} more often than one time in five"
+
+
+def is_clear(contrast: Contrast) -> bool:
+    """Whether a difference is told apart from none, corrected for the number of contrasts."""
+    return contrast.holm < ALPHA
 
 
 def _caution(contrast: Contrast) -> str:
@@ -137,7 +149,8 @@ def _caution(contrast: Contrast) -> str:
     return f" (but so {'do' if len(kinds) > 1 else 'does'} the evaluations' {', '.join(kinds)})" if kinds else ""
 
 
-def _notes(found: Comparison, columns: int) -> Iterator[Text]:
+def notes(found: Comparison, columns: int) -> Iterator[Text]:
+    """How the figures are to be read."""
     methods = sorted({contrast.test.method for contrast in found.contrasts})
     many = len(found.contrasts)
     yield Text()
@@ -155,7 +168,8 @@ def _notes(found: Comparison, columns: int) -> Iterator[Text]:
         )
 
 
-def _configs(found: Comparison) -> Iterator[Text]:
+def configs(found: Comparison) -> Iterator[Text]:
+    """How the runs differ from the baseline's, first of all in components."""
     base = found.sides[0]
     for side, contrast in zip(found.sides[1:], found.contrasts, strict=True):
         yield pages.heading(f"{base.label} -> {side.label}: what differs between the runs")

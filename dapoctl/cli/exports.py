@@ -120,7 +120,7 @@ def comparison_markdown(found: Comparison, lines: Sequence[Line]) -> str:
             row += ["baseline", "", "", ""]
         else:
             row += [pages.with_interval(each.difference, each.interval, signed=True)]
-            row += [pages.p_value(each.test.p), pages.p_value(each.holm), _points(each.detectable)]
+            row += [pages.p_value(each.test.p), pages.p_value(each.holm), pages.size(each.detectable)]
         rows.append([*row, pages.hours(side.cost.train_hours), pages.count(side.cost.train_tokens)])
     parts = [f"### {escaped(found.set)}", "", markdown_table(headers, rows, left=(0, 1)), ""]
     parts += [
@@ -138,10 +138,6 @@ def comparison_markdown(found: Comparison, lines: Sequence[Line]) -> str:
         ]
         parts += ["", markdown_table(["problem", *(side.label for side in found.sides)], cells)]
     return "\n".join(parts)
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:.1f}" if math.isfinite(value) else pages.UNKNOWN
 
 
 def comparison_csv(found: Comparison) -> str:

@@ -61,7 +61,7 @@ def page(table: Ablation, columns: int) -> Iterator[RenderableType]:
         yield pages.text(f"left out: {word}: {why}", "yellow")
     yield Text()
     yield pages.note(NOTES)
-    if _leaves_seeds_out(table):
+    if leaves_seeds_out(table):
         yield pages.note(NO_SEEDS)
 
 
@@ -74,11 +74,15 @@ def _cells(row: Row, own: bool, wide: bool) -> list[str | Text]:
     if own:
         return [*cells, "baseline", "", *([pages.share(row.effects[name].value) for name in ("pass", "maj")] * wide)]
     clear = avg.holm < ALPHA
-    cells += [Text(_shown(avg), "bold" if clear else ""), Text(pages.p_value(avg.holm), "bold" if clear else "")]
-    return [*cells, *([_shown(row.effects[name]) for name in ("pass", "maj")] * wide)]
+    cells += [
+        Text(difference_text(avg), "bold" if clear else ""),
+        Text(pages.p_value(avg.holm), "bold" if clear else ""),
+    ]
+    return [*cells, *([difference_text(row.effects[name]) for name in ("pass", "maj")] * wide)]
 
 
-def _shown(effect: Effect) -> str:
+def difference_text(effect: Effect) -> str:
+    """`+3.1 [-0.4, +6.0]`, with a mark where seeds are left out."""
     return pages.with_interval(effect.difference, effect.interval, signed=True) + ONE_SEED * (not effect.seeds)
 
 
@@ -128,12 +132,13 @@ def ablation_markdown(table: Ablation) -> str:
     for row in table.rows:
         cells = [escaped(name_of(row, table)), *map(str, _cells(row, row is table.rows[0], wide=True))]
         rows.append([*cells, *[""] * (len(headers) - len(cells))])
-    notes = [NOTES, *([f"\\{NO_SEEDS}"] if _leaves_seeds_out(table) else [])]
+    notes = [NOTES, *([f"\\{NO_SEEDS}"] if leaves_seeds_out(table) else [])]
     notes += [f"Left out: {escaped(word)}: {escaped(why)}" for word, why in table.left_out]
     return "\n\n".join([f"### {escaped(table.set)}", markdown_table(headers, rows), *notes])
 
 
-def _leaves_seeds_out(table: Ablation) -> bool:
+def leaves_seeds_out(table: Ablation) -> bool:
+    """Whether some interval is for problems only."""
     return any(not each.seeds for row in table.rows[1:] for each in row.effects.values())
 
 

@@ -79,6 +79,11 @@ def points(value: float) -> str:
     return "0.0" if shown in ("+0.0", "-0.0") else shown
 
 
+def size(value: float) -> str:
+    """A difference of shares in points, without a sign: `3.1`."""
+    return f"{100 * value:.1f}" if math.isfinite(value) else UNKNOWN
+
+
 def with_interval(value: float, interval: Interval, signed: bool = False) -> str:
     """`12.3% [5.1, 21.0]` or `+3.1 [-0.4, +6.0]`; without brackets where the interval is unknown."""
     shown = points(value) if signed else share(value)

@@ -97,7 +97,7 @@ def matrix(found: Comparison, lines: Sequence[Line], rows: int, columns: int) ->
     for line in lines[:rows]:
         name = one_line(line.problem)
         short = name if len(name) <= LONGEST_ID else f"{name[: LONGEST_ID - 1]}…"
-        made.add_row(Text(short), *(_cell(cell) for cell in line.cells[: len(sides)]), _apart(line))
+        made.add_row(Text(short), *(_cell(cell) for cell in line.cells[: len(sides)]), apart(line))
     yield made
     if len(sides) < len(found.sides):
         yield pages.note(f"{len(found.sides) - len(sides)} runs more in a wider terminal, or with --json")
@@ -111,7 +111,8 @@ def _cell(cell: tuple[int, int] | None) -> Text:
     return Text.assemble((pages.shade(cell[0] / cell[1]), "green"), f" {cell[0]:>2}")
 
 
-def _apart(line: Line) -> str:
+def apart(line: Line) -> str:
+    """The largest difference from the baseline, in points; empty where there is none to speak of."""
     first, *others = line.cells
     shares = [cell[0] / cell[1] - first[0] / first[1] for cell in others if cell and first]
     return pages.points(max(shares, key=abs)) if shares else ""

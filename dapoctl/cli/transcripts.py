@@ -37,7 +37,7 @@ def show(found: Comparison, problem: str, sample: int | None, json: bool) -> Non
         raise UserError(_nowhere(problem, first, second, bool(ours), bool(theirs)))
     if sample is not None and sample not in both:
         raise UserError(f"--sample {sample}: `{problem}` has responses {both[0]} to {both[-1]} on both sides")
-    place = _telling(both, ours, theirs) if sample is None else sample
+    place = telling(both, ours, theirs) if sample is None else sample
     if json:
         sides = [_values(side, each[place]) for side, each in ((first, ours), (second, theirs))]
         apart = divergence(str(ours[place]["response"]), str(theirs[place]["response"]))
@@ -55,7 +55,7 @@ def _nowhere(problem: str, first: Measured, second: Measured, ours: bool, theirs
     return f"--problem {problem}: no such problem.{nearest(problem, known)} There are {len(known)}, such as {few}"
 
 
-def _telling(both: list[int], ours: Responses, theirs: Responses) -> int:
+def telling(both: list[int], ours: Responses, theirs: Responses) -> int:
     """The first response that one side has right and the other has not, else the first."""
     return next((place for place in both if ours[place]["correct"] != theirs[place]["correct"]), both[0])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -115,9 +115,14 @@ class Comparison:
     @cached_property
     def matrix(self) -> tuple[Line, ...]:
         """Every problem that any side measured, those that differ most first."""
-        names = sorted({name for side in self.sides for name in side.evaluation.scores})
-        lines = [Line(name, tuple(_cell(side.evaluation, name) for side in self.sides)) for name in names]
-        return tuple(sorted(lines, key=lambda line: -line.apart))
+        return matrix_of([side.evaluation for side in self.sides])
+
+
+def matrix_of(evaluations: Sequence[Evaluation]) -> tuple[Line, ...]:
+    """Every problem that any evaluation measured, those that differ most from the first one first."""
+    names = sorted({name for each in evaluations for name in each.scores})
+    lines = [Line(name, tuple(_cell(each, name) for each in evaluations)) for name in names]
+    return tuple(sorted(lines, key=lambda line: -line.apart))
 
 
 def _cell(evaluation: Evaluation, problem: str) -> tuple[int, int] | None:
@@ -170,14 +175,32 @@ def compare(root: Path, words: Sequence[str], set_: str, seed: int = 0) -> Compa
 
 
 def compare_evaluations(
-    found: Sequence[Evaluation], set_: str, seed: int = 0, missing: Sequence[tuple[str, str]] = ()
+    found: Sequence[Evaluation],
+    set_: str,
+    seed: int = 0,
+    missing: Sequence[tuple[str, str]] = (),
+    check: Callable[[], object] = lambda: None,
 ) -> Comparison:
-    """Compare evaluations that have been read, the baseline first; the same seed gives the same."""
-    sides = tuple(measure(evaluation, label(place), seed) for place, evaluation in enumerate(found))
-    contrasts = [contrast(sides[0], side, seed) for side in sides[1:]]
+    """Compare evaluations that have been read, the baseline first; the same seed gives the same.
+
+    Args:
+        found: at least one
+        set_: the set that they are on
+        seed: of the bootstrap
+        missing: what was asked for and is not there, and why
+        check: called before each part of the work, which ends with what it raises
+    """
+    sides: list[Measured] = []
+    for place, evaluation in enumerate(found):
+        check()
+        sides.append(measure(evaluation, label(place), seed))
+    contrasts = []
+    for side in sides[1:]:
+        check()
+        contrasts.append(contrast(sides[0], side, seed))
     corrected = holm([each.test.p for each in contrasts])
     adjusted = tuple(replace(each, holm=p) for each, p in zip(contrasts, corrected, strict=True))
-    return Comparison(set_, seed, sides, adjusted, tuple(missing))
+    return Comparison(set_, seed, tuple(sides), adjusted, tuple(missing))
 
 
 def measure(evaluation: Evaluation, name: str, seed: int) -> Measured:

@@ -179,6 +179,11 @@ def steps_of(directory: Path, set_: str) -> list[int]:
     return sorted(int(match[1]) for name in _names(directory / EVALS / set_) if (match := STEP.fullmatch(name)))
 
 
+def summary_at(directory: Path, set_: str, step: int) -> dict[str, Any]:
+    """What the summary of a run's evaluation says; empty where it cannot be read."""
+    return read_summary(directory / EVALS / set_ / f"step_{step}" / SUMMARY)[0]
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208
