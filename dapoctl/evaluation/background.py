@@ -122,7 +122,7 @@ def _last_words(log: Path) -> str:
     except OSError:
         return ""
     begun = [place for place, text in enumerate(lines) if text.startswith("error: ")]
-    return " ".join(text.strip() for text in lines[begun[-1] :]) if begun else lines[-1] if lines else ""
+    return " ".join(text.strip() for text in lines[begun[-1] :]) if begun else lines[-1].strip() if lines else ""
 
 
 class _Worker:

@@ -19,6 +19,7 @@ from dapoctl.evaluation.records import Evaluation, load_evaluation, sets_of, spl
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import EVALS, read_run
 
+LACKS = "not evaluated"
 Stamps = tuple[tuple[str, int, int], ...]
 
 
@@ -89,7 +90,7 @@ class Shelf:
             with self._lock:
                 self._known[key] = known
         if not known[1].rows:
-            raise UserError(f"`{known[1].folder}`: {'; '.join(known[1].trouble)}")
+            raise UserError(f"{'; '.join(known[1].trouble)} (`{known[1].folder}`)")
         return known[1]
 
 
@@ -179,7 +180,7 @@ def _side(
     try:
         evaluation = shelf.open(directory, set_, step)
     except UserError as error:
-        words = str(error) if steps else f"not evaluated on {set_}: {eval_line(directory.name, set_)}"
+        words = str(error) if steps else f"{LACKS} on {set_}: {eval_line(directory.name, set_)}"
         return Side(word, directory.name, None, words, steps, goes_on)
     folder = evaluation.folder.resolve()
     if folder in seen:

@@ -99,6 +99,7 @@ def evaluate_runs(
         except ValueError as error:
             screen.show_error(UserError(f"`{text}`: {error}"))
             return
+        chosen += hidden
         screen.clear_errors()
 
         def begin() -> list[Path]:
@@ -115,8 +116,13 @@ def evaluate_runs(
 
         screen.work(begin, begun, "evaluate")
 
+    # A prompt of several lines does not fit a line of input.
+    places = [place for place, word in enumerate(options) if "\n" in word]
+    hidden = [word for place in places for word in options[place - 1 : place + 1]]
+    line = shlex.join([word for place, word in enumerate(options) if not {place, place + 1} & {*places}])
     few = ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
-    app.push_screen(Ask(QUESTION.format(names=few), shlex.join(options), "--task aime24 -k 32"), answered)
+    also = f"\nAlso as there: {', '.join(hidden[::2])}." if hidden else ""
+    app.push_screen(Ask(QUESTION.format(names=few) + also, line, "--task aime24 -k 32"), answered)
 
 
 def follow(app: Bench, directories: Sequence[Path]) -> None:

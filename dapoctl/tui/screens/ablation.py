@@ -50,7 +50,7 @@ class AblationScreen(BenchScreen):
     )
     SCOPED_CSS = False
     CSS = """
-    AblationScreen #ablation-head { height: 1; }
+    AblationScreen #ablation-head { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     AblationScreen Grid { height: auto; max-height: 60%; }
     AblationScreen #row { height: 1fr; margin: 1 0 0 0; }
     AblationScreen.-short #row { margin: 0; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.console import Group, RenderableType
@@ -19,7 +20,7 @@ from dapoctl.cli.problems import curves, responses
 from dapoctl.evaluation.background import Background, background
 from dapoctl.evaluation.comparison import Line, select
 from dapoctl.tui import choices
-from dapoctl.tui.comparing import Found, GivenUp, Shelf, Side, Stamps, fetch, stamps_now
+from dapoctl.tui.comparing import LACKS, Found, GivenUp, Shelf, Side, Stamps, fetch, stamps_now
 from dapoctl.tui.evaluate import evaluate_runs, options_like, stop_evaluations, usual_options
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
@@ -52,7 +53,7 @@ class CompareScreen(BenchScreen):
     QUESTION = "Did it help, or is it noise? Evaluations of one set, paired by problem, against a baseline (A)."
     SCOPED_CSS = False
     CSS = """
-    CompareScreen #compare-head { height: 1; }
+    CompareScreen #compare-head { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     CompareScreen Grid { max-height: 40%; }
     CompareScreen #verdict { height: auto; max-height: 9; margin: 0 0 1 0; }
     CompareScreen.-short #verdict { max-height: 2; margin: 0; }
@@ -205,10 +206,15 @@ class CompareScreen(BenchScreen):
             return stamps_now(root, words, found.set), goes_on
 
         def looked(news: tuple[Stamps, list[Background | None]]) -> None:
-            if self.found is found and (
-                news[0] != found.stamps or news[1] != [side.background for side in found.sides]
-            ):
+            stamps, backgrounds = news
+            if self.found is not found:
+                return
+            if stamps != found.stamps:
                 self._load()
+            elif backgrounds != [side.background for side in found.sides]:
+                sides = [replace(each, background=now) for each, now in zip(found.sides, backgrounds, strict=True)]
+                self.found = replace(found, sides=tuple(sides))
+                self._draw()
 
         self.work(look, looked, "stamps")
 
@@ -229,8 +235,9 @@ class CompareScreen(BenchScreen):
         self._draw_lower()
 
     def _draw_lower(self) -> None:
-        self._head()
         found = self.found
+        self.lines = self._chosen_lines()
+        self._head()
         if found is None:
             return
         compared = found.comparison
@@ -238,7 +245,6 @@ class CompareScreen(BenchScreen):
         self._verdict()
         if compared is None:
             return
-        self.lines = self._chosen_lines()
         self.matrix.show(compared, self.lines)
         self.query_one("#matrix-head", Static).update(self.matrix.header(self.matrix.size.width))
         details = self.query_one("#details")
@@ -257,11 +263,15 @@ class CompareScreen(BenchScreen):
             words = [f"{line(found.set) or 'no evaluation'}{sets}", *([found.note] if found.note else [])]
             if compared := found.comparison:
                 many = len(compared.matrix)
-                fits = f"{len(self.lines)} of {many} {self.filter}" if self.filter != "all" else f"{many}"
-                words.append(f"{fits} problems by {self.order}")
+                fits = (
+                    f"{many} problems"
+                    if self.filter == "all"
+                    else f"{len(self.lines)} of {many} problems, {self.filter},"
+                )
+                words.append(f"{fits} by {self.order}")
             goes_on = [side for side in found.sides if side.background is not None and side.background.alive]
             if goes_on and goes_on[0].background is not None:
-                words.append(f"evaluating {goes_on[0].run}: {line(goes_on[0].background.words)}")
+                words.insert(1, line(f"evaluating: {goes_on[0].background.words}"))
             if self.busy:
                 words.insert(1, "computing ...")
         self.query_one("#compare-head", Static).update(Text(" · ".join(words), "italic", no_wrap=True, end=""))
@@ -277,6 +287,9 @@ class CompareScreen(BenchScreen):
             for each in contrasts:
                 parts += [badge_lines(each, base)] if each.badges else []
                 parts.append(words_of(verdict(each, base)))
+            if found is not None and (lacking := [side for side in found.lacking if side.why.startswith(LACKS)]):
+                words = f"{len(lacking)} of {len(found.sides)} runs were not evaluated on {found.set}"
+                parts.append(words_of(f"{words}: e evaluates them, asked like {base}", "yellow"))
             for side in compared.sides:
                 parts += [words_of(f"{side.label}: {trouble}", "yellow") for trouble in side.evaluation.trouble]
             parts.append(words_of(f"cost: {cost_line(compared, current)}", "dim"))

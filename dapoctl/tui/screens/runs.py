@@ -16,6 +16,7 @@ from dapoctl.errors import UserError
 from dapoctl.runs.query import select
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.control import resume_run, start_defaults, stop_runs
+from dapoctl.tui.evaluate import evaluate_runs, usual_options
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
 from dapoctl.tui.text import data, line
@@ -52,6 +53,7 @@ class RunsScreen(BenchScreen):
         key("n", "clone", "New", "runs.clone"),
         key("x", "stop", "Stop", "runs.stop"),
         key("u", "resume", "Resume", "runs.resume", show=False),
+        key("e", "evaluate", "Evaluate", "runs.evaluate", show=False),
         key("f", "first", "Start a first run", "runs.first", show=False),
     ]
 
@@ -220,6 +222,12 @@ class RunsScreen(BenchScreen):
 
     def action_stop(self) -> None:
         stop_runs(self, self._chosen())
+
+    def action_evaluate(self) -> None:
+        """Evaluate the marked runs, or the one under the cursor, in the background."""
+        runs = [run for run in self._chosen() if not run.problem]
+        if runs:
+            evaluate_runs(self, [run.id for run in runs], usual_options(runs[0]))
 
     def action_resume(self) -> None:
         if (run := self._current()) is not None:

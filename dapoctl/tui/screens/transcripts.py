@@ -65,7 +65,7 @@ class TranscriptsScreen(BenchScreen):
     QUESTION = "Where do they part? Responses of two runs to one problem; ▶ stands where they begin to differ."
     SCOPED_CSS = False
     CSS = """
-    TranscriptsScreen #where, TranscriptsScreen #truth { height: 1; }
+    TranscriptsScreen #where, TranscriptsScreen #truth { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     TranscriptsScreen #problem { height: auto; max-height: 5; margin: 0 0 1 0; background: $surface; }
     TranscriptsScreen #problem.whole { max-height: 60%; }
     TranscriptsScreen.-short #problem { display: none; margin: 0; }

@@ -43,7 +43,7 @@ class Ask(ModalScreen[str | None]):
     DEFAULT_CSS = """
     Ask { align: center middle; }
     Ask > Vertical { width: 76; max-width: 95%; height: auto; border: round $primary; padding: 0 1; background: $surface; }
-    Ask Input { border: none; height: 1; padding: 0; }
+    Ask Input, Ask Input:focus { border: none; height: 1; padding: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "give_up", "Back", id="ask.back")]
 
