@@ -32,7 +32,7 @@ def play(root: Path, size: tuple[int, int], story: Story, app: Bench | None = No
     return bench
 
 
-async def until(pilot: Pilot[None], true: Callable[[], object], seconds: float = 60.0) -> None:
+async def until(pilot: Pilot[None], true: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -118,6 +118,8 @@ class TranscriptsScreen(BenchScreen):
         self.sample = 0
         self.top = 0
         """The line at which both columns begin, as far as they reach"""
+        self._at_mark = True
+        """Whether nobody has moved away from where the two part"""
         self._shelf = shelf or Shelf()
         self._evaluations: list[Evaluation] = []
         self._pairs = [(a, b) for a in range(len(self.words)) for b in range(a + 1, len(self.words))]
@@ -190,19 +192,23 @@ class TranscriptsScreen(BenchScreen):
         for name, place, row, found in zip(("first", "second"), pair.places, rows, pair.found, strict=True):
             self.query_one(f"#{name} Static", Static).update(self._side(place, row, found))
         columns = [*self.query(Transcript)]
-        widths = [column.columns for column in columns]
+        # Of one width, so that what both share breaks into the same lines.
+        width = min(column.columns for column in columns)
 
         def lay() -> list[Laid]:
-            return [lay_out(text, apart, width) for text, width in zip(texts, widths, strict=True)]
+            return [lay_out(text, apart, width) for text in texts]
+
+        self._at_mark |= fresh
 
         def laid(found: list[Laid]) -> None:
+            longer = max(columns, key=lambda column: len(column.laid.lines))
+            begin = longer.laid.begin(self.top)
             for column, each in zip(columns, found, strict=True):
                 column.show(each)
-            if fresh:
-                self.top = 0
+            if self._at_mark:
                 self.call_after_refresh(self._go_to_mark, False)
             else:
-                self.call_after_refresh(self._move, self.top)
+                self.call_after_refresh(self._move, longer.laid.line_at(begin))
 
         if max(map(len, texts)) < LONG:
             laid(lay())
@@ -253,7 +259,12 @@ class TranscriptsScreen(BenchScreen):
     def on_transcript_scrolled(self, event: Transcript.Scrolled) -> None:
         event.stop()
         if event.top != min(self.top, event.widget.last_top):
-            self._move(event.top)
+            self._go(event.top)
+
+    def _go(self, top: int) -> None:
+        """The user wants to see line `top`."""
+        self._at_mark = False
+        self._move(top)
 
     def _move(self, top: int) -> None:
         """Begin both columns at line `top`, the shorter one as far as it reaches."""
@@ -272,16 +283,17 @@ class TranscriptsScreen(BenchScreen):
             self._move(0)
 
     def action_scroll(self, by: int) -> None:
-        self._move(self.top + by)
+        self._go(self.top + by)
 
     def action_page(self, direction: int) -> None:
         column = self.query(Transcript).first()
-        self._move(self.top + direction * max(1, column.scrollable_content_region.height - 1))
+        self._go(self.top + direction * max(1, column.scrollable_content_region.height - 1))
 
     def action_jump(self, end: int) -> None:
-        self._move(10**9 if end else 0)
+        self._go(10**9 if end else 0)
 
     def action_part(self) -> None:
+        self._at_mark = True
         self._go_to_mark()
 
     # What is shown next.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -30,7 +31,15 @@ class Laid:
     @property
     def line_of_mark(self) -> int:
         """The line that the mark is on; 0 where there is none."""
-        return next((place for place, (_, end) in enumerate(self.lines) if self.mark < end), 0)
+        return self.line_at(self.mark)
+
+    def line_at(self, place: int) -> int:
+        """The line that a character is on."""
+        return max(0, bisect_right(self.lines, place, key=lambda line: line[0]) - 1)
+
+    def begin(self, line: int) -> int:
+        """The first character of a line."""
+        return self.lines[line][0] if 0 <= line < len(self.lines) else 0
 
 
 def lay_out(response: str, apart: int | None, width: int) -> Laid:
