@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from dapoctl.config.load import load
 from dapoctl.runs.files import read_json
 from dapoctl.runs.index import list_runs
+from dapoctl.tui import app as app_module
 from dapoctl.tui.ablating import candidates, fetch_table
 from dapoctl.tui.app import Bench
 from dapoctl.tui.comparing import Shelf
@@ -28,6 +29,7 @@ BASE = "20260101-000000-base-aaaa"
 class Recorder(Bench):
     """Notes what would be launched: the form is another screen's matter."""
 
+    CSS_PATH = Path(app_module.__file__).with_name("app.tcss")
     launched: tuple[str | None, dict[str, Any] | None] | None = None
 
     async def launch_from(self, run: str | None, changes: dict[str, Any] | None = None) -> None:
@@ -224,7 +226,7 @@ def test_export(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         await pilot.press("X")
         await until(pilot, lambda: isinstance(pilot.app.screen, Pick))
         await pilot.press("end", "enter")
-        await until(pilot, lambda: (folder / "ablation-aime24.json").exists())
+        await until(pilot, (folder / "ablation-aime24.json").exists)
 
     play(root, (80, 24), story)
     said = json.loads(dapoctl("ablation", *names, "--task", "aime24", "--json", root=root).stdout)

@@ -146,6 +146,8 @@ def fetch(
     found = [side.evaluation for side in sides if side.evaluation is not None]
     missing = [(side.word, side.why) for side in sides if side.evaluation is None]
     compared = compare_evaluations(found, chosen, seed, missing, check) if found else None
+    if compared is not None:
+        _ = compared.matrix  # worked out here, not where it is drawn
     return Found(chosen, sets, tuple(sides), compared, stamps_now(root, words, chosen), note)
 
 

@@ -70,7 +70,7 @@ def usual_options(run: RunSummary) -> list[str]:
 def label_of(options: Sequence[str]) -> str:
     """The name that the set has in the store."""
     found: dict[str, str] = {}
-    for word, after in zip(options, [*options[1:], ""], strict=True):
+    for word, after in zip(options, [*options, ""][1:], strict=True):
         name, sign, value = word.partition("=")
         found[name] = value if sign else after
     return found.get("--as") or found.get("--task") or Path(found.get("--data", "")).stem
