@@ -290,6 +290,24 @@ def test_enter_opens_the_transcripts_of_a_problem(root: Path) -> None:
     play(root, (80, 24), story)
 
 
+def test_the_run_that_differs_on_the_problem_is_read(tmp_path: Path) -> None:
+    for name, counts in ((A, [1, 2]), (B, [1, 4]), (C, [4, 2])):
+        evaluate(make_run(tmp_path, name), rows_of(counted(counts), 4))
+
+    async def story(pilot: Pilot[None]) -> None:
+        screen = await compared(pilot, [A, B, C])
+        assert [each.problem for each in screen.lines] == ["p00", "p01"]
+        for problem, places in (("p00", (0, 2)), ("p01", (0, 1))):
+            screen.matrix.go_to(problem)
+            await pilot.press("enter")
+            opened = await transcripts(pilot)
+            assert (opened.problem_id, opened.pair.places) == (problem, places)  # type: ignore[union-attr]
+            await pilot.press("escape")
+            await until(pilot, lambda: pilot.app.screen is screen)
+
+    play(tmp_path, (80, 24), story)
+
+
 def test_what_differs_is_shown_beside_or_instead(root: Path) -> None:
     async def narrow(pilot: Pilot[None]) -> None:
         await compared(pilot, [A, B])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from rich.console import Group
@@ -31,6 +33,8 @@ from dapoctl.tui.widgets.arms import columns_of, gap_text, row_cells
 from dapoctl.tui.widgets.grid import Grid
 from dapoctl.tui.widgets.virtual import VirtualList
 
+LOOK = 10.0
+"""Seconds between two looks at the evaluations of every run"""
 EMPTY = """
 {trouble}
 
@@ -72,6 +76,7 @@ class AblationScreen(BenchScreen):
         self._shelf = Shelf()
         self._baseline: str | None = None
         self._ids: tuple[str, ...] = ()
+        self._looked = 0.0
 
     def body(self) -> Iterable[Widget]:
         yield Static(id="ablation-head", markup=False)
@@ -108,15 +113,35 @@ class AblationScreen(BenchScreen):
             self._load()
             return
 
+        self._follow_gaps(snapshot)
+        if time.monotonic() - self._looked < LOOK:
+            return
+        self._looked = time.monotonic()
+
         def look() -> Stamps:
             evaluated = [stamps_of(run.directory, table.set) for run in runs]
             return tuple(sorted(stamp for each in evaluated for stamp in each))
 
         def looked(stamps: Stamps) -> None:
-            if self.table is table and not table.left_out and stamps != tuple(sorted(table.stamps)):
+            if (
+                self.table is not None
+                and self.table.stamps is table.stamps
+                and not table.left_out
+                and stamps != tuple(sorted(table.stamps))
+            ):
                 self._load()
 
         self.work(look, looked, "stamps")
+
+    def _follow_gaps(self, snapshot: Snapshot) -> None:
+        """Runs that will fill a gap go on meanwhile."""
+        table = self.table
+        if table is None:
+            return
+        gaps = [replace(gap, run=snapshot.find(gap.run.id) or gap.run) if gap.run else gap for gap in table.gaps]
+        if [gap.run for gap in gaps] != [gap.run for gap in table.gaps]:
+            self.table = replace(table, gaps=tuple(gaps))
+            self._draw()
 
     def _load(self) -> None:
         runs, set_, baseline = self._runs(), self.set, self.bench.baseline

@@ -341,8 +341,17 @@ class CompareScreen(BenchScreen):
             return
         words = [side.word for side in found.measured()]
         order = [each.problem for each in self.lines]
-        screen = TranscriptsScreen(words, found.set, problem, order, self._place(), self._shelf)
+        second = self._telling_side(self.lines[self.matrix.cursor])
+        screen = TranscriptsScreen(words, found.set, problem, order, second, self._shelf)
         self.app.push_screen(screen, self._came_back)
+
+    def _telling_side(self, row: Line) -> int:
+        """The run to read beside the baseline: the current one, or where it solves as many, the one that differs most."""
+        shares = [0.0 if cell is None else cell[0] / cell[1] for cell in row.cells]
+        current = self._place()
+        if current and shares[current] != shares[0]:
+            return current
+        return max(range(1, len(shares)), key=lambda place: abs(shares[place] - shares[0]), default=0)
 
     def _came_back(self, _result: None) -> None:
         self.matrix.focus()

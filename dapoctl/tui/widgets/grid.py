@@ -27,7 +27,7 @@ class Column:
     rank: int = 0
     """Where room is short the highest is left out first; 0 never"""
     stretch: int = 0
-    """Least width of the column that gets what the others leave; 0 for one that is as wide as its cells"""
+    """Least width of a column that gets what the others leave; 0 for one that is as wide as its cells"""
     middle: bool = False
     """Whether what does not fit is left out in the middle"""
 
@@ -65,6 +65,7 @@ class GridRows(VirtualList):
         for place in shown:
             least = self.columns[place].stretch
             found[place] = max(1, min(natural[place], least + spare)) if least else natural[place]
+            spare -= found[place] - least if least else 0
         return found
 
     def _cell_size(self, index: int, place: int) -> int:

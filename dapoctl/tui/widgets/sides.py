@@ -13,7 +13,7 @@ from dapoctl.cli.figures import sparkline
 from dapoctl.cli.problems import at_k
 from dapoctl.cli.progress import REWARD
 from dapoctl.tui.comparing import Found, Side
-from dapoctl.tui.describe import called, figure
+from dapoctl.tui.describe import called, changes, figure
 from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.grid import Column
 
@@ -47,7 +47,7 @@ def columns_of(found: Comparison) -> list[Column]:
         Column("problems x k", rank=7),
         Column("eval h", rank=10),
         Column("eval tokens", rank=10),
-        Column("components", right=False, rank=8),
+        Column("components", right=False, rank=8, stretch=12),
     ]
 
 
@@ -107,7 +107,7 @@ def _cells(side: Measured, contrast: Contrast | None) -> list[Text]:
         data(f"{len(evaluation.scores)}{of} x {evaluation.k}"),
         data(pages.hours(cost.eval_hours)),
         data(pages.count(cost.eval_tokens)),
-        data(line(", ".join(evaluation.run.components))),
+        data(changes(evaluation.run)),
     ]
 
 
