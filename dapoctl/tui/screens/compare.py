@@ -6,29 +6,37 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from rich.console import Group, RenderableType
-from rich.text import Text
+from rich.console import Group
 from textual import events
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
-from dapoctl.cli.comparison import badge_lines, configs, notes, verdict
-from dapoctl.cli.pages import text as words_of
-from dapoctl.cli.problems import curves, responses
 from dapoctl.evaluation.background import Background, background
-from dapoctl.evaluation.comparison import Line, select
+from dapoctl.evaluation.comparison import Line
 from dapoctl.tui import choices
-from dapoctl.tui.comparing import LACKS, Found, GivenUp, Shelf, Side, Stamps, fetch, stamps_now
+from dapoctl.tui.comparing import Found, GivenUp, Shelf, Side, Stamps, fetch, stamps_now
 from dapoctl.tui.evaluate import evaluate_runs, options_like, stop_evaluations, usual_options
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
-from dapoctl.tui.text import data, line
+from dapoctl.tui.telling import (
+    ALL,
+    DIFFERENT,
+    FILTERS,
+    GAINED,
+    LOST,
+    chosen_lines,
+    details,
+    head_words,
+    telling_side,
+    verdicts,
+)
+from dapoctl.tui.text import data
 from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.grid import Grid, GridRows
 from dapoctl.tui.widgets.matrix import ORDERS, Matrix
-from dapoctl.tui.widgets.sides import BARE, columns_of, cost_line, course_lines, rows_of
+from dapoctl.tui.widgets.sides import BARE, columns_of, rows_of
 from dapoctl.tui.widgets.virtual import VirtualList
 
 EMPTY = """
@@ -41,9 +49,6 @@ Nothing is compared yet.
 One run alone is compared with itself before training.
 In a shell: dapoctl eval RUN --task aime24
 """
-NOBODY = "None of these runs was evaluated{on}. e evaluates them in the background; t chooses another set."
-FILTERS = ("all", "only different", "gained", "lost")
-"""Of the problems: those that any run differs on; that the run under the cursor solves and the baseline never; the reverse"""
 
 
 class CompareScreen(BenchScreen):
@@ -87,12 +92,14 @@ class CompareScreen(BenchScreen):
         self.set: str | None = None
         self.found: Found | None = None
         self.order = "difference"
-        self.filter = FILTERS[0]
+        self.filter = ALL
         self.busy = False
         """Whether figures are being worked out"""
         self.lines: list[Line] = []
         self._shelf = Shelf()
         self._marks: list[str] = []
+        self._fresh = True
+        """Whether the runs were just chosen"""
 
     def body(self) -> Iterable[Widget]:
         yield Static(id="compare-head", markup=False)
@@ -127,7 +134,7 @@ class CompareScreen(BenchScreen):
 
     def take(self, words: Sequence[str], set_: str | None = None) -> None:
         """Compare `words` (RUN or RUN@STEP, the baseline first), on `set_` or on the set that most of them have."""
-        self.words, self.set = list(words), set_
+        self.words, self.set, self._fresh = list(words), set_, True
         self._marks = self._marked()
         if self.ready:
             self._load()
@@ -142,7 +149,7 @@ class CompareScreen(BenchScreen):
         if marks != self._marks:
             self._marks = marks
             if marks and marks != self.words:
-                self.words, self.set = marks, None
+                self.words, self.set, self._fresh = marks, None, True
                 if self.ready:
                     self._load()
 
@@ -160,6 +167,7 @@ class CompareScreen(BenchScreen):
             self._draw()
             return
         self.busy = True
+        self.query_one("#compare-empty").display = False
         self._head()
 
         def read() -> Found | Exception:
@@ -187,11 +195,13 @@ class CompareScreen(BenchScreen):
             if not isinstance(found, GivenUp):
                 self.show_error(found)
             return
-        first = self.found is None
+        fresh, self._fresh = self._fresh, False
         self.found = found
         self._draw()
-        if first and len(found.sides) > 1:
+        if fresh:
+            # What is asked is how the others do, not the baseline.
             self.grid.rows.cursor = 1
+            self.matrix.cursor = 0
 
     def store_changed(self, snapshot: Snapshot) -> None:
         """Evaluations grow and new ones come: look whether any of these did."""
@@ -236,77 +246,30 @@ class CompareScreen(BenchScreen):
 
     def _draw_lower(self) -> None:
         found = self.found
-        self.lines = self._chosen_lines()
+        compared = found.comparison if found is not None else None
+        self.lines = chosen_lines(compared, self.filter, self.order, self._place()) if compared else []
         self._head()
         if found is None:
             return
-        compared = found.comparison
         self.query_one("#lower").display = compared is not None
         self._verdict()
         if compared is None:
             return
         self.matrix.show(compared, self.lines)
         self.query_one("#matrix-head", Static).update(self.matrix.header(self.matrix.size.width))
-        details = self.query_one("#details")
-        if details.display:
-            width = max(20, details.scrollable_content_region.width)
-            parts: list[RenderableType] = [*configs(compared), *course_lines(compared.sides, self.bench.courses)]
-            parts += [*responses(compared, width), *curves(compared, width), *notes(compared, width)]
+        pane = self.query_one("#details")
+        if pane.display:
+            width = max(20, pane.scrollable_content_region.width)
+            parts = details(compared, self.bench.courses, width)
             self.query_one("#details Static", Static).update(Group(*parts))
 
     def _head(self) -> None:
-        found = self.found
-        if found is None:
-            words = ["reading ..." if self.busy else "Compare: did it help?"]
-        else:
-            sets = f" ({len(found.sets)} sets, t)" if len(found.sets) > 1 else ""
-            words = [f"{line(found.set) or 'no evaluation'}{sets}", *([found.note] if found.note else [])]
-            if compared := found.comparison:
-                many = len(compared.matrix)
-                fits = (
-                    f"{many} problems"
-                    if self.filter == "all"
-                    else f"{len(self.lines)} of {many} problems, {self.filter},"
-                )
-                words.append(f"{fits} by {self.order}")
-            goes_on = [side for side in found.sides if side.background is not None and side.background.alive]
-            if goes_on and goes_on[0].background is not None:
-                words.insert(1, line(f"evaluating: {goes_on[0].background.words}"))
-            if self.busy:
-                words.insert(1, "computing ...")
-        self.query_one("#compare-head", Static).update(Text(" · ".join(words), "italic", no_wrap=True, end=""))
+        words = head_words(self.found, self.busy, len(self.lines), self.filter, self.order)
+        self.query_one("#compare-head", Static).update(data(words, "italic"))
 
     def _verdict(self) -> None:
-        found, parts = self.found, []
-        compared = found.comparison if found else None
-        if found is not None and compared is None:
-            parts = [words_of(NOBODY.format(on=f" on {found.set}" if found.set else ""), "yellow")]
-        elif compared is not None:
-            current, base = self._place(), compared.sides[0].label
-            contrasts = sorted(compared.contrasts, key=lambda each: each.label != compared.sides[current].label)
-            for each in contrasts:
-                parts += [badge_lines(each, base)] if each.badges else []
-                parts.append(words_of(verdict(each, base)))
-            if found is not None and (lacking := [side for side in found.lacking if side.why.startswith(LACKS)]):
-                words = f"{len(lacking)} of {len(found.sides)} runs were not evaluated on {found.set}"
-                parts.append(words_of(f"{words}: e evaluates them, asked like {base}", "yellow"))
-            for side in compared.sides:
-                parts += [words_of(f"{side.label}: {trouble}", "yellow") for trouble in side.evaluation.trouble]
-            parts.append(words_of(f"cost: {cost_line(compared, current)}", "dim"))
-        self.query_one("#verdict Static", Static).update(Group(*parts))
-
-    def _chosen_lines(self) -> list[Line]:
-        compared = self.found.comparison if self.found else None
-        if compared is None:
-            return []
-        other = self._place() or min(1, len(compared.sides) - 1)
-        chosen = {
-            "all": lambda: list(compared.matrix),
-            "only different": lambda: select(compared.matrix, only_different=True),
-            "gained": lambda: select(compared.matrix, solved=other, never=0),
-            "lost": lambda: select(compared.matrix, solved=0, never=other),
-        }[self.filter]()
-        return sorted(chosen, key=ORDERS[self.order])  # type: ignore[arg-type]
+        if self.found is not None:
+            self.query_one("#verdict Static", Static).update(Group(*verdicts(self.found, self._place())))
 
     def current(self) -> Side | None:
         """The run under the cursor of the upper table."""
@@ -322,7 +285,7 @@ class CompareScreen(BenchScreen):
     def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
         if isinstance(event.widget, GridRows):
             self._verdict()
-            if self.filter in ("gained", "lost"):
+            if self.filter in (GAINED, LOST):
                 self._draw_lower()
 
     def on_virtual_list_chosen(self, event: VirtualList.Chosen) -> None:
@@ -341,17 +304,9 @@ class CompareScreen(BenchScreen):
             return
         words = [side.word for side in found.measured()]
         order = [each.problem for each in self.lines]
-        second = self._telling_side(self.lines[self.matrix.cursor])
+        second = telling_side(self.lines[self.matrix.cursor], self._place())
         screen = TranscriptsScreen(words, found.set, problem, order, second, self._shelf)
         self.app.push_screen(screen, self._came_back)
-
-    def _telling_side(self, row: Line) -> int:
-        """The run to read beside the baseline: the current one, or where it solves as many, the one that differs most."""
-        shares = [0.0 if cell is None else cell[0] / cell[1] for cell in row.cells]
-        current = self._place()
-        if current and shares[current] != shares[0]:
-            return current
-        return max(range(1, len(shares)), key=lambda place: abs(shares[place] - shares[0]), default=0)
 
     def _came_back(self, _result: None) -> None:
         self.matrix.focus()
@@ -369,7 +324,7 @@ class CompareScreen(BenchScreen):
         self._load()
 
     def action_different(self) -> None:
-        self.filter = "all" if self.filter == "only different" else "only different"
+        self.filter = ALL if self.filter == DIFFERENT else DIFFERENT
         self._draw_lower()
 
     def action_filter(self) -> None:
