@@ -83,7 +83,7 @@ def test_a_broken_component_fails_with_case_and_fix(folder: Path) -> None:
     assert done.returncode == 1
     line = next(place for place, text in enumerate(SOURCE.splitlines(), 1) if "half" in text)
     words = "component `broken`, hook `estimate_advantages` raised ValueError: [bold]half\\x1b[2J a reward"
-    assert f"{words} (idea.py, line {line})" in done.stdout
+    assert f"{words} (idea.py:{line})" in done.stdout
     assert "result          failed" in done.stdout
     assert "finite          not run  needs `result` to hold" in done.stdout
     assert re.search(

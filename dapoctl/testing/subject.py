@@ -6,10 +6,7 @@ import contextlib
 import copy
 import functools
 import random
-import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,17 +110,9 @@ def call(pipeline: Pipeline, hook: str, arguments: Mapping[str, Any], case: obje
         (result,) = pipeline.each(hook, **arguments).values()
     except (HookError, UserError) as error:
         if isinstance(error, HookError) or hook not in TASK_HOOKS:
-            raise Broken(case, f"{error}{_place(pipeline, error)}") from error
+            raise Broken(case, str(error)) from error
         raise Unchecked(str(error)) from error
     return result
-
-
-def _place(pipeline: Pipeline, error: BaseException) -> str:
-    """The line of a component's own module that an error comes through last."""
-    files = {getattr(sys.modules.get(type(each).__module__), "__file__", None) for each in pipeline.components.values()}
-    frames = traceback.extract_tb(error.__cause__.__traceback__) if error.__cause__ else []
-    own = [frame for frame in frames if frame.filename in files]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def tell(pipeline: Pipeline, hook: str, case: str, **arguments: Any) -> None:
@@ -135,7 +124,7 @@ def tell(pipeline: Pipeline, hook: str, case: str, **arguments: Any) -> None:
     try:
         pipeline.observe(hook, **arguments)
     except (HookError, UserError) as error:
-        raise Broken(f"hook `{hook}`, {case}", f"{error}{_place(pipeline, error)}") from error
+        raise Broken(f"hook `{hook}`, {case}", str(error)) from error
 
 
 def seed_everything(seed: int) -> None:

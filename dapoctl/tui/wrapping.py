@@ -71,3 +71,8 @@ def _any(text: str, offset: int, width: int) -> list[tuple[int, int]]:
             space, since = place, used
     found.append((offset + begin, offset + len(text)))
     return found
+
+
+def lines(text: str, width: int) -> list[str]:
+    """The lines of `text` in `width` cells; the space at which one is broken belongs to neither side."""
+    return [text[begin:end] for begin, end in wrap(text, width)]

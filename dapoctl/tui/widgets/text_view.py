@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from dapoctl.tui.text import data, safe
-from dapoctl.tui.wrapping import wrap
+from dapoctl.tui.wrapping import lines
 
 Part = tuple[str, str]
 """(text as it came, style)"""
@@ -67,7 +67,7 @@ class TextView(ScrollView, can_focus=True):
         if width < 2 or width == self._width:
             return
         self._width = width
-        self._lines = [(piece, style) for text, style in self._parts for piece in wrap(text, width)]
+        self._lines = [(piece, style) for text, style in self._parts for piece in lines(text, width)]
         if self._lay is not None:
             self._lines += self._lay(width)
         self.virtual_size = Size(width, len(self._lines))
