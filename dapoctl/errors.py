@@ -87,14 +87,19 @@ def _problem(item: Mapping[str, Any], model: Any, prefix: str, sources: Mapping[
         known = _fields_at(model, path[:-1])
         allowed = f" Known here: {', '.join(known)}." if known else " It has no parameters."
         return f"unknown key `{key}`{origin}.{nearest(path[-1], known)}{allowed}"
-    # "Input should be greater than 0", "String should match pattern ...": the key takes the place of the subject.
-    text = re.sub(r"^\w+ should ", "must ", str(item["msg"]).removeprefix("Value error, "))
+    text = reason(item)
     if item["type"] in ("model_type", "dict_type", "model_attributes_type"):
         example = (_fields_at(model, path) or ["key"])[0]
         return f"`{key}` = {item['input']!r}{origin}: must be a table, such as `{key}.{example}`"
     if item["type"] == "missing":
         return f"`{key}` is missing{origin}; it has no default, so set it (`--set {key}=...`)"
     return f"`{key}` = {item['input']!r}{origin}: {text}"
+
+
+def reason(item: Mapping[str, Any]) -> str:
+    """What a ValidationError's item demands: `must be greater than 0`."""
+    # "Input should be greater than 0", "String should match pattern ...": the key takes the place of the subject.
+    return re.sub(r"^\w+ should ", "must ", str(item["msg"]).removeprefix("Value error, "))
 
 
 def _fields_at(model: Any, path: list[str]) -> list[str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from dapoctl_dapo.losses import ClipHigher
+from pydantic import BaseModel
 
-from dapoctl import UserError
+from dapoctl import Component, UserError, hookimpl
+from dapoctl.components.resolver import build_component
 from dapoctl.config import RunConfig
 from dapoctl.config.load import OBSERVERS, Layers, Resolved, flatten, load, parse_override, read_toml, split_names
 from dapoctl.errors import ConfigError
+from tests.helpers import plugin_file
 
 
 @pytest.fixture
@@ -299,6 +302,66 @@ def test_overlong_buffer_past_the_limit(base: Any) -> None:
         UserError, match=r"`overlong\.buffer` = 65: must be at most `rollout\.max_response_tokens` = 64"
     ):
         base(text.format(65))
+
+
+# None
+
+
+class Inner(BaseModel):
+    """A table inside a component's."""
+
+    stop: int | None = 5
+
+
+class Optional(Component):
+    """A component whose parameters may be none."""
+
+    cap: int | None = 7
+    mode: Literal["none", "all"] | None = None
+    inner: Inner = Inner()
+
+    @hookimpl
+    def shape_rewards(self, batch: Any) -> Any:
+        return batch.rewards
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ({}, (7, None, 5)),
+        ({"cap": "none"}, (None, None, 5)),
+        ({"mode": "none"}, (7, "none", 5)),
+        ({"inner": {"stop": "none"}}, (7, None, None)),
+    ],
+)
+def test_the_word_for_none(table: dict[str, Any], expected: tuple[object, ...]) -> None:
+    component = build_component("optional", Optional, table)
+    assert isinstance(component, Optional)
+    assert (component.cap, component.mode, component.inner.stop) == expected
+
+
+def test_what_is_none_against_its_default_stays_so(model: Path, base: Any, tmp_path: Path) -> None:
+    (model / "dapoctl.toml").write_text("[train]\nthreads = 3\n")
+    source = """
+        from dapoctl import Component, hookimpl
+        class Capped(Component):
+            cap: int | None = 7
+            floor: int | None = None
+            @hookimpl
+            def shape_rewards(self, batch):
+                return batch.rewards
+    """
+    word = f"{plugin_file(tmp_path, source)}:Capped"
+    assert base().config.train.threads == 3
+    resolved = base(overrides=("train.threads=none", "capped.cap=none", f"plugins=[{word!r}]"))
+    assert resolved.config.train.threads is None
+    assert resolved.as_dict()["train"]["threads"] == "none"
+    assert resolved.as_dict()["capped"] == {"cap": "none"}
+    file = tmp_path / "again.toml"
+    file.write_text(resolved.as_toml(), encoding="utf-8")
+    again = load([file])
+    assert again.config == resolved.config
+    assert again.pipeline.components["capped"].model_dump() == {"cap": None, "floor": None}
 
 
 # The resolved run

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 
 from dapoctl import hookspecs
+from dapoctl.components.absent import read_none
 from dapoctl.components.blame import defined
 from dapoctl.errors import PluginError, nearest
 
@@ -64,6 +66,11 @@ class Component(BaseModel):
     _name: str = PrivateAttr(default="")
     _sink: Sink | None = PrivateAttr(default=None)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_none(cls, values: Any) -> Any:
+        return read_none(cls, values)
+
     # pluggy compares plugins with ==; two components with equal parameters are still two components.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -115,6 +122,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+@functools.cache
 def stages_of(cls: type[Component]) -> tuple[str, ...]:
     """The hooks that `cls` implements, in the order of a training step.
 
@@ -141,6 +149,7 @@ def stages_of(cls: type[Component]) -> tuple[str, ...]:
     return tuple(name for name in known if name in marked)
 
 
+@functools.cache
 def provided_by(cls: type[Component]) -> tuple[str, ...]:
     """The hooks of `stages_of` that `cls` gives a result for; a hook wrapper only changes what others give."""
     return tuple(name for name in stages_of(cls) if not _is_wrapper(inspect.getattr_static(cls, name)))

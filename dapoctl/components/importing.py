@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from dapoctl.components.blame import place, shown, told
+from dapoctl.components.source import PARSING
 from dapoctl.errors import PluginError
 
 BROKEN = (Exception, SystemExit)
@@ -28,7 +29,7 @@ def import_package(name: str, where: str) -> ModuleType:
         PluginError: it cannot be imported.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with PARSING, contextlib.redirect_stdout(sys.stderr):
             return importlib.import_module(name)
     except BROKEN as error:
         raise PluginError(f"{where} cannot be imported: {_reason(error, name)}") from error
@@ -49,7 +50,7 @@ def import_file(path: Path) -> ModuleType:
     module.__file__ = str(path)
     sys.modules[name] = module
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with PARSING, contextlib.redirect_stdout(sys.stderr):
             exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))
     except BROKEN as error:
         if isinstance(error, SyntaxError) and error.filename == str(path):

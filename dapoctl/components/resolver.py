@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from dapoctl import __version__, hookspecs
+from dapoctl.components.absent import written
 from dapoctl.components.base import Component, UnknownHookError, provided_by, stages_of, unmarked
 from dapoctl.components.blame import told
 from dapoctl.components.catalog import Catalog, Entry, installed
@@ -53,17 +54,21 @@ def choose(
         PluginError: unknown or broken components, two or no providers of an exactly-one stage.
     """
     catalog = catalog or installed()
-    base = _load(recipe_components(recipe, catalog), catalog)
-    wanted: list[str] = []
-    removed: list[str] = []
-    for name in plugins:
-        if name.startswith("-"):
-            removed.append(name[1:])
-        elif name in catalog.recipes() and name not in catalog.names():
-            base = _replace(base, _load(recipe_components(name, catalog), catalog))
-        else:
-            wanted.append(name)
-    for name in removed:
+    chosen = gather(recipe, plugins, extra, catalog)
+    if problems := stage_problems(chosen, catalog):
+        raise PluginError("\n".join(problems))
+    return chosen
+
+
+def gather(recipe: str, plugins: Sequence[str], extra: Sequence[str], catalog: Catalog) -> dict[str, Chosen]:
+    """`choose`, whatever the stages lack or have twice.
+
+    Raises:
+        PluginError: unknown or broken components.
+    """
+    base = base_of(recipe, plugins, catalog)
+    wanted = [name for name in plugins if not name.startswith("-") and not is_recipe(name, catalog)]
+    for name in (name[1:] for name in plugins if name.startswith("-")):
         if name in extra:
             extra = [other for other in extra if other != name]
             continue
@@ -73,9 +78,25 @@ def choose(
                 f" It has: {', '.join(base)}"
             )
         del base[name]
-    chosen = _join(_replace(base, _load(wanted, catalog)), _load(extra, catalog))
-    _check_stages(chosen, catalog)
-    return chosen
+    return _join(_replace(base, _load(wanted, catalog)), _load(extra, catalog))
+
+
+def base_of(recipe: str, plugins: Sequence[str], catalog: Catalog) -> dict[str, Chosen]:
+    """What there is before the components among `plugins` take their places: the recipe, joined by the recipes among them.
+
+    Raises:
+        PluginError: unknown or broken components.
+    """
+    base = _load(recipe_components(recipe, catalog), catalog)
+    for name in plugins:
+        if is_recipe(name, catalog):
+            base = _replace(base, _load(recipe_components(name, catalog), catalog))
+    return base
+
+
+def is_recipe(name: str, catalog: Catalog) -> bool:
+    """Whether the word names a recipe among `--plugins`; a component of that name goes first."""
+    return name in catalog.recipes() and name not in catalog.names()
 
 
 def _load(names: Sequence[str], catalog: Catalog) -> dict[str, Chosen]:
@@ -123,17 +144,20 @@ def _replace(base: Mapping[str, Chosen], new: Mapping[str, Chosen]) -> dict[str,
     return kept | dict(new)
 
 
-def _check_stages(chosen: Mapping[str, Chosen], catalog: Catalog) -> None:
+def stage_problems(chosen: Mapping[str, Chosen], catalog: Catalog) -> list[str]:
+    """Every exactly-one stage that has no provider or several, in words that say what to do."""
+    found = []
     for stage in REQUIRED:
         names = [name for name, item in chosen.items() if stage in item.stages]
         if len(names) > 1:
             both = " and ".join(f"`{name}`" for name in names)
-            raise PluginError(f"{both} {'both' if len(names) == 2 else 'all'} provide {stage}; choose one")
+            found.append(f"{both} {'both' if len(names) == 2 else 'all'} provide {stage}; choose one")
         if not names:
             from dapoctl.components.listing import providers_of
 
             options = ", ".join(providers_of(stage, catalog)) or "none is installed"
-            raise PluginError(f"no component provides {stage}; add one of: {options}")
+            found.append(f"no component provides {stage}; add one of: {options}")
+    return found
 
 
 def build(
@@ -160,6 +184,7 @@ def build_component(
 
     Raises:
         ConfigError: see `build`.
+        PluginError: its own code raised.
     """
     try:
         component = cls(**table)
@@ -191,7 +216,7 @@ def check_components(pipeline: Pipeline, config: RunConfig) -> None:
 
 def _parameters(name: str, component: Component) -> dict[str, Any]:
     try:
-        return component.model_dump(mode="json")
+        return written(component)
     except Exception as error:
         raise PluginError(
             f"component `{name}`: its parameters cannot be written down as JSON: {told(error, type(component))};"

@@ -7,6 +7,7 @@ import functools
 import importlib.machinery
 import importlib.util
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from pathlib import Path
 DEPTH = 16
 """Modules that a name is followed through"""
 OURS = __name__.partition(".")[0]
+PARSING = threading.RLock()
+"""Held while components are imported or their source is parsed: pydantic reads the docstrings under fields with `ast`, whose
+count of its own depth is one for all threads in Python 3.11, so that two at once can fail (python/cpython#106905)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ def tree(module: str) -> ast.Module:
 
 @functools.lru_cache(maxsize=256)
 def _parse(path: Path, _modified: int) -> ast.Module:
-    with warnings.catch_warnings():
+    with PARSING, warnings.catch_warnings():
         # What is odd in a plugin's source is no news for who lists it.
         warnings.simplefilter("ignore")
         return ast.parse(path.read_bytes(), str(path))

@@ -11,6 +11,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from dapoctl.components.absent import NONE
 from dapoctl.components.base import provided_by
 from dapoctl.components.catalog import Catalog, installed
 from dapoctl.components.listing import providers_of
@@ -69,14 +70,25 @@ class Resolved:
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
-    """`config` in the form of a TOML file: no nulls, one table per component."""
-    values = config.model_dump(exclude={"components"}, exclude_none=True)
-    tables = {name: _without_none(table) for name, table in config.components.items()}
-    return values | {name: table for name, table in tables.items() if table}
+    """`config` in the form of a TOML file, one table per component; a value that is none is left out, or stands there as the
+    word `none` where something else would take its place."""
+    usual, _ = default_config(config.model.path)
+    values = _spell_none({**config.model_dump(exclude={"components"}), **config.components}, usual)
+    return {key: value for key, value in values.items() if value or key not in config.components}
 
 
-def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in table.items() if value is not None}
+def _spell_none(table: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """`usual` is what a value is when nobody says it."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        default = usual.get(key)
+        if isinstance(value, dict):
+            found[key] = _spell_none(value, default if isinstance(default, dict) else {})
+        elif value is not None:
+            found[key] = value
+        elif default is not None:
+            found[key] = NONE
+    return found
 
 
 def load(
