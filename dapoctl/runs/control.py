@@ -117,7 +117,7 @@ def start_now(directory: Path, ticket: Ticket) -> list[Device]:
         waiting = [other for other in tickets(root) if not other.held]
         mine = decide([*waiting, ticket], there, busy(there))[-1]
         if not mine.devices:
-            raise UserError(f"nothing is free: it {mine.why}; `--queue` in place of `--detach` waits for it")
+            raise NothingFreeError(f"nothing is free: it {mine.why}; `--queue` in place of `--detach` waits for it")
         lock = try_lock(directory / LOCK)
         leases = [got for device in mine.devices if (got := lease(device, ticket.run)) is not None]
         try:
@@ -163,6 +163,10 @@ def in_front(run: str, config: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         give_back([taken])
+
+
+class NothingFreeError(UserError):
+    """Every device that a run could have is taken."""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+from dapoctl.cli.background import Background, check, send_off
 from dapoctl.config.load import Resolved, load
 from dapoctl.runs.attempts import GRACE
-from dapoctl.runs.control import check_resumable, needed, queue_run, stop, ticket_for
+from dapoctl.runs.control import check_resumable, queue_run, stop, ticket_for
 from dapoctl.runs.create import create
-from dapoctl.runs.devices import devices
 from dapoctl.runs.scheduler import schedule
 from dapoctl.runs.state import ALIVE, ENDED, has_writer
 from dapoctl.runs.summary import RunSummary, read_run
@@ -58,19 +59,18 @@ def resume_run(screen: BenchScreen, run: RunSummary) -> None:
         app.notify(words, markup=False)
         app.look()
 
-    screen.work(lambda: enqueue(run.directory, new=False), resumed, "resume")
+    screen.work(lambda: enqueue(run.directory), resumed, "resume")
 
 
-def enqueue(directory: Path, new: bool) -> str:
+def enqueue(directory: Path) -> str:
     """Put a run in the queue and start what can start; what became of it, in words.
 
     Raises:
         UserError: it cannot be resumed, or waits already.
     """
     summary = read_run(directory)
-    if not new:
-        _wait_for_its_end(summary)
-        check_resumable(summary)
+    _wait_for_its_end(summary)
+    check_resumable(summary)
     queue_run(directory, ticket_for(directory, summary.config))
     started = schedule(directory.parent)
     return f"{directory.name} {'starts now' if directory.name in started else 'waits in the queue (screen 2 says for what)'}"
@@ -85,23 +85,31 @@ def _wait_for_its_end(run: RunSummary) -> None:
 
 def start_defaults(root: Path) -> str:
     """Start the run that `dapoctl run` alone describes, in the background; what became of it, in words."""
-    return start_new(load([], [], {}), root, ["dapoctl", "run"])
+    return start_new(load([], [], {}), root, ["dapoctl", "run"]).words
 
 
-def start_new(resolved: Resolved, root: Path, argv: list[str]) -> str:
-    """Make a run and queue it; what became of it, in words.
+@dataclass(frozen=True)
+class Sent:
+    """A run that was sent off."""
+
+    run: str
+    words: str
+    """What became of it"""
+
+
+def start_new(resolved: Resolved, root: Path, argv: list[str], queue: bool = True) -> Sent:
+    """Make a run and let it wait for its turn, or without `queue` start it now.
 
     Args:
         argv: the command line that would have done the same
 
     Raises:
+        NothingFreeError: it was to start now, and every device is taken; nothing is left of it.
         UserError: this machine can never run it.
     """
-    ticket_check(resolved)
+    asked = Background(queue, priority=0, gpus=None)
+    check(asked, resolved.as_dict())
     directory = create(resolved, root, argv).resolve()
-    return enqueue(directory, new=True)
-
-
-def ticket_check(resolved: Resolved) -> None:
-    """Refuse what no device here can run, before a folder is made for it."""
-    needed(resolved.as_dict(), None, devices())
+    (sent,) = send_off([directory], asked, resolved.as_dict(), new=True)
+    words = f"{sent['id']} {sent['state']}"
+    return Sent(str(sent["id"]), f"{words}: {sent['words']}" if sent["words"] else words)
