@@ -32,6 +32,11 @@ class Choice:
         return copy.deepcopy(self)
 
     @property
+    def said(self) -> tuple[str, list[str], dict[str, Any]]:
+        """All that was chosen."""
+        return self.recipe, self.plugins, self.values
+
+    @property
     def model(self) -> str:
         """The model's path."""
         return str(find(self.values, MODEL, RunConfig.model_fields["model"].default.path))

@@ -82,7 +82,7 @@ class LaunchScreen(BenchScreen):
         key("slash", "find", "Search", "launch.find"),
         key("tab,shift+tab", "switch", "Other pane", "launch.switch", show=False),
         key("plus", "add", "Add a file", "launch.add", show=False),
-        key("w", "way", "Line: background, queue, terminal", "launch.way", show=False),
+        key("w", "way", "How the line runs it", "launch.way", show=False),
         key("v", "view", "All of it", "launch.view"),
         key("n", "anew", "Start over", "launch.anew", show=False),
     ]
@@ -101,7 +101,7 @@ class LaunchScreen(BenchScreen):
         self._timer: Timer | None = None
         self._fresh = True
         """Whether the folds are still to be set"""
-        self._changes = self._judged = 0
+        self._judged: Choice | None = None
         self._said: dict[str, Text] = {}
         self._wanted: tuple[str | None, dict[str, Any]] | None = None
         """What to begin with, asked for before the widgets were there"""
@@ -177,30 +177,30 @@ class LaunchScreen(BenchScreen):
         self.difference, self._fresh = None, True
         self.form.reset_all()
         self.clear_errors()
+        self._draw()
         self._examine()
 
     # What the resolver says.
 
     def _changed(self) -> None:
         """Something was chosen: draw it, and ask the resolver when that seems to be all."""
-        self._changes += 1
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(PAUSE, self._examine)
         self._draw()
 
     def _examine(self) -> None:
-        choice, parent, number = self.choice.copy(), self.parent_run, self._changes
+        choice, parent = self.choice.copy(), self.parent_run
 
-        def inside() -> tuple[Verdict, Difference | None, int]:
+        def inside() -> tuple[Choice, Verdict, Difference | None]:
             verdict = examine(choice)
             found = since(parent, verdict.resolved) if parent is not None and verdict.resolved is not None else None
-            return verdict, found, number
+            return choice, verdict, found
 
         self.work(inside, self._examined, "examine")
 
-    def _examined(self, found: tuple[Verdict, Difference | None, int]) -> None:
-        self.verdict, difference, self._judged = found
+    def _examined(self, found: tuple[Choice, Verdict, Difference | None]) -> None:
+        self._judged, self.verdict, difference = found
         self.difference = difference or self.difference
         self.choice.usual[self.verdict.model] = dict(self.verdict.usual)
         form = self.form.list
@@ -216,7 +216,7 @@ class LaunchScreen(BenchScreen):
     @property
     def pending(self) -> bool:
         """Whether the resolver has still to speak about what was changed last."""
-        return self._judged < self._changes
+        return self._judged is None or self._judged.said != self.choice.said
 
     def _draw(self) -> None:
         self.part_list.show(self.choice, self.verdict, [*self.catalogue, *self.files])
@@ -287,10 +287,8 @@ class LaunchScreen(BenchScreen):
 
         self.app.push_screen(Pick("Which components to start from?", names, current), picked)
 
-    def on_form_list_put(self, message: FormList.Put) -> None:
-        if message.row.field is not None:
-            self.choice.put(message.row.field, message.value)
-            self._changed()
+    def on_form_list_changed(self, _message: FormList.Changed) -> None:
+        self._changed()
 
     def action_add(self) -> None:
         """A component from a file, or by its name."""
@@ -316,6 +314,7 @@ class LaunchScreen(BenchScreen):
             self.choice.plugins.append(word)
         self.form.list.opened |= {part.name for part in parts}
         self._changed()
+        self.part_list.find(word)
 
     def action_anew(self) -> None:
         def answered(yes: bool | None) -> None:
@@ -358,8 +357,7 @@ class LaunchScreen(BenchScreen):
         """Make the run and send it off."""
         if self.bench.refuse_readonly("start") or not self.form.finish():
             return
-        # What was just typed is put by a message that is still under way.
-        self.call_later(self._start, queue)
+        self._start(queue)
 
     def _start(self, queue: bool) -> None:
         choice, root, place = self.choice.copy(), self.bench.root, self.place

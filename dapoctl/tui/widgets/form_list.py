@@ -37,12 +37,8 @@ class FormList(VirtualList):
         key("backspace,delete", "reset", "Back to the default", "launch.reset", show=False),
     ]
 
-    class Put(Message):
-        """A field is to be set; MISSING sets it back."""
-
-        def __init__(self, row: Row, value: Any) -> None:
-            super().__init__()
-            self.row, self.value = row, value
+    class Changed(Message):
+        """A field was set."""
 
     class Editing(Message):
         """A field's value is to be typed."""
@@ -79,6 +75,8 @@ class FormList(VirtualList):
         place = None
         if current is not None:
             place = next((index for index, row in enumerate(self.rows) if row.key == current.key), None)
+        if place is None and self.words:
+            place = 1
         self.refresh_rows(place)
 
     def current(self) -> Row | None:
@@ -121,7 +119,7 @@ class FormList(VirtualList):
             return f"{show_plain(value)} ▾"
         if value is None:
             return f"({default_name(self.choice.recipe, self.choice.plugins)})" if of.path == ("name",) else "none"
-        return show(of, value) or ("(none)" if of.kind == "list" else "(empty)")
+        return show(of, value) or "(empty)"
 
     def _head(self, section: Section) -> Text:
         is_open = section.title in self.opened or bool(self.words)
@@ -185,12 +183,17 @@ class FormList(VirtualList):
         if options:
             value = self.choice.value(row.field)
             place = next((index for index, option in enumerate(options) if option == value), -1)
-            self.post_message(self.Put(row, options[(place + by) % len(options)]))
+            self.put(row.field, options[(place + by) % len(options)])
+
+    def put(self, of: Field, value: Any) -> None:
+        """Set a field; MISSING sets it back."""
+        self.choice.put(of, value)
+        self.post_message(self.Changed())
 
     def action_reset(self) -> None:
         row = self.current()
         if row is not None and row.field is not None:
-            self.post_message(self.Put(row, MISSING))
+            self.put(row.field, MISSING)
 
 
 def _options(of: Field) -> Sequence[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -10,6 +10,7 @@ from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widgets import Input, Static
 
+from dapoctl.tui.form.fields import Field
 from dapoctl.tui.form.rows import Row
 from dapoctl.tui.form.texts import read, show, show_plain
 from dapoctl.tui.keys import key
@@ -124,7 +125,7 @@ class FormPane(Vertical):
         if of is None:
             return
         if of.kind == "choice":
-            self._pick(message.row)
+            self._pick(of)
             return
         self.row = message.row
         value = self.list.choice.value(of)
@@ -134,15 +135,13 @@ class FormPane(Vertical):
         self._place()
         self.editor.focus()
 
-    def _pick(self, row: Row) -> None:
-        of = row.field
-        assert of is not None
+    def _pick(self, of: Field) -> None:
         value = self.list.choice.value(of)
         current = next((index for index, choice in enumerate(of.choices) if choice == value), 0)
 
         def picked(index: int | None) -> None:
             if index is not None:
-                self.post_message(FormList.Put(row, of.choices[index]))
+                self._put(of, of.choices[index])
 
         self.app.push_screen(
             Pick(f"{of.key}  {of.meaning}", [show_plain(each) for each in of.choices], current), picked
@@ -184,8 +183,13 @@ class FormPane(Vertical):
             return False
         value = read(row.field, self.editor.value)
         self.end()
-        self.post_message(FormList.Put(row, value))
+        self._put(row.field, value)
         return True
+
+    def _put(self, of: Field, value: Any) -> None:
+        # Posted by the list, it would end here: a message goes no further than to the parent that sent it.
+        self.list.choice.put(of, value)
+        self.post_message(FormList.Changed())
 
     def end(self) -> None:
         """Leave the editor; the field stays what it was."""

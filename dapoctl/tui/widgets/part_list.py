@@ -74,6 +74,11 @@ class PartList(VirtualList):
         """The line under the cursor."""
         return self.items[self.cursor] if 0 <= self.cursor < len(self.items) else None
 
+    def find(self, word: str) -> None:
+        """The cursor to what `--plugins` calls by this word."""
+        place = next((index for index, item in enumerate(self.items) if item.title == word), self.cursor)
+        self.cursor = place
+
     def count(self) -> int:
         return len(self.items)
 
