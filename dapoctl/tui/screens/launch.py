@@ -140,7 +140,7 @@ class LaunchScreen(BenchScreen):
         self._draw()
         self.work(lambda: catalogue.glance(installed()), self._glanced, "parts")
         if self._wanted is not None:
-            self.take(*self._wanted)
+            self._take(*self._wanted)
         else:
             self._examine()
 
@@ -159,7 +159,10 @@ class LaunchScreen(BenchScreen):
         """Fill the form in as in `run`, or with the defaults, and with `changes` (dotted key -> value) on top."""
         if not self.ready:
             self._wanted = run, dict(changes)
-            return
+        else:
+            self._take(run, changes)
+
+    def _take(self, run: str | None, changes: Mapping[str, Any]) -> None:
         root, names = self.bench.root, {found.name for found in self.bench.snapshot.runs}
 
         def prepare() -> tuple[Clone, list[Part]]:
@@ -328,7 +331,8 @@ class LaunchScreen(BenchScreen):
     def action_switch(self) -> None:
         to_form = not self.form.list.has_focus
         self.set_class(to_form, "-form")
-        (self.form.list if to_form else self.part_list).focus()
+        # At once: what is typed next is meant for it.
+        self.set_focus(self.form.list if to_form else self.part_list)
 
     def action_find(self) -> None:
         self.add_class("-form")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -40,15 +40,13 @@ class FormList(VirtualList):
     class Changed(Message):
         """A field was set."""
 
-    class Editing(Message):
-        """A field's value is to be typed."""
-
-        def __init__(self, row: Row) -> None:
-            super().__init__()
-            self.row = row
-
-    def __init__(self) -> None:
+    def __init__(self, edit: Callable[[Row], None]) -> None:
+        """
+        Args:
+            edit: lets a field's value be typed, at once: the next key is part of it
+        """
         super().__init__()
+        self.edit = edit
         self.choice, self.verdict = Choice(), Verdict()
         self.sections: list[Section] = []
         self.rows: list[Row] = []
@@ -157,7 +155,7 @@ class FormList(VirtualList):
         elif row.field.kind == "bool":
             self.action_turn(1)
         else:
-            self.post_message(self.Editing(row))
+            self.edit(row)
 
     def fold(self, title: str, open_: bool | None = None) -> None:
         """Open or close a section."""

@@ -60,7 +60,7 @@ class Finder(Input):
         pane = self.parent
         assert isinstance(pane, FormPane)
         self.display = bool(self.value)
-        pane.list.focus()
+        pane.screen.set_focus(pane.list)
 
 
 class FormPane(Vertical):
@@ -77,7 +77,7 @@ class FormPane(Vertical):
 
     def __init__(self, id: str) -> None:  # noqa: A002 (its name there)
         super().__init__(id=id)
-        self.list = FormList()
+        self.list = FormList(self.edit)
         self.editor, self.refusal = Editor(compact=True), Static(id="refusal", markup=False)
         self.finder = Finder(placeholder="search the fields", compact=True)
         self.row: Row | None = None
@@ -94,7 +94,7 @@ class FormPane(Vertical):
     def find(self) -> None:
         """Search the fields."""
         self.finder.display = True
-        self.finder.focus()
+        self.screen.set_focus(self.finder)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 (its signature)
         """Escape leads back unless there is a search to be ended."""
@@ -119,21 +119,21 @@ class FormPane(Vertical):
 
     # Editing.
 
-    def on_form_list_editing(self, message: FormList.Editing) -> None:
-        message.stop()
-        of = message.row.field
+    def edit(self, row: Row) -> None:
+        """Let the value of a field be typed, or picked."""
+        of = row.field
         if of is None:
             return
         if of.kind == "choice":
             self._pick(of)
             return
-        self.row = message.row
+        self.row = row
         value = self.list.choice.value(of)
         self.editor.value = "" if value is None else show(of, value)
         self.editor.placeholder = of.hint
         self.editor.display = True
         self._place()
-        self.editor.focus()
+        self.screen.set_focus(self.editor)
 
     def _pick(self, of: Field) -> None:
         value = self.list.choice.value(of)
@@ -196,7 +196,7 @@ class FormPane(Vertical):
         self.row = None
         self.refusal.display = False
         if self.editor.has_focus:
-            self.list.focus()
+            self.screen.set_focus(self.list)
         self.editor.display = False
 
     def on_descendant_blur(self, event: events.DescendantBlur) -> None:
