@@ -207,6 +207,11 @@ def test_a_component_of_somebody_else_brings_its_fields(tmp_path: Path, size: tu
             assert "The curve's shape." in view.text
             await view.press("space")
             await view.until(lambda _: "every_kind.shape=square root" in shlex.split(screen.line))
+            await view.press("enter")
+            await view.until("square root")
+            await view.press("home", "enter")
+            await view.until(lambda _: "shape" not in screen.line)
+            await view.press("left")
             await to_field(view, "every_kind.strict")
             assert drawn(view).split() == ["strict", "[", "]", "no"]
             await view.press("space")

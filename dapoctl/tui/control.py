@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dapoctl.cli.background import Background, check, send_off
 from dapoctl.config.load import Resolved, load
@@ -63,7 +63,7 @@ def resume_run(screen: BenchScreen, run: RunSummary) -> None:
 
 
 def enqueue(directory: Path) -> str:
-    """Put a run in the queue and start what can start; what became of it, in words.
+    """Put a run that has ended in the queue and start what can start; what became of it, in words.
 
     Raises:
         UserError: it cannot be resumed, or waits already.
@@ -88,13 +88,11 @@ def start_defaults(root: Path) -> str:
     return start_new(load([], [], {}), root, ["dapoctl", "run"]).words
 
 
-@dataclass(frozen=True)
-class Sent:
-    """A run that was sent off."""
+class Sent(NamedTuple):
+    """A run that was sent off, and what became of it."""
 
     run: str
     words: str
-    """What became of it"""
 
 
 def start_new(resolved: Resolved, root: Path, argv: list[str], queue: bool = True) -> Sent:

@@ -283,12 +283,12 @@ class LaunchScreen(BenchScreen):
         names = installed().recipes()
         current = names.index(self.choice.recipe) if self.choice.recipe in names else 0
 
-        def picked(index: int | None) -> None:
-            if index is not None:
-                self.choice.recipe = names[index]
+        def picked(places: list[int] | None) -> None:
+            if places:
+                self.choice.recipe = names[places[0]]
                 self._changed()
 
-        self.app.push_screen(Pick("Which components to start from?", names, current), picked)
+        self.app.push_screen(Pick("Which components to start from?", names, cursor=current), picked)
 
     def on_form_list_changed(self, _message: FormList.Changed) -> None:
         self._changed()

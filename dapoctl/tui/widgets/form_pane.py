@@ -139,13 +139,12 @@ class FormPane(Vertical):
         value = self.list.choice.value(of)
         current = next((index for index, choice in enumerate(of.choices) if choice == value), 0)
 
-        def picked(index: int | None) -> None:
-            if index is not None:
-                self._put(of, of.choices[index])
+        def picked(places: list[int] | None) -> None:
+            if places:
+                self._put(of, of.choices[places[0]])
 
-        self.app.push_screen(
-            Pick(f"{of.key}  {of.meaning}", [show_plain(each) for each in of.choices], current), picked
-        )
+        options = [show_plain(each) for each in of.choices]
+        self.app.push_screen(Pick(f"{of.key}  {of.meaning}", options, cursor=current), picked)
 
     def _place(self) -> None:
         """Put the editor over its line."""
