@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from dapoctl.components.catalog import Catalog, installed
 from dapoctl.components.resolver import Chosen, base_of, gather, stage_problems
 from dapoctl.config.load import OBSERVERS, Layers, Resolved, resolve
-from dapoctl.errors import ConfigError, DapoctlError
+from dapoctl.errors import DapoctlError
 from dapoctl.models import default_config
 from dapoctl.tui.form.choice import Choice, nested
 from dapoctl.tui.form.fields import Sheet, run_sheet, sheet_of
@@ -108,8 +108,3 @@ def _attempt(problems: list[str], otherwise: S, function: Callable[..., T], *arg
     except (Exception, SystemExit) as error:  # noqa: BLE001 (third parties' code, whatever it does)
         problems.append(f"{type(error).__name__}: {error}".rstrip(": "))
     return otherwise
-
-
-def refused(verdict: Verdict) -> ConfigError | None:
-    """Why the run cannot be started, as an error."""
-    return ConfigError("\n".join(verdict.problems)) if verdict.problems or verdict.resolved is None else None

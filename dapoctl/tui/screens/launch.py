@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from dapoctl.runs.control import NothingFreeError
 from dapoctl.runs.difference import Difference
 from dapoctl.runs.store import runs_root
 from dapoctl.runs.summary import RunSummary, read_record
-from dapoctl.tui.control import Sent, start_new
+from dapoctl.tui.control import Sent
 from dapoctl.tui.form import parts as catalogue
 from dapoctl.tui.form.choice import Choice
 from dapoctl.tui.form.clone import Clone, begin, since
@@ -29,6 +29,7 @@ from dapoctl.tui.form.parts import Part
 from dapoctl.tui.form.rows import FIRST
 from dapoctl.tui.form.verdict import Verdict, examine
 from dapoctl.tui.keys import key
+from dapoctl.tui.launching import file_parts, parts_from, start
 from dapoctl.tui.screens.base import BenchScreen
 from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.dialogs import Ask, Confirm, Page
@@ -170,7 +171,7 @@ class LaunchScreen(BenchScreen):
             if parent is not None and parent.problem:
                 raise UserError(f"run `{run}` cannot be cloned: {parent.problem}")
             clone = begin(parent, changes, names)
-            return clone, _files(clone.choice)
+            return clone, file_parts(clone.choice)
 
         self.work(prepare, self._begin, "take")
 
@@ -299,7 +300,7 @@ class LaunchScreen(BenchScreen):
         def answered(text: str | None) -> None:
             if text and text.strip():
                 word = text.strip()
-                self.work(lambda: (word, _from(word)), self._added, "add")
+                self.work(lambda: (word, parts_from(word)), self._added, "add")
 
         question = "Which component? A file of yours, or the name of a component or a recipe."
         self.app.push_screen(Ask(question, placeholder="./my_idea.py:MyIdea"), answered)
@@ -381,44 +382,3 @@ class LaunchScreen(BenchScreen):
                 self._start(queue=True)
 
         self.work(lambda: start(choice, root, place, queue), sent, "start")
-
-
-def start(choice: Choice, root: Path, place: Path | None, queue: bool) -> Sent | NothingFreeError:
-    """Make the run and send it off; what became of it, or who has what it needs.
-
-    Args:
-        root: the run store
-        place: the same where a command has to be told
-        queue: let it wait for its turn
-
-    Raises:
-        UserError: it cannot be run.
-    """
-    verdict = examine(choice)
-    if verdict.resolved is None:
-        raise ConfigError("\n".join(verdict.problems))
-    argv = arguments(choice, verdict.sheets, place, "--queue" if queue else "--detach")
-    try:
-        return start_new(verdict.resolved, root, argv, queue)
-    except NothingFreeError as error:
-        return error
-
-
-def _from(word: str) -> list[Part]:
-    """The component that was asked for by hand; nothing for a recipe, which is none."""
-    return [] if word in installed().recipes() else catalogue.from_words([word], installed())
-
-
-def _files(choice: Choice) -> list[Part]:
-    """The components from files that a choice begins with; those that cannot be had are told by the resolver."""
-    found: list[Part] = []
-    for word in _file_words(choice.plugins):
-        try:
-            found += catalogue.from_words([word], installed())
-        except UserError:
-            continue
-    return found
-
-
-def _file_words(words: Sequence[str]) -> list[str]:
-    return [word for word in words if ".py" in word]

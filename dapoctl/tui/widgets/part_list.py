@@ -13,7 +13,7 @@ from textual.message import Message
 from dapoctl import hookspecs
 from dapoctl.components.listing import first_paragraph
 from dapoctl.tui.form.choice import Choice
-from dapoctl.tui.form.parts import BROKEN, Part, groups, in_base, is_asked, is_left_out, is_on
+from dapoctl.tui.form.parts import BROKEN, Part, groups, is_asked, is_left_out, is_on
 from dapoctl.tui.form.verdict import Verdict
 from dapoctl.tui.keys import key
 from dapoctl.tui.text import cell, data, line
@@ -143,10 +143,6 @@ class PartList(VirtualList):
     def _post(self, alone: bool) -> None:
         if (item := self.current()) is not None:
             self.post_message(self.Checked(item, alone))
-
-    def is_base(self, part: Part) -> bool:
-        """Whether the component is there unless something is done about it."""
-        return in_base(part, self.verdict)
 
 
 def _about_stage(title: str) -> Text:
