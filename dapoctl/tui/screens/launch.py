@@ -336,11 +336,21 @@ class LaunchScreen(BenchScreen):
         self.set_focus(self.form.list if to_form else self.part_list)
 
     def action_find(self) -> None:
-        self.add_class("-form")
-        self.form.find()
+        """Among the settings, or from the checklist among the components."""
+        if self.focused is not self.part_list:
+            self.add_class("-form")
+            self.form.find()
+            return
+
+        def answered(text: str | None) -> None:
+            if text and not self.part_list.find_next(text):
+                self.bench.notify(f"no component here is called like `{text}`", severity="warning", markup=False)
+
+        self.app.push_screen(
+            Ask("Which component?", placeholder="a part of its name; tab goes to the settings"), answered
+        )
 
     # The line, and the run.
-
     def action_way(self) -> None:
         self.way = WAYS[(WAYS.index(self.way) + 1) % len(WAYS)]
         self._draw()

@@ -79,6 +79,17 @@ class PartList(VirtualList):
         place = next((index for index, item in enumerate(self.items) if item.title == word), self.cursor)
         self.cursor = place
 
+    def find_next(self, text: str) -> bool:
+        """The cursor to the next component with `text` in its name; whether there is one."""
+        wanted = text.strip().lower().replace("-", "_")
+        order = [*range(self.cursor + 1, len(self.items)), *range(self.cursor + 1)]
+        for index in order:
+            item = self.items[index]
+            if item.kind == "part" and wanted in item.title.lower():
+                self.cursor = index
+                return True
+        return False
+
     def count(self) -> int:
         return len(self.items)
 
