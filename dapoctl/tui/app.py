@@ -54,6 +54,9 @@ PLACES = (
 )
 
 
+LATER = ("dapoctl.tui.control", "dapoctl.tui.screens.run", "dapoctl.tui.bindings")
+
+
 class Bench(App[None]):
     """`dapoctl tui`."""
 
@@ -153,6 +156,7 @@ class Bench(App[None]):
         if not self._settled and not self.is_headless:
             self._settled = True
             self.settle()
+            self.run_worker(_import_the_rest, group="rest", thread=True, exit_on_error=False)
         for screen in self.screen_stack:
             if isinstance(screen, BenchScreen) and screen.ready:
                 screen.store_changed(message.snapshot)
@@ -237,6 +241,14 @@ class Bench(App[None]):
 
     def _opener(self, run: str) -> Callable[[], None]:
         return lambda: self.open_run(run)
+
+
+def _import_the_rest() -> None:
+    """What the first screen does without, before a key needs it."""
+    for name in (*(place.value.partition(":")[0] for place in PLACES), *LATER):
+        # What is broken is told to whoever asks for it.
+        with contextlib.suppress(ImportError):
+            import_module(name)
 
 
 def now() -> float:

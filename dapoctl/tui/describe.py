@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping
 
 from dapoctl.cli.figures import duration, number, percent
 from dapoctl.cli.progress import is_held_out, spoken
-from dapoctl.config.schema import RunConfig
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.text import line
 
@@ -59,8 +59,16 @@ def changes(run: RunSummary) -> str:
         return f"eval of {line(str(config.get('model', {}).get('path', 'a model')))}"
     plugins = [str(name).rpartition("/")[2] for name in config.get("plugins") or []]
     recipe = str(config.get("recipe", ""))
-    usual = recipe == RunConfig.model_fields["recipe"].default
+    usual = recipe == _usual_recipe()
     return line(",".join(plugins if plugins and usual else [recipe, *plugins]))
+
+
+@functools.cache
+def _usual_recipe() -> str:
+    # Imported when it is needed: the first screen is up before it.
+    from dapoctl.config.schema import RunConfig
+
+    return str(RunConfig.model_fields["recipe"].default)
 
 
 def called(run: RunSummary) -> str:

@@ -15,8 +15,6 @@ from textual.widgets import Static
 from dapoctl.errors import UserError
 from dapoctl.runs.query import select
 from dapoctl.runs.summary import RunSummary
-from dapoctl.tui.control import resume_run, start_defaults, stop_runs
-from dapoctl.tui.evaluate import evaluate_runs, usual_options
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
 from dapoctl.tui.text import data, line
@@ -209,6 +207,8 @@ class RunsScreen(BenchScreen):
         if app.snapshot.runs or not app.snapshot.read or app.refuse_readonly("start"):
             return
 
+        from dapoctl.tui.control import start_defaults
+
         def started(words: str) -> None:
             app.notify(words, markup=False)
             app.look()
@@ -221,14 +221,20 @@ class RunsScreen(BenchScreen):
         return marked or ([current] if current else [])
 
     def action_stop(self) -> None:
+        from dapoctl.tui.control import stop_runs
+
         stop_runs(self, self._chosen())
 
     def action_evaluate(self) -> None:
         """Evaluate the marked runs, or the one under the cursor, in the background."""
+        from dapoctl.tui.evaluate import evaluate_runs, usual_options
+
         runs = [run for run in self._chosen() if not run.problem]
         if runs:
             evaluate_runs(self, [run.id for run in runs], usual_options(runs[0]))
 
     def action_resume(self) -> None:
+        from dapoctl.tui.control import resume_run
+
         if (run := self._current()) is not None:
             resume_run(self, run)
