@@ -111,7 +111,8 @@ def test_the_page_of_a_component_tells_all(size: tuple[int, int], packages: list
             await view.until("components and recipes")
             await find(view, "shift tui-pack good")
             await view.until("Shift [bold]every[/bold] reward.")
-            assert packages[0] in sys.modules
+            await view.until(lambda _text: packages[0] in sys.modules)
+            await view.until("PARAMETERS")
             await view.press("enter")
             text = " ".join((await view.until("esc back")).replace("│", " ").split())
             await view.press("end")

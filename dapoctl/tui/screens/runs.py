@@ -101,7 +101,8 @@ class RunsScreen(BenchScreen):
             self.show_error(error)
         runs.sort(key=ORDERS[self.order], reverse=True)  # type: ignore[arg-type]
         table.show(runs, snapshot)
-        self._head()
+        # The table has its width only when it has been laid out, as after an empty store.
+        self.call_after_refresh(self._head)
         self._inspect()
         self.tick()
 
