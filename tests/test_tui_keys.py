@@ -17,7 +17,7 @@ from dapoctl.tui.screens.base import BenchScreen
 from dapoctl.tui.text import cell, line, middle, safe
 from tests.background import Store
 from tests.stores import add_run
-from tests.tui import NARROW, bench, play
+from tests.tui import NARROW, SMALL, bench, play
 
 
 def classes() -> list[type[DOMNode]]:
@@ -68,6 +68,8 @@ def test_the_footer_at_80_columns_shows_the_way_out_and_the_help(place: Place, t
             assert "^q Quit, runs go on" in footer
             assert "? Help" in footer
             assert f" {[each.mode for each in PLACES].index(mode) + 1} {place.title} " in view.lines()[0]
+            await view.resize(*SMALL)
+            await view.until(lambda _text: "? Help" in view.lines()[-1])
             await view.press("escape")
             await view.until(lambda _text: view.app.current_mode == "runs")
 

@@ -13,6 +13,9 @@ from textual.screen import Screen
 from dapoctl import tui
 from dapoctl.tui.screens.base import BenchScreen
 
+GENERAL = ("app.", "go.", "list.")
+"""What begins the ids of keys that work on every screen"""
+
 
 def all_bindings() -> dict[str, Binding]:
     """Every binding of this package by its id."""
@@ -44,7 +47,7 @@ def help_page(screen: Screen[Any]) -> str:
         for active in screen.active_bindings.values()
         if active.binding.description and active.binding.id
     ]
-    rows.sort(key=lambda row: row[2].startswith("list."))
+    rows.sort(key=lambda row: row[2].startswith(GENERAL))
     merged: dict[tuple[str, str], list[str]] = {}
     for shown, description, name in rows:
         merged.setdefault((description, name), []).append(shown)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual import events
 from textual.app import ComposeResult
+from textual.binding import ActiveBinding
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dapoctl.tui.watch import Snapshot
 
 T = TypeVar("T")
+FIRST = ("app.quit", "app.help")
 
 
 class BenchScreen(Screen[None]):
@@ -42,6 +44,13 @@ class BenchScreen(Screen[None]):
     def bench(self) -> Bench:
         """The app."""
         return cast("Bench", self.app)
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """Those that work here now. The way out and the help stand first: a narrow footer cuts off what is last."""
+        found = super().active_bindings
+        first = {key: active for key, active in found.items() if active.binding.id in FIRST}
+        return first | found
 
     def compose(self) -> ComposeResult:
         yield TopBar()
