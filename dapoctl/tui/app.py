@@ -198,8 +198,7 @@ class Bench(App[None]):
         """The launch form, filled in as in `run` with `changes` (dotted key -> value) on top."""
         from dapoctl.tui.screens.launch import LaunchScreen
 
-        await self.switch_mode("launch")
-        screen = self.screen_stack[0]
+        screen = await self._first_of("launch")
         if isinstance(screen, LaunchScreen):
             screen.take(run, changes or {})
 
@@ -207,10 +206,17 @@ class Bench(App[None]):
         """Compare runs (ids, or `id@step`), the first of them the baseline."""
         from dapoctl.tui.screens.compare import CompareScreen
 
-        await self.switch_mode("compare")
-        screen = self.screen_stack[0]
+        screen = await self._first_of("compare")
         if isinstance(screen, CompareScreen):
             screen.take(words, set_)
+
+    async def _first_of(self, mode: str) -> Screen[Any]:
+        """The first screen of a place, with nothing on top of it."""
+        await self.switch_mode(mode)
+        while len(self.screen_stack) > 1:
+            # Not awaited: it may be the screen that asks for this.
+            self.pop_screen()
+        return self.screen_stack[0]
 
     def refuse_readonly(self, what: str) -> bool:
         """Whether `what` must not be done because nothing may be changed; the user is told."""
