@@ -143,7 +143,7 @@ def test_a_missing_stage_is_named_and_comes_back(tmp_path: Path, size: tuple[int
             screen = await opened(view)
             await to_part(view, "clip")
             await view.press("space")
-            await view.until("✗ no component provides policy_loss; add one of: clip, clip_higher")
+            await view.until("✗ no component provides policy_loss; add one of: cispo, clip,")
             assert screen.line.startswith("dapoctl run --plugins -clip")
             await view.press("space")
             await view.until("✓ ready")
@@ -243,7 +243,7 @@ def test_a_component_that_raises_is_a_problem_and_no_crash(tmp_path: Path) -> No
         async with bench(tmp_path / "runs", WIDE) as view:
             screen = await opened(view)
             for word, said in [
-                (f"{path}:Moody", "component `moody` cannot say whether it fits the run: RuntimeError: [/not today]"),
+                (f"{path}:Moody", "component `moody`, `check_run` raised RuntimeError: [/not today]"),
                 (f"{tmp_path}/nowhere.py", "no plugin file"),
             ]:
                 await add(view, word)
@@ -327,7 +327,7 @@ def test_sections_fold_and_the_search_looks_into_them(tmp_path: Path) -> None:
     async def story() -> None:
         async with bench(tmp_path) as view:
             screen = await opened(view)
-            await view.press("slash")
+            await view.press("tab", "slash")
             await view.type("adapters learning")
             await view.until("alpha")
             assert [row.key for row in screen.form.list.rows if row.field] == ["lora.alpha"]
@@ -530,8 +530,9 @@ def test_filling_in_the_form_imports_nothing_heavy() -> None:
     from dapoctl.tui.form import clone, line, parts, rows
     from dapoctl.tui.form.choice import Choice
     from dapoctl.tui.form.verdict import examine
+    needing = {"trackio", "wandb"}  # libraries that may be absent, which they say
     found = parts.test(parts.glance(installed()), installed())
-    verdict = examine(Choice(plugins=[part.name for part in found if not part.exclusive]))
+    verdict = examine(Choice(plugins=[part.name for part in found if not part.exclusive and part.name not in needing]))
     assert verdict.resolved, verdict.problems
     print({"torch", "textual", "transformers", "vllm"} & set(sys.modules))
     """

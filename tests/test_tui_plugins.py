@@ -143,7 +143,7 @@ def test_the_page_of_a_component_tells_all(size: tuple[int, int], packages: list
     [
         ("raises", "ValueError: [red]no[/red]", NARROW),
         ("raises", "ValueError:", SMALL),
-        ("exits", "SystemExit: gone", NARROW),
+        ("exits", "it ends the program", NARROW),
         ("missing", "source cannot be read", NARROW),
         ("unreadable", "SyntaxError", NARROW),
         ("prints", "PARAMETERS", NARROW),

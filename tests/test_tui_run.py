@@ -438,8 +438,9 @@ def test_a_response_of_a_hundred_thousand_characters(root: Path, size: tuple[int
             await view.until(lambda _text: any("the very end" in line for line in reader.lines()))
             await view.press("z")
             await view.until(lambda _text: not any("prompt (z" in line for line in reader.lines()))
-            text = "".join(reader.lines())
-            assert "\\x1b[2Jx [/boxed] [a for a in b] **bold** [link](https://example.org)" in text
+            # A line broken at a space has it on neither side.
+            text = "".join(reader.lines()).replace(" ", "")
+            assert "\\x1b[2Jx[/boxed][aforainb]**bold**[link](https://example.org)" in text
             assert "\\u202e" in text
             slowest = 0.0
             for press in ("pagedown", "pagedown", "end", "pageup", "home"):

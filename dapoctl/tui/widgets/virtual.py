@@ -75,6 +75,8 @@ class VirtualList(ScrollView, can_focus=True):
 
     def on_resize(self, _event: events.Resize) -> None:
         self.refresh_rows()
+        if self.has_cursor:
+            self.scroll_to_region(Region(0, self.cursor, 1, 1), animate=False, force=True)
 
     def render_line(self, y: int) -> Strip:
         width, index = self.size.width, y + self.scroll_offset.y
