@@ -12,6 +12,7 @@ for needed in (
     "dapoctl/models/tiny/model.safetensors",
     "dapoctl/models/tiny/dapoctl.toml",
     "dapoctl/py.typed",
+    "dapoctl/tui/app.tcss",
     "dapoctl/authoring/templates/components/shape_rewards.py",
     "dapoctl/authoring/templates/tests/shape_rewards.py",
 ):

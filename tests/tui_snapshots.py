@@ -49,6 +49,8 @@ class Scene:
 SCENES = (
     Scene("runs", ("down", "down"), "grad norm", (140, 24)),
     Scene("runs-narrow", (), "█", (80, 24)),
+    Scene("run", ("down", "down", "enter"), "gradient norm", (140, 36)),
+    Scene("launch", ("3",), "✓ ready", (140, 40)),
     Scene("queue", ("2",), "waits for 1 GPU", (120, 16)),
     Scene("plugins", ("6", "~arithmetic", *["down"] * 8), "PARAMETERS"),
     Scene("help", ("question_mark",), "runs.compare", (80, 24)),
