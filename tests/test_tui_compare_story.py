@@ -141,3 +141,32 @@ def test_one_that_was_killed_is_lost(tmp_path: Path) -> None:
 )
 def test_the_name_that_a_set_will_have(options: list[str], label: str) -> None:
     assert label_of(options) == label
+
+
+def test_the_command_evaluates_in_the_background_too(store: Store) -> None:
+    folder = store.root / store.ids()[0]
+    options = [
+        "--task",
+        "arithmetic",
+        "-k",
+        "2",
+        "--limit",
+        "6",
+        "--as",
+        "six",
+        "--max-tokens",
+        "24",
+        "--temperature",
+        "0.7",
+    ]
+    said = json.loads(store.call("eval", folder.name, *options, "--detach", "--json").stdout)
+    assert said["log"] == str(folder / "evals" / "eval.log")
+    wait_for(lambda: not background(folder).alive)  # type: ignore[union-attr]
+    found = background(folder)
+    assert found is not None
+    assert found.state == "finished", found.words
+    again = json.loads(store.call("eval", folder.name, *options, "--detach", "--json").stdout)
+    assert "stored already" in again["note"]
+    assert again["protocol"]["temperature"] == 0.7
+    refused = store.call("eval", "tiny", "--task", "arithmetic", "--detach", code=2)
+    assert "--detach: `tiny` is a model" in refused.stderr

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from dapoctl.cli.options import Json, RunsDir
 from dapoctl.cli.output import emit, emit_json, warn
 
 if TYPE_CHECKING:
-    from dapoctl.evaluation.planning import Job
+    from dapoctl.evaluation.planning import Job, Request
     from dapoctl.evaluation.running import Outcome
 
 INTERRUPTED = 130
@@ -75,6 +76,13 @@ def evaluate(
         typer.Option("--as", metavar="NAME", help="Store it as a set of this name, beside another of the same."),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Sample anew what is stored.")] = False,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            help="Of a run, in the background: the terminal may be closed, `evals/eval.log` says how it goes.",
+        ),
+    ] = False,
     runs_dir: RunsDir = None,
     json: Json = False,
     _sets: Annotated[
@@ -98,9 +106,14 @@ def evaluate(
         "scorer": scorer,
     }
     request = Request(model, task, data, protocol, changes, engine, limit, step, override or [], as_, again)
+    if detach:
+        _check_is_run(request, runs_root(runs_dir))
     job = plan(request, runs_root(runs_dir), sys.argv)
     if job.stored is not None:
         _show(job, job.stored, json, "stored already; --again samples anew")
+        return
+    if detach:
+        _send_off(job, request, json)
         return
     outcome = _run(job)
     if outcome.state != "finished":
@@ -110,6 +123,49 @@ def evaluate(
         raise typer.Exit(INTERRUPTED)
     note = f"{outcome.resumed} of {outcome.done} problems were stored before" if outcome.resumed else ""
     _show(job, outcome.summary, json, note)
+
+
+def _check_is_run(request: "Request", root: Path) -> None:
+    """Refuse to work in the background on a model by itself."""
+    from dapoctl.errors import UserError
+    from dapoctl.evaluation.target import find_target
+
+    if find_target(request.model, root, request.step, request.engine, request.settings).run is None:
+        raise UserError(
+            f"--detach: `{request.model}` is a model, and only runs are evaluated in the background; leave it out"
+        )
+
+
+def _send_off(job: "Job", request: "Request", json: bool) -> None:
+    """Evaluate it in a process that outlives this one."""
+    from dapoctl.evaluation.background import LOG, start
+    from dapoctl.runs.summary import EVALS
+
+    start([(job.directory, request.step)], options_of(request))
+    log = job.directory / EVALS / LOG
+    if json:
+        emit_json({"run": job.directory.name, "directory": str(job.folder), "note": "started", "log": str(log)})
+    else:
+        emit(f"{job.directory.name} is being evaluated on {job.wanted['set']}; its words are in {log}")
+
+
+def options_of(request: "Request") -> list[str]:
+    """The options of `dapoctl eval` that ask for the same, without the run and its step."""
+    named = {
+        "--task": request.task,
+        "--data": str(Path(request.data).resolve()) if request.data else "",
+        "--protocol": request.protocol,
+        "--engine": request.engine,
+        "--limit": request.limit,
+        "--as": request.label,
+        **{f"--{name.replace('_', '-')}" if name != "k" else "-k": value for name, value in request.changes.items()},
+    }
+    given = [word for name, value in named.items() if value not in (None, "") for word in (name, str(value))]
+    return [
+        *given,
+        *(word for text in request.settings for word in ("--set", text)),
+        *(["--again"] if request.again else []),
+    ]
 
 
 def _run(job: "Job") -> "Outcome":
