@@ -163,7 +163,7 @@ async def clone(view: View, run: str) -> str:
 async def evaluate(view: View, runs: list[str]) -> None:
     """Both, in the background."""
     await view.press("1", "escape")
-    await view.until(lambda text: "No runs" not in text and text.count("✓ finished") == 2)
+    await view.until(lambda text: "No runs" not in text and text.count("✓ finished") >= 2)
     await view.press("home", "space", "space", "e")
     await view.until("Evaluate 2")
     await view.press("ctrl+u")
