@@ -26,6 +26,8 @@ from tests.tui import View
 FOLDER_OF_PICTURES = Path(__file__).parent / "snapshots"
 NOW = BEGAN + 600 * MINUTE
 SIZE = (120, 32)
+STILL = 4
+"""Looks, 0.3 s apart, at which nothing has moved"""
 GIB = 2**30
 GPUS = [
     Device("GPU-aaaa", "GPU 0", "NVIDIA H100 80GB HBM3", 80 * GIB, 61 * GIB, 97, 64, ((2**22 + 1, 61 * GIB),)),
@@ -136,8 +138,8 @@ def showcase(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         give_back([taken])
 
 
-async def picture(root: Path, scene: Scene) -> str:
-    """The scene as SVG."""
+async def picture(root: Path, scene: Scene, wanted: str = "", seconds: float = 20.0) -> str:
+    """The scene as SVG: as soon as it looks like `wanted`, else as it is when nothing has moved for a while."""
     app = Bench(root, theme="textual-dark")
     async with app.run_test(size=scene.size) as pilot:
         view = View(pilot)
@@ -145,15 +147,19 @@ async def picture(root: Path, scene: Scene) -> str:
         for key in scene.keys:
             await (view.until(key[1:]) if key[0] == "~" else view.press(key))
         await view.until(scene.until)
-        # Until it stays as it is: what came last may still be laid out.
-        while (svg := app.export_screenshot(title="dapoctl tui", simplify=True)) != await _later(view):
-            pass
-        return re.sub(r"terminal-\d+", "terminal", svg)
+        deadline = time.monotonic() + seconds
+        still = 0
+        svg = _taken(view)
+        while still < STILL and not (wanted and not differences(wanted, svg)):
+            await view.pilot.pause(0.3)
+            before, svg = svg, _taken(view)
+            # What a thread still works out may come late on a busy machine: a difference is given its time.
+            still = still + 1 if svg == before and (not wanted or time.monotonic() > deadline) else 0
+        return svg
 
 
-async def _later(view: View) -> str:
-    await view.pilot.pause(0.3)
-    return view.app.export_screenshot(title="dapoctl tui", simplify=True)
+def _taken(view: View) -> str:
+    return re.sub(r"terminal-\d+", "terminal", view.app.export_screenshot(title="dapoctl tui", simplify=True))
 
 
 # How two pictures differ.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.message import Message
@@ -133,9 +137,9 @@ class Chart(Widget, can_focus=True):
         else:
             picture, labels = self.picture()
             if 1 <= y <= len(labels):
-                text = self._plot_line(picture, labels[y - 1], y - 1)
-            else:
-                text = self._axis(picture, len(labels[0]) if labels else 0)
+                strip = Strip(self._plot_line(picture, labels[y - 1], y - 1))
+                return strip.adjust_cell_length(width, base).apply_style(base)
+            text = self._axis(picture, len(labels[0]) if labels else 0)
         text.no_wrap, text.end = True, ""
         text.truncate(width, overflow="ellipsis")
         return Strip(text.render(self.app.console)).adjust_cell_length(width, base).apply_style(base)
@@ -175,38 +179,43 @@ class Chart(Widget, can_focus=True):
     def _style(self, index: int) -> str:
         return self.curves[index].style or COLOURS[index % len(COLOURS)]
 
-    def _plot_line(self, picture: Picture, label: str, row: int) -> Text:
-        text = Text(label, "dim", end="")
-        height, width = picture.codes.shape
+    def _plot_line(self, picture: Picture, label: str, row: int) -> list[Segment]:
+        # Segments at once: hundreds of these lines are drawn in a turn, and rich's Text takes three times as long.
+        found = [Segment(label, Style.parse("dim"))]
         if math.isnan(picture.low):
-            if row == height // 2:
+            if row == len(picture.codes) // 2:
                 empty = not any(len(each.steps) for each in self.curves)
                 nothing = (
                     "nothing yet" if empty else "nothing above 0 for a log scale" if picture.below else "not a number"
                 )
-                return text.append(f" {nothing}", "dim not bold")
-            return text
-        signs = {column: index for at, column, index in picture.signs if at == row}
-        cursor = self._cursor_column(width)
-        run, last = "", ""
-        for column in range(width):
-            glyph, style = self._cell(picture, row, column, signs.get(column), column == cursor)
-            if style != last:
-                text.append(run, last)
-                run, last = "", style
-            run += glyph
-        return text.append(run, last)
+                found.append(Segment(f" {nothing}", Style.parse("dim")))
+            return found
+        cells = [
+            (chr(BLANK + code), owner) if code else (" ", -1)
+            for code, owner in zip(picture.codes[row].tolist(), picture.owner[row].tolist(), strict=True)
+        ]
+        styles = {-1: ""} | {index: self._dotted(index) for index in range(len(self.curves))}
+        drawn = [(glyph, styles[owner]) for glyph, owner in cells]
+        self._mark(drawn, picture, row)
+        for style, run in itertools.groupby(drawn, key=operator.itemgetter(1)):
+            found.append(Segment("".join(glyph for glyph, _ in run), Style.parse(style)))
+        return found
 
-    def _cell(self, picture: Picture, row: int, column: int, sign: int | None, at_cursor: bool) -> tuple[str, str]:
-        code, owner = int(picture.codes[row, column]), int(picture.owner[row, column])
-        if sign is not None:
-            return self.curves[sign].sign, f"bold {self._style(sign)}"
-        if row == len(picture.codes) - 1 and column in picture.broken:
-            return BROKEN, "bold red"
-        if not code:
-            return ("│", "dim") if at_cursor else (" ", "")
-        style = f"dim {self._style(owner)}" if self.curves[owner].faint else self._style(owner)
-        return chr(BLANK + code), f"{style} reverse" if at_cursor else style
+    def _dotted(self, index: int) -> str:
+        return f"dim {self._style(index)}" if self.curves[index].faint else self._style(index)
+
+    def _mark(self, drawn: list[tuple[str, str]], picture: Picture, row: int) -> None:
+        """Put the cursor, what is not finite and the curves' signs over the dots of a row."""
+        column = self._cursor_column(len(drawn))
+        if column is not None:
+            glyph, style = drawn[column]
+            drawn[column] = ("│", "dim") if glyph == " " else (glyph, f"{style} reverse")
+        if row == len(picture.codes) - 1:
+            for column in picture.broken:
+                drawn[column] = BROKEN, "bold red"
+        for at, column, index in picture.signs:
+            if at == row:
+                drawn[column] = self.curves[index].sign, f"bold {self._style(index)}"
 
     def _cursor_column(self, width: int) -> int | None:
         if self.view.cursor is None:
