@@ -56,7 +56,7 @@ class LaunchScreen(BenchScreen):
     LaunchScreen #panes { height: 1fr; }
     LaunchScreen #parts { width: 30; }
     LaunchScreen #form { width: 1fr; }
-    LaunchScreen #side { width: 46; padding: 0 1; }
+    LaunchScreen #side { width: 46; height: 1fr; padding: 0 1; }
     LaunchScreen #about { height: 3; padding: 0 1; }
     LaunchScreen #verdict { height: auto; max-height: 3; padding: 0 1; }
     LaunchScreen #parent { height: 1; padding: 0 1; display: none; }
