@@ -1,9 +1,14 @@
-"""A component with every kind of parameter, for tests of the launch form."""
+"""The launch form in tests: a component with every kind of parameter, and the screen driven by its keys."""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+
+from textual.widgets import Input
+
+from dapoctl.tui.screens.launch import LaunchScreen
+from tests.tui import View
 
 EVERYTHING = '''
     """An idea of somebody else's."""
@@ -88,3 +93,66 @@ def every_kind(folder: Path, name: str = "idea.py") -> str:
     path = folder / name
     path.write_text(textwrap.dedent(EVERYTHING), encoding="utf-8")
     return f"{path}:EveryKind"
+
+
+# The screen, by its keys.
+
+
+def screen_of(view: View) -> LaunchScreen:
+    found = view.app.screen_stack[0]
+    assert isinstance(found, LaunchScreen)
+    return found
+
+
+async def opened(view: View, ready: str = "✓ ready") -> LaunchScreen:
+    """The launch screen, once the resolver has spoken."""
+    await view.press("3")
+    await view.until(ready)
+    screen = screen_of(view)
+    await view.until(lambda _: screen.catalogue)
+    return screen
+
+
+async def to_part(view: View, name: str) -> None:
+    """The cursor on a component."""
+    screen = screen_of(view)
+    await view.until(lambda _: any(item.title == name for item in screen.part_list.items))
+    screen.part_list.cursor = next(i for i, item in enumerate(screen.part_list.items) if item.title == name)
+    screen.part_list.focus()
+    await view.pilot.pause()
+
+
+async def to_field(view: View, key: str) -> None:
+    """The cursor on a field, by searching it."""
+    screen = screen_of(view)
+    screen.form.find()
+    screen.form.finder.value = key
+    await view.until(lambda _: any(row.key == key for row in screen.form.list.rows))
+    screen.form.list.cursor = next(i for i, row in enumerate(screen.form.list.rows) if row.key == key)
+    screen.form.finder.action_take()
+    await view.pilot.pause()
+
+
+async def put(view: View, key: str, text: str) -> None:
+    """Type a value into a field and take it."""
+    await to_field(view, key)
+    form = screen_of(view).form
+    await view.press("enter")
+    await view.until(lambda _: form.editing)
+    form.editor.value = text
+    await view.press("enter")
+    await view.until(lambda _: not form.editing)
+
+
+async def add(view: View, word: str) -> None:
+    """A component by its file or name."""
+    await view.press("plus")
+    await view.until("Which component?")
+    view.app.screen.query_one(Input).value = word
+    await view.press("enter")
+
+
+def drawn(view: View) -> str:
+    """The line of the field under the cursor."""
+    fields = screen_of(view).form.list
+    return fields.row(fields.cursor, fields.size.width).plain

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input
 from typer.testing import CliRunner
 
 from dapoctl.cli import app as command_line
@@ -20,11 +19,10 @@ from dapoctl.runs.devices import devices, give_back, lease
 from dapoctl.runs.queue import tickets
 from dapoctl.runs.summary import read_run
 from dapoctl.tui.app import Bench
-from dapoctl.tui.screens.launch import LaunchScreen
 from tests.background import SHORT, Store, wait_for_state
 from tests.helpers import plugin_file
-from tests.launch import every_kind
-from tests.tui import NARROW, SMALL, WIDE, View, bench, own_leases, play
+from tests.launch import add, drawn, every_kind, opened, put, screen_of, to_field, to_part
+from tests.tui import NARROW, SMALL, WIDE, bench, own_leases, play
 
 SIZES = pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "160x50"])
 
@@ -48,66 +46,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     settings = ("plugins=['clip_higher', 'gkl']", "name=first", "gkl.gamma=0.25", *SHORT)
     found.call("run", *(part for text in settings for part in ("--set", text)))
     return found
-
-
-def screen_of(view: View) -> LaunchScreen:
-    found = view.app.screen_stack[0]
-    assert isinstance(found, LaunchScreen)
-    return found
-
-
-async def opened(view: View, ready: str = "✓ ready") -> LaunchScreen:
-    """The launch screen, once the resolver has spoken."""
-    await view.press("3")
-    await view.until(ready)
-    screen = screen_of(view)
-    await view.until(lambda _: screen.catalogue)
-    return screen
-
-
-async def to_part(view: View, name: str) -> None:
-    """The cursor on a component."""
-    screen = screen_of(view)
-    await view.until(lambda _: any(item.title == name for item in screen.part_list.items))
-    screen.part_list.cursor = next(i for i, item in enumerate(screen.part_list.items) if item.title == name)
-    screen.part_list.focus()
-    await view.pilot.pause()
-
-
-async def to_field(view: View, key: str) -> None:
-    """The cursor on a field, by searching it."""
-    screen = screen_of(view)
-    screen.form.find()
-    screen.form.finder.value = key
-    await view.until(lambda _: any(row.key == key for row in screen.form.list.rows))
-    screen.form.list.cursor = next(i for i, row in enumerate(screen.form.list.rows) if row.key == key)
-    screen.form.finder.action_take()
-    await view.pilot.pause()
-
-
-async def put(view: View, key: str, text: str) -> None:
-    """Type a value into a field and take it."""
-    await to_field(view, key)
-    form = screen_of(view).form
-    await view.press("enter")
-    await view.until(lambda _: form.editing)
-    form.editor.value = text
-    await view.press("enter")
-    await view.until(lambda _: not form.editing)
-
-
-async def add(view: View, word: str) -> None:
-    """A component by its file or name."""
-    await view.press("plus")
-    await view.until("Which component?")
-    view.app.screen.query_one(Input).value = word
-    await view.press("enter")
-
-
-def drawn(view: View) -> str:
-    """The line of the field under the cursor."""
-    fields = screen_of(view).form.list
-    return fields.row(fields.cursor, fields.size.width).plain
 
 
 # Components
