@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import io
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
@@ -39,17 +40,17 @@ class Tracker(Component):
     _failures: int = PrivateAttr(default=0)
     _silent: bool = PrivateAttr(default=False)
 
+    @abstractmethod
     def begin(self, run: RunInfo) -> None:
         """Open the run in the tracker, or go on with it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show a step's metrics."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, state: str) -> None:
         """Send what is left, in about a minute at most; the run ended in `state`."""
-        raise NotImplementedError
 
     def check_run(self, config: RunConfig) -> None:  # noqa: ARG002 (as every component's)
         """Refuse a run that could not be tracked before anything is loaded."""

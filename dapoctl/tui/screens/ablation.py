@@ -22,11 +22,11 @@ from dapoctl.evaluation.ablation import Row
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.ablating import Gap, Table, candidates, fetch_table
 from dapoctl.tui.choices import as_json, ask_set, export
-from dapoctl.tui.comparing import GivenUp, Shelf, Stamps, eval_line, stamps_of
+from dapoctl.tui.comparing import Shelf, Stamps, eval_line, stamps_of
 from dapoctl.tui.describe import called
 from dapoctl.tui.evaluate import evaluate_runs, options_like, usual_options
 from dapoctl.tui.keys import key
-from dapoctl.tui.screens.base import BenchScreen
+from dapoctl.tui.screens.working import WorkingScreen
 from dapoctl.tui.text import data, line
 from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.arms import columns_of, gap_text, row_cells
@@ -45,7 +45,7 @@ In a shell: {command}
 """
 
 
-class AblationScreen(BenchScreen):
+class AblationScreen(WorkingScreen):
     """Sets of components against a baseline, each as the mean over its seeds."""
 
     HEADING = "Ablation"
@@ -145,30 +145,10 @@ class AblationScreen(BenchScreen):
 
     def _load(self) -> None:
         runs, set_, baseline = self._runs(), self.set, self.bench.baseline
-        self._ids, self._baseline, self.busy = tuple(run.id for run in runs), baseline, True
-        self._head()
+        self._ids, self._baseline = tuple(run.id for run in runs), baseline
+        self.work_out(lambda check: fetch_table(self._shelf, runs, set_, baseline, check), self._read, "ablation")
 
-        def read() -> Table | Exception:
-            worker = self._current_worker()
-
-            def check() -> None:
-                if worker is not None and worker.is_cancelled:
-                    raise GivenUp
-
-            try:
-                return fetch_table(self._shelf, runs, set_, baseline, check)
-            except Exception as error:  # noqa: BLE001 (it becomes a card, whatever it is)
-                return error
-
-        self.work(read, self._read, "ablation")
-
-    def _read(self, found: Table | Exception) -> None:
-        self.busy = False
-        if isinstance(found, Exception):
-            self._head()
-            if not isinstance(found, GivenUp):
-                self.show_error(found)
-            return
+    def _read(self, found: Table) -> None:
         self.table = found
         self._draw()
 
@@ -194,10 +174,10 @@ class AblationScreen(BenchScreen):
                 wholes[len(cells)] = gap_text(gap)
                 cells.append([data(line(gap.name), "dim"), *[data("")] * (len(columns) - 1)])
             self.grid.show(columns, cells, wholes)
-        self._head()
+        self.draw_head()
         self._row()
 
-    def _head(self) -> None:
+    def draw_head(self) -> None:
         table = self.table
         words = ["reading ..." if table is None else line(table.set) or "no evaluation"]
         if table is not None:

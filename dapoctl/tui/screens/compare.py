@@ -16,10 +16,10 @@ from textual.widgets import Static
 from dapoctl.evaluation.background import Background, background
 from dapoctl.evaluation.comparison import Line
 from dapoctl.tui import choices
-from dapoctl.tui.comparing import Found, GivenUp, Shelf, Side, Stamps, fetch, stamps_now
+from dapoctl.tui.comparing import Found, Shelf, Side, Stamps, fetch, stamps_now
 from dapoctl.tui.evaluate import evaluate_runs, options_like, stop_evaluations, usual_options
 from dapoctl.tui.keys import key
-from dapoctl.tui.screens.base import BenchScreen
+from dapoctl.tui.screens.working import Check, WorkingScreen
 from dapoctl.tui.telling import (
     ALL,
     DIFFERENT,
@@ -51,7 +51,7 @@ In a shell: dapoctl eval RUN --task aime24
 """
 
 
-class CompareScreen(BenchScreen):
+class CompareScreen(WorkingScreen):
     """A baseline and other runs on one set."""
 
     HEADING = "Compare"
@@ -166,35 +166,18 @@ class CompareScreen(BenchScreen):
             self.found = None
             self._draw()
             return
-        self.busy = True
         self.query_one("#compare-empty").display = False
-        self._head()
 
-        def read() -> Found | Exception:
-            worker = self._current_worker()
-
-            def check() -> None:
-                if worker is not None and worker.is_cancelled:
-                    raise GivenUp
-
-            try:
-                found = fetch(self._shelf, root, words, set_, check=check)
-                for side in found.sides:
-                    if side.evaluation is not None:
-                        self.bench.courses.of(side.evaluation.run.directory).update()
-            except Exception as error:  # noqa: BLE001 (it becomes a card, whatever it is)
-                return error
+        def read(check: Check) -> Found:
+            found = fetch(self._shelf, root, words, set_, check=check)
+            for side in found.sides:
+                if side.evaluation is not None:
+                    self.bench.courses.of(side.evaluation.run.directory).update()
             return found
 
-        self.work(read, self._read, "compare")
+        self.work_out(read, self._read, "compare")
 
-    def _read(self, found: Found | Exception) -> None:
-        self.busy = False
-        if isinstance(found, Exception):
-            self._head()
-            if not isinstance(found, GivenUp):
-                self.show_error(found)
-            return
+    def _read(self, found: Found) -> None:
         fresh, self._fresh = self._fresh, False
         self.found = found
         self._draw()
@@ -248,7 +231,7 @@ class CompareScreen(BenchScreen):
         found = self.found
         compared = found.comparison if found is not None else None
         self.lines = chosen_lines(compared, self.filter, self.order, self._place()) if compared else []
-        self._head()
+        self.draw_head()
         if found is None:
             return
         self.query_one("#lower").display = compared is not None
@@ -263,7 +246,7 @@ class CompareScreen(BenchScreen):
             parts = details(compared, self.bench.courses, width)
             self.query_one("#details Static", Static).update(Group(*parts))
 
-    def _head(self) -> None:
+    def draw_head(self) -> None:
         words = head_words(self.found, self.busy, len(self.lines), self.filter, self.order)
         self.query_one("#compare-head", Static).update(data(words, "italic"))
 
