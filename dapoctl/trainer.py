@@ -310,7 +310,10 @@ class _Attempt:
                 self.record.samples(step, learner.trace)
             self.done, self.pending = step, step_metrics(learner, step)
             self.record.activity.step = step
-        self._finish(learner)
+            if not self._evaluates(step):
+                self._finish(learner)
+        if self.pending is not None:
+            self._finish(learner)
 
     def _learn(self, learner: Learner, batch: Batch, step: int, before: tuple[Any, Any, Any]) -> None:
         try:
@@ -330,8 +333,7 @@ class _Attempt:
     def _finish(self, learner: Learner) -> None:
         """Evaluate and report the step that is done, and save it when it is due."""
         step, metrics = self.done, dict(self.pending or {})
-        last = step == self.config.steps
-        if self.eval_sets and (step % self.config.eval.every == 0 or last):
+        if self._evaluates(step):
             with learner.metrics.span("eval"):
                 self.result.after = self._evaluate(learner, step)
             metrics |= self.result.after
@@ -340,9 +342,12 @@ class _Attempt:
                 self._report(step, metrics)
             self.pending = None
             every = self.config.checkpoint.every
-            if last or (every and step % every == 0):
+            if step == self.config.steps or (every and step % every == 0):
                 with learner.metrics.span("checkpoint"):
                     self._save(learner)
+
+    def _evaluates(self, step: int) -> bool:
+        return bool(self.eval_sets) and (step % self.config.eval.every == 0 or step == self.config.steps)
 
     def _extra(self) -> dict[str, Any]:
         return {"before": self.result.before, "after": self.result.after, "pending": self.pending}

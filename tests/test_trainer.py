@@ -17,6 +17,7 @@ import pytest
 from dapoctl.runs.files import read_json, read_lines
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import read_run
+from tests.helpers import plugin_file
 
 # Every source of state takes part: surplus groups, several updates, a prompt order, an average of the reference.
 SETTINGS = (
@@ -146,6 +147,46 @@ def test_ctrl_c_saves_and_says_how_to_go_on(reference: Path, tmp_path: Path) -> 
     resumed = finish(command(tmp_path, "runs", "resume", directory.name))
     assert resumed.returncode == 0, resumed.stderr
     assert stable_metrics(directory) == stable_metrics(reference)
+
+
+STOPS = """
+    import os, signal, torch
+    from dapoctl import Component, hookimpl
+
+    class Stops(Component):
+        \"\"\"Ask the run to stop in the middle of the third step's update.\"\"\"
+
+        _done: int = 0
+
+        @hookimpl
+        def on_step_end(self, step, metrics):
+            self._done = step
+
+        @hookimpl
+        def regularize(self, tokens):
+            if self._done == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return torch.zeros_like(tokens.logprobs)
+    """
+
+
+@pytest.mark.parametrize(("every", "reported"), [(100, 3), (3, 2)])
+def test_a_step_is_reported_before_the_stop_unless_its_evaluation_is_due(
+    every: int, reported: int, tmp_path: Path
+) -> None:
+    plugin_file(tmp_path, STOPS, "stops.py")
+    settings = ("steps=4", "rollout.prompts=2", "rollout.samples=2", f"eval.every={every}", "eval.limit=4")
+    options = [part for setting in settings for part in ("--set", setting)]
+    stopped = finish(command(Path("runs"), "run", "--plugins", "grpo,./stops.py", *options), cwd=tmp_path)
+    assert stopped.returncode == 130, stopped.stderr
+    directory = find_run(tmp_path / "runs", "last")
+    assert (directory / "checkpoints" / "latest").read_text().strip() == "step_3"
+    assert read_run(directory).step == reported
+    resumed = finish(command(Path("runs"), "runs", "resume", "last"), cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    rows = stable_metrics(directory)
+    assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
+    assert ("eval/arithmetic/avg@1" in rows[3]["metrics"]) == (every == 3)
 
 
 def test_resuming_what_cannot_be_resumed(reference: Path, tmp_path: Path) -> None:

@@ -43,15 +43,17 @@ BAD = {
     + GOOD.replace("Good", "Prints"),
     "unreadable": "class Unreadable(:",
 }
+SLOW = "import time\ntime.sleep(1)\n" + GOOD.replace("Good", "Slow")
 
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Distributions that are installed for this test; their modules."""
     site = tmp_path / "site"
-    points = {"good": "tui_good:Good", "missing": "tui_missing:Missing"}
+    points = {"good": "tui_good:Good", "missing": "tui_missing:Missing", "slow": "tui_slow:Slow"}
     (site / "tui_pack-1.2.dist-info").mkdir(parents=True)
     (site / "tui_good.py").write_text(GOOD)
+    (site / "tui_slow.py").write_text(SLOW)
     for name, source in BAD.items():
         tail = (
             ""
@@ -169,6 +171,21 @@ def test_a_broken_plugin_is_a_page_and_no_end(name: str, words: str, size: tuple
             await find(view, "good tui-pack")
             await view.press("enter")
             await view.until("esc back")
+
+    play(story())
+
+
+@pytest.mark.usefixtures("packages")
+def test_what_is_slow_to_import_opens_however_early_it_is_chosen(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with bench(tmp_path, NARROW) as view:
+            await view.press("6")
+            await view.until("components and recipes")
+            await find(view, "slow tui-pack")
+            await view.press("enter")
+            # The cursor comes to rest meanwhile, and its page is asked for too.
+            await view.until("esc back")
+            assert "Twice, if asked to." in view.text
 
     play(story())
 

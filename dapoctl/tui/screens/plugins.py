@@ -78,6 +78,8 @@ class PluginsScreen(BenchScreen):
         self.filter_text = ""
         self.items: list[Item] = []
         self._pages: dict[Item, RenderableType] = {}
+        self._opening: Item | None = None
+        """Chosen, and to be opened as soon as it is read, whoever reads it"""
 
     def body(self) -> Iterable[Widget]:
         yield Static(id="plugins-head", classes="title", markup=False)
@@ -119,6 +121,8 @@ class PluginsScreen(BenchScreen):
         self._explain()
 
     def on_virtual_list_moved(self, _event: VirtualList.Moved) -> None:
+        if self.table.current() != self._opening:
+            self._opening = None
         self._explain()
 
     def _explain(self) -> None:
@@ -134,36 +138,35 @@ class PluginsScreen(BenchScreen):
 
     def _settled(self, item: Item) -> None:
         if self.table.current() == item and item not in self._pages:
-            self._read(item, lambda: self._page(item))
+            self._read(item)
 
-    def _read(self, item: Item, then: object) -> None:
+    def _read(self, item: Item) -> None:
         items = self.items
 
         def read(content: RenderableType) -> None:
             self._pages[item] = content
-            if callable(then):
-                then()
+            self._page(item)
 
         self.work(lambda: page(item, items), read, "page")
 
     def _page(self, item: Item) -> None:
-        if self.table.current() == item:
-            self.query_one("#plugins-page", Static).update(self._pages[item])
-            self.query_one("#plugins-detail").scroll_home(animate=False)
-
-    def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
-        item = self.table.current()
-        if item is None:
+        """Show a page that was read, beside the list and, when the item was chosen, on the whole screen."""
+        if self.table.current() != item:
             return
-
-        def opened() -> None:
-            self._page(item)
+        self.query_one("#plugins-page", Static).update(self._pages[item])
+        self.query_one("#plugins-detail").scroll_home(animate=False)
+        if self._opening == item:
+            self._opening = None
             self.app.push_screen(Leaflet(item.name, self._pages[item]))
 
+    def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
+        item = self._opening = self.table.current()
+        if item is None:
+            return
         if item in self._pages:
-            opened()
+            self._page(item)
         else:
-            self._read(item, opened)
+            self._read(item)
 
     def action_filter(self) -> None:
         def answered(text: str | None) -> None:
