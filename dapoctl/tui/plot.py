@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -190,6 +191,12 @@ class Picture:
     below: int = 0
     """Values at or below zero that a log scale cannot show"""
 
+    @cached_property
+    def lines(self) -> list[str]:
+        """The characters of each row."""
+        glyphs = np.where(self.codes > 0, self.codes.astype("<u4") + BLANK, ord(" ")).astype("<u4")
+        return [row.tobytes().decode("utf-32-le") for row in glyphs]
+
 
 def draw(curves: Sequence[Curve], width: int, height: int, span: tuple[float, float], log: bool = False) -> Picture:
     """Draw `curves` into `width` x `height` characters.
@@ -272,23 +279,25 @@ class _Rows:
 
 
 def _trace(grid: NDArray[np.bool_], found: Columns, rows: _Rows) -> None:
-    places = found.place.tolist()
-    top, bottom = rows(found.most).tolist(), rows(found.least).tolist()
-    first, last = rows(found.first).tolist(), rows(found.last).tolist()
-    for index, place in enumerate(places):
-        grid[top[index] : bottom[index] + 1, place] = True
-        if index and found.joined[index]:
-            _join(grid, places[index - 1], last[index - 1], place, first[index])
-
-
-def _join(grid: NDArray[np.bool_], x1: int, y1: int, x2: int, y2: int) -> None:
-    """A line of dots without holes."""
-    count = x2 - x1
-    for x in range(count + 1):
-        start = y1 + (y2 - y1) * max(0.0, x - 0.5) / count
-        end = y1 + (y2 - y1) * min(float(count), x + 0.5) / count
-        a, b = round(min(start, end)), round(max(start, end))
-        grid[a : b + 1, x1 + x] = True
+    """Set each column's dots from its least to its most, and between joined columns a line without holes."""
+    first, last = rows(found.first), rows(found.last)
+    after = np.flatnonzero(found.joined)
+    before = after - 1
+    x, y = found.place[before], last[before]
+    width, rise = found.place[after] - x, first[after] - y
+    # A line over n columns has a piece in each of n + 1.
+    line = np.repeat(np.arange(len(after)), width + 1)
+    along = np.arange(len(line)) - np.repeat(np.cumsum(width + 1) - (width + 1), width + 1)
+    start = y[line] + rise[line] * np.maximum(0.0, along - 0.5) / width[line]
+    end = y[line] + rise[line] * np.minimum(width[line], along + 0.5) / width[line]
+    tops = [rows(found.most), np.rint(np.minimum(start, end)).astype(np.intp)]
+    bottoms = [rows(found.least), np.rint(np.maximum(start, end)).astype(np.intp)]
+    place = np.concatenate([found.place, x[line] + along])
+    # Where spans begin and end; between them the count of open ones is not zero.
+    edges = np.zeros((grid.shape[0] + 1, grid.shape[1]), dtype=np.int32)
+    np.add.at(edges, (np.concatenate(tops), place), 1)
+    np.add.at(edges, (np.concatenate(bottoms) + 1, place), -1)
+    grid |= np.cumsum(edges, axis=0)[:-1] > 0
 
 
 def smooth(values: Floats, keep: float) -> Floats:

@@ -123,10 +123,8 @@ def handlers(root: Path, report: Report, rounds: int = 2) -> None:
                 )
                 for name, seconds in found[:6]:
                     print(f"    {seconds * 1e3:6.1f} ms  {name}", flush=True)
-            longest = max(longest, found[0][1] if found else 0.0)
-    report.say(
-        "handlers", longest, f"longest turn of the event loop on open screens: {longest * 1e3:.0f} ms; budget 50 ms"
-    )
+                longest = max(longest, found[0][1] if found else 0.0)
+    report.say("handlers", longest, f"longest turn of the event loop: {longest * 1e3:.0f} ms; budget 50 ms")
 
 
 async def _visit(root: Path, size: tuple[int, int]) -> tuple[list[Step], list[Step]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
@@ -36,6 +37,13 @@ class BenchScreen(Screen[None]):
 
     ready = False
     """Whether the widgets are there"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # It has no styles yet that a change of theme could have left behind. Not told so, Textual 8 reads every style sheet
+        # again when a place is opened for the first time, which takes longer than all the rest of it.
+        with contextlib.suppress(RuntimeError):  # outside of an app
+            self._css_update_count = self.app._css_update_count
 
     def on_mount(self) -> None:
         self.ready = True

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual import events
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
 from dapoctl.cli.figures import BROKEN, number
-from dapoctl.tui.plot import BLANK, Curve, Picture, draw, extent
+from dapoctl.tui.plot import Curve, Picture, draw, extent
 from dapoctl.tui.text import cell, line
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
@@ -71,6 +72,7 @@ class Chart(Widget, can_focus=True):
         self._source: Callable[[], Sequence[Curve]] = tuple
         self._curves: list[Curve] | None = None
         self._picture: tuple[tuple[int, int], Picture, list[str]] | None = None
+        self._base = Style.null()
 
     def show(self, source: Callable[[], Sequence[Curve]], view: View) -> None:
         """Draw from now on the curves that `source` gives, which is asked only if the chart is on the screen; the title tells
@@ -127,9 +129,14 @@ class Chart(Widget, can_focus=True):
     def on_resize(self, _event: events.Resize) -> None:
         self._picture = None
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        # The same for all lines, and as costly as one of them.
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         width, height = self.size.width, self.size.height
-        base = self.rich_style
+        base = self._base
         if width < 1 or height < 1:
             return Strip.blank(width, base)
         if y == 0:
@@ -190,32 +197,33 @@ class Chart(Widget, can_focus=True):
                 )
                 found.append(Segment(f" {nothing}", Style.parse("dim")))
             return found
-        cells = [
-            (chr(BLANK + code), owner) if code else (" ", -1)
-            for code, owner in zip(picture.codes[row].tolist(), picture.owner[row].tolist(), strict=True)
-        ]
-        styles = {-1: ""} | {index: self._dotted(index) for index in range(len(self.curves))}
-        drawn = [(glyph, styles[owner]) for glyph, owner in cells]
-        self._mark(drawn, picture, row)
-        for style, run in itertools.groupby(drawn, key=operator.itemgetter(1)):
-            found.append(Segment("".join(glyph for glyph, _ in run), Style.parse(style)))
+        text, owner = picture.lines[row], picture.owner[row]
+        marks = self._marks(picture, row)
+        starts = {0, len(text), *(np.flatnonzero(owner[1:] != owner[:-1]) + 1).tolist()}
+        starts.update(place for column in marks for place in (column, column + 1))
+        for start, end in itertools.pairwise(sorted(starts)):
+            glyphs, style = marks.get(start) or (text[start:end], self._dotted(int(owner[start])))
+            found.append(Segment(glyphs, Style.parse(style)))
         return found
 
     def _dotted(self, index: int) -> str:
+        if index < 0:
+            return ""
         return f"dim {self._style(index)}" if self.curves[index].faint else self._style(index)
 
-    def _mark(self, drawn: list[tuple[str, str]], picture: Picture, row: int) -> None:
-        """Put the cursor, what is not finite and the curves' signs over the dots of a row."""
-        column = self._cursor_column(len(drawn))
+    def _marks(self, picture: Picture, row: int) -> dict[int, tuple[str, str]]:
+        """(character, style) by column of what stands over a row's dots: the cursor, what is not finite, the curves' signs."""
+        marks: dict[int, tuple[str, str]] = {}
+        column = self._cursor_column(picture.codes.shape[1])
         if column is not None:
-            glyph, style = drawn[column]
-            drawn[column] = ("│", "dim") if glyph == " " else (glyph, f"{style} reverse")
+            glyph, style = picture.lines[row][column], self._dotted(int(picture.owner[row, column]))
+            marks[column] = ("│", "dim") if glyph == " " else (glyph, f"{style} reverse")
         if row == len(picture.codes) - 1:
-            for column in picture.broken:
-                drawn[column] = BROKEN, "bold red"
+            marks.update(dict.fromkeys(picture.broken, (BROKEN, "bold red")))
         for at, column, index in picture.signs:
             if at == row:
-                drawn[column] = self.curves[index].sign, f"bold {self._style(index)}"
+                marks[column] = self.curves[index].sign, f"bold {self._style(index)}"
+        return marks
 
     def _cursor_column(self, width: int) -> int | None:
         if self.view.cursor is None:
