@@ -11,6 +11,7 @@ import torch
 from dapoctl.batch import Problem
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
+from dapoctl.engines.watched import Watched
 from dapoctl.errors import ConfigError, DataError, HookError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet
 from dapoctl.evaluation.sets import SPLIT, Source, alone, find_source
@@ -34,12 +35,13 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
     reference = None
     if pipeline.uses("ref_logprobs") or pipeline.providers("regularize_vocab"):
         reference = load_reference(config, policy)
+    (engine,) = pipeline.providers("build_engine")
     return Learner(
         config=config,
         pipeline=pipeline,
         policy=policy,
         reference=reference,
-        engine=pipeline.one("build_engine", policy=policy, config=config),
+        engine=Watched(engine, pipeline.one("build_engine", policy=policy, config=config)),
         optimizer=build_optimizer(config, policy),
         problems=problems,
         prompt_ids=prompt_ids,

@@ -82,6 +82,76 @@ def test_results_that_are_no_tensors(hook: str, tmp_path: Path) -> None:
     assert said in done.stderr
 
 
+# Engines: whatever their calls do is told with their component's name
+
+ENGINE = """
+from dapoctl import Component, Completion, hookimpl
+
+class Idea(Component):
+    \'\'\'Samples the same token again and again.\'\'\'
+
+    @hookimpl
+    def build_engine(self, policy):
+        return Same()
+
+class Same:
+    calls = 0
+
+    def generate(self, prompt_ids, sampling, n):
+        self.calls += 1
+        one = Completion([5, 6], [-0.5, -0.5], "length")
+        if self.calls == 3:
+            {body}
+        return [[one] * n for _ in prompt_ids]
+
+    def load_weights(self, weights): {load}
+    def sleep(self): ...
+    def wake(self): ...
+    def close(self): ...
+"""
+GIVEN = "component `idea`, the engine's `generate` returned"
+ENGINES = {
+    "raises": ("raise OSError('no answer')", "...", "the engine's `generate` raised OSError: no answer (my_idea.py:"),
+    "exits": ("raise SystemExit(3)", "...", "the engine's `generate` raised SystemExit: 3"),
+    "none": ("return None", "...", f"{GIVEN} NoneType for 2 prompts; it must return a list of one group"),
+    "groups": ("return [[one] * n]", "...", f"{GIVEN} 1 groups for 2 prompts"),
+    "completions": ("return [[one] for _ in prompt_ids]", "...", f"{GIVEN} 1 completions for prompt 0; it was asked for 2"),
+    "logprobs": ("one = Completion([5, 6], [-0.5], 'stop')", "...", f"{GIVEN} a completion of 2 tokens and 1 logprobs"),
+    "length": ("one = Completion([5] * 99, [-0.5] * 99, 'stop')", "...", "it must have 1 to max_tokens = 32"),
+    "weights": ("pass", "next(iter(weights))[1].view(-1, 7)", "the engine's `load_weights` raised RuntimeError: shape"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ENGINES)
+def test_an_engine_that_fails_at_step_3(case: str, tmp_path: Path) -> None:
+    body, load, said = ENGINES[case]
+    (tmp_path / "my_idea.py").write_text(ENGINE.format(body=body, load=load), encoding="utf-8")
+    settings = (
+        "engine=./my_idea.py",
+        "steps=3",
+        "eval.every=0",
+        "checkpoint.every=0",
+        "rollout.max_response_tokens=32",
+    )
+    done = train(tmp_path, "grpo", *settings)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "component `idea`" in done.stderr
+    assert said in done.stderr
+    directory = only_run(tmp_path)
+    assert said in last_exit(directory)["error"]
+    if case != "weights":
+        assert (directory / "checkpoints" / "latest").read_text().strip() == "step_2"
+
+
+def test_what_is_no_engine(tmp_path: Path) -> None:
+    source = ENGINE.format(body="pass", load="...").replace("    def wake(self): ...\n", "")
+    (tmp_path / "my_idea.py").write_text(source, encoding="utf-8")
+    done = train(tmp_path, "grpo", "engine=./my_idea.py", "steps=1")
+    assert done.returncode == 1, done.stderr
+    assert "hook `build_engine` returned Same, which has no `wake`; an engine has generate, load_weights" in done.stderr
+
+
 # A bug at step 7
 
 BUG = shaper(

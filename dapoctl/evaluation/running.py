@@ -19,6 +19,7 @@ from dapoctl.batch import Problem
 from dapoctl.components.catalog import installed
 from dapoctl.components.resolver import build_component
 from dapoctl.engines import Completion, Engine, Sampling
+from dapoctl.engines.watched import Watched
 from dapoctl.errors import DapoctlError
 from dapoctl.evaluation.metrics import summarize
 from dapoctl.evaluation.planning import Job
@@ -163,7 +164,7 @@ def _load(job: Job) -> tuple[Policy, Engine, list[list[int]]]:
     config = _with_room(config, job.protocol, max(asked, default=1))
     name = config.engine
     component = build_component(name, installed().find(name).load(), config.components.get(name, {}))
-    engine: Engine = alone(name, component).one("build_engine", policy=policy, config=config)
+    engine = Watched(name, alone(name, component).one("build_engine", policy=policy, config=config))
     return policy, engine, prompt_ids
 
 
