@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,9 +17,10 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 from wrong_components import WRONG, FloatMask, NoDefault, NoEpsilon
+from wrong_engines import BestOfTwo, KeepsOldWeights, NoEngine
 from wrong_losses import TopFifth
 
-from dapoctl import Batch, Component, DapoctlError, Tokens, hookimpl
+from dapoctl import Batch, Component, DapoctlError, Engine, Tokens, UserError, hookimpl
 from dapoctl.hookspecs import stages
 from dapoctl.testing import ConformanceError, Result, check_component, examine, make_tokens
 from dapoctl.testing.companions import BY_HOOK, COMPANIONS
@@ -38,7 +40,9 @@ def by_name(cls: type[Component], name: str = "", **options: Any) -> dict[str, R
     return {result.name: result for result in examine(cls, name, **options)}
 
 
-@pytest.mark.parametrize("name", sorted(POINTS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "vllm" else name for name in sorted(POINTS)]
+)
 def test_every_installed_component_holds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Trackers that are installed write here and send nothing.
     monkeypatch.chdir(tmp_path)
@@ -128,6 +132,39 @@ def test_what_follows_from_a_failure_is_not_run() -> None:
     assert [result.status for result in broken.values()][:5] == ["failed", "ok", "ok", "ok", "not run"]
     assert {result.status for result in [*broken.values()][4:]} == {"not run", "not applicable"}
     assert broken["result"].note == "needs `builds` to hold"
+
+
+def test_what_an_engine_does_is_told_in_numbers() -> None:
+    with pytest.raises(ConformanceError, match=r"drawn tokens are \+0\.\d+ from what is expected; by chance 0\.0"):
+        check_component(BestOfTwo)
+    with pytest.raises(
+        ConformanceError, match=r"sleep, an update, load_weights.*\n.*prompt 0, token \d of .* the model says"
+    ):
+        check_component(KeepsOldWeights)
+    results = by_name(NoEngine)
+    assert "returned Policy, which has no `generate`, `load_weights`" in results["completions"].failures[0].found
+    assert {results[name].status for name in ("logprobs", "seeds", "weights")} == {"not run"}
+    assert "completions" not in by_name(NoEngine, step=False)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed (`make vllm`)")
+def test_the_real_vllm_holds_as_an_engine() -> None:
+    results = by_name(POINTS["vllm"].load(), "vllm")
+    assert {results[name].status for name in ("completions", "logprobs", "seeds", "weights")} == {"ok"}
+
+
+def test_an_engine_that_cannot_run_here_is_not_judged() -> None:
+    class Elsewhere(Component):
+        """An engine for another machine."""
+
+        @hookimpl
+        def build_engine(self) -> Engine:
+            raise UserError("needs a machine with eight GPUs")
+
+    results = by_name(Elsewhere)
+    assert results["completions"].status == "not applicable"
+    assert "needs a machine with eight GPUs" in results["completions"].note
 
 
 def test_hooks_that_a_component_lacks_are_not_tested() -> None:

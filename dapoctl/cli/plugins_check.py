@@ -36,7 +36,10 @@ def check(
         typer.Option("--set", metavar="FIELD=VALUE", help="Check it with this parameter in place of its default."),
     ] = None,
     no_step: Annotated[
-        bool, typer.Option("--no-step", help="Leave out the real training step on the embedded model, the slow part.")
+        bool,
+        typer.Option(
+            "--no-step", help="Leave out what runs on the embedded model: the real training step, and engines."
+        ),
     ] = False,
     json: Json = False,
 ) -> None:

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dapoctl.testing import declared, devices, gradients, invariant, repeated, returned, state, surroundings, training
+from dapoctl.testing import (
+    declared,
+    devices,
+    engines,
+    gradients,
+    invariant,
+    repeated,
+    returned,
+    state,
+    surroundings,
+    training,
+)
 from dapoctl.testing.subject import (
     BATCH_HOOKS,
+    ENGINES,
     MASKS,
     OBSERVERS,
     PLAIN_HOOKS,
@@ -36,6 +48,8 @@ class Property:
     """Properties without which this one says nothing"""
     any_of: tuple[str, ...] = ()
     """Hooks of which a component needs one for a property of the whole"""
+    slow: bool = False
+    """Left out of a quick look"""
 
 
 SOUND = ("result", "repeatable")
@@ -165,7 +179,30 @@ WHOLE = (
         "Let no loss depend on the other tokens of its micro-batch, nor on how often it is called in a step.",
         training.step, (),
         ("builds", "hooks", *SOUND, "finite", "read_only", "padding", "mask", "cut", "gradient", "uses", "per_token"),
-        tuple(training.TOUCHED),
+        tuple(training.TOUCHED), slow=True,
     ),
 )  # fmt: skip
-PROPERTIES = (*CLASS, *RETURNED, *INVARIANT, *LOSSES, *WHOLE)
+SAMPLED = (
+    Property(
+        "completions", "an engine's responses end where and as they are said to end",
+        'Cut a response after its first end-of-sequence token; "stop" is its reason then, and "length" at max_tokens.',
+        engines.completions, ENGINES, ("builds", "hooks"), slow=True,
+    ),
+    Property(
+        "logprobs", "an engine's log-probabilities are those of the distribution that tokens are drawn from",
+        "Take them from softmax(logits / temperature), cut to the nucleus of top_p and renormalised (of greedy responses:"
+        " at temperature 1).",
+        engines.logprobs, ENGINES, ("builds", "hooks", "completions"), slow=True,
+    ),
+    Property(
+        "seeds", "an engine's responses are a function of the seeds",
+        "Seed the sampler with `sampling.seed` (and each prompt's with `sampling.seeds[place]`), and nothing else.",
+        engines.seeds, ENGINES, ("builds", "hooks", "completions"), slow=True,
+    ),
+    Property(
+        "weights", "an engine samples from the weights that it was given last",
+        "Copy every tensor that `load_weights` is given, or read the policy's own; forget what was cached before.",
+        engines.weights, ENGINES, ("builds", "hooks", "completions", "logprobs"), slow=True,
+    ),
+)  # fmt: skip
+PROPERTIES = (*CLASS, *RETURNED, *INVARIANT, *LOSSES, *WHOLE, *SAMPLED)

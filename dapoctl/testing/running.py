@@ -42,11 +42,14 @@ def check_component(component: type[Component] | Component, /, *, name: str = ""
 def examine(
     cls: type[Component], name: str = "", parameters: Mapping[str, Any] | None = None, *, step: bool = True
 ) -> Iterator[Result]:
-    """One result per property, as they are found; `step` says whether to check the real training step, the slow one."""
-    checked = Examination(Subject(cls, name or snake_case(cls.__name__), parameters or {}))
-    for item in PROPERTIES:
-        if item.name != "step" or step:
-            yield checked.result(item)
+    """One result per property, as they are found; `step` says whether to check what is slow, too: the real
+    training step, and engines."""
+    subject = Subject(cls, name or snake_case(cls.__name__), parameters or {})
+    checked = Examination(subject)
+    with subject.stack:
+        for item in PROPERTIES:
+            if step or not item.slow:
+                yield checked.result(item)
 
 
 @dataclass

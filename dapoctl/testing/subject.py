@@ -7,7 +7,7 @@ import copy
 import functools
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from dapoctl.testing.companions import companions
 from dapoctl.testing.results import Broken, Unchecked
 from dapoctl.testing.situations import POOLS, PROBLEMS, SplitCase, text_cases
 
+if TYPE_CHECKING:
+    from dapoctl.testing.engines import Rig
+
 BATCH_HOOKS = ("shape_rewards", "filter_groups", "estimate_advantages", "mask_responses", "weigh_tokens")
 TOKEN_HOOKS = ("policy_loss", "regularize")
 VOCAB_HOOKS = ("regularize_vocab",)
@@ -30,6 +33,7 @@ MASKS = ("filter_groups", "mask_responses")
 TASK_HOOKS = ("load_problems", "score_response")
 PLAIN_HOOKS = ("select_prompts", *TASK_HOOKS, "plan_refill")
 """Hooks that give no tensor"""
+ENGINES = ("build_engine",)
 OBSERVERS = ("on_run_start", "on_step_end", "on_run_end")
 
 
@@ -38,6 +42,9 @@ class Subject:
 
     def __init__(self, cls: type[Component], name: str, parameters: Mapping[str, Any]) -> None:
         self.cls, self.name, self.parameters = cls, name, dict(parameters)
+        self.stack = contextlib.ExitStack()
+        """What is to be closed when all is checked"""
+        self._unbuilt: Broken | Unchecked | None = None
 
     @functools.cached_property
     def hooks(self) -> tuple[str, ...]:
@@ -48,6 +55,25 @@ class Subject:
     def wrapped(self) -> tuple[str, ...]:
         """The hooks that it only wraps: a companion provides them."""
         return tuple(hook for hook in self.hooks if hook not in provided_by(self.cls))
+
+    @functools.cached_property
+    def rig(self) -> Rig:
+        """Its engine, on the embedded model.
+
+        Raises:
+            Broken: it cannot be built.
+            Unchecked: not on this machine.
+        """
+        from dapoctl.testing.engines import Rig
+
+        # Where it cannot be built, that is not tried again for every property.
+        if self._unbuilt is not None:
+            raise self._unbuilt
+        try:
+            return Rig(self)
+        except (Broken, Unchecked) as reason:
+            self._unbuilt = reason
+            raise
 
     def build(self) -> Component:
         """A new instance; what it logs is averaged, as in a run."""
