@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+LAST_WORDS = 1.0
+"""Seconds that an announcement may take before things go on without it"""
 
 
 class StopRequested(BaseException):
@@ -20,21 +24,32 @@ class Stopper:
     def __init__(
         self, announce: Callable[[], None], last_words: str = "quit at once; the last checkpoint on disk is whole"
     ) -> None:
-        """`announce` tells the user that the stop was heard; `last_words` are written when a second one quits."""
+        """`announce`, called from a thread, tells the user that the stop was heard; `last_words` are for a second one."""
         self.announce = announce
         self.last_words = last_words
         self.requested = False
         self._protected = 0
+        self._announced = threading.Event()
 
     def _handle(self, signum: int, _frame: FrameType | None) -> None:
-        if self.requested and signum == signal.SIGINT:
-            # The user means it: no atexit work, which an engine's threads could hold up.
-            os.write(2, f"\n{self.last_words}\n".encode())
-            os._exit(130)
+        if self.requested:
+            if signum == signal.SIGINT:
+                # The user means it: no atexit work, which an engine's threads could hold up.
+                os.write(2, f"\n{self.last_words}\n".encode())
+                os._exit(130)
+            # Raised a second time, it would cut off what the first one led to: a checkpoint.
+            return
         self.requested = True
-        self.announce()
+        # This thread may be in the middle of a write to the very stream that the announcement goes to, and Python refuses to
+        # enter a stream twice. A `threading.Thread` takes locks that it may be holding, too.
+        _thread.start_new_thread(self._tell, ())
         if not self._protected:
             raise StopRequested
+
+    def _tell(self) -> None:
+        with suppress(Exception):
+            self.announce()
+        self._announced.set()
 
     @contextmanager
     def protected(self) -> Iterator[None]:
@@ -59,3 +74,5 @@ class Stopper:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            if self.requested:
+                self._announced.wait(LAST_WORDS)

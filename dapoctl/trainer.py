@@ -151,15 +151,15 @@ class _Attempt:
             warnings.showwarning = self._warn
             try:
                 with self.stopper.installed():
-                    try:
-                        learner = self._load(found, state)
-                        if window:
-                            self.profiler = self._build_profiler(learner, window)
-                        self._observe("on_run_start", run=info)
-                        self._train(learner)
-                        self.result.state = "finished"
-                    except StopRequested:
-                        self.result.state = "stopped"
+                    learner = self._load(found, state)
+                    if window:
+                        self.profiler = self._build_profiler(learner, window)
+                    self._observe("on_run_start", run=info)
+                    self._train(learner)
+                    self.result.state = "finished"
+            except StopRequested:
+                if self.result.state != "finished":
+                    self.result.state = "stopped"
             except BaseException as failure:
                 error = str(failure) if isinstance(failure, DapoctlError) else f"{type(failure).__name__}: {failure}"
                 if (where := out_of_memory_where(failure)) is not None:
@@ -268,8 +268,9 @@ class _Attempt:
                 with self.profiler.step(self.done + 1) if self.profiler else contextlib.nullcontext():
                     self._step(learner, self.done + 1)
         except StopRequested:
-            if self.done:
-                self._save(learner)
+            with self.stopper.protected():
+                if self.done:
+                    self._save(learner)
             raise
         except HookError:
             self._rescue(learner)

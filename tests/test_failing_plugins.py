@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from broken import dapoctl, idea, line_of, shaper, train
 
+from dapoctl.engines import Completion, Sampling
+from dapoctl.engines.watched import Watched
+from dapoctl.errors import HookError
 from dapoctl.runs.files import read_json, read_lines
 from dapoctl.runs.summary import read_run
+
+if TYPE_CHECKING:
+    from dapoctl.engines import Engine
 
 
 def only_run(folder: Path) -> Path:
@@ -109,15 +116,8 @@ class Same:
     def wake(self): ...
     def close(self): ...
 """
-GIVEN = "component `idea`, the engine's `generate` returned"
 ENGINES = {
     "raises": ("raise OSError('no answer')", "...", "the engine's `generate` raised OSError: no answer (my_idea.py:"),
-    "exits": ("raise SystemExit(3)", "...", "the engine's `generate` raised SystemExit: 3"),
-    "none": ("return None", "...", f"{GIVEN} NoneType for 2 prompts; it must return a list of one group"),
-    "groups": ("return [[one] * n]", "...", f"{GIVEN} 1 groups for 2 prompts"),
-    "completions": ("return [[one] for _ in prompt_ids]", "...", f"{GIVEN} 1 completions for prompt 0; it was asked for 2"),
-    "logprobs": ("one = Completion([5, 6], [-0.5], 'stop')", "...", f"{GIVEN} a completion of 2 tokens and 1 logprobs"),
-    "length": ("one = Completion([5] * 99, [-0.5] * 99, 'stop')", "...", "it must have 1 to max_tokens = 32"),
     "weights": ("pass", "next(iter(weights))[1].view(-1, 7)", "the engine's `load_weights` raised RuntimeError: shape"),
 }  # fmt: skip
 
@@ -142,6 +142,48 @@ def test_an_engine_that_fails_at_step_3(case: str, tmp_path: Path) -> None:
     assert said in last_exit(directory)["error"]
     if case != "weights":
         assert (directory / "checkpoints" / "latest").read_text().strip() == "step_2"
+
+
+ONE = Completion([5, 6], [-0.5, -0.5], "length")
+SAMPLED: dict[str, tuple[object, str]] = {
+    "none": (None, "NoneType for 2 prompts; it must return a list of one group for each"),
+    "groups": ([[ONE, ONE]], "1 groups for 2 prompts"),
+    "completions": ([[ONE], [ONE, ONE]], "1 completions for prompt 0; it was asked for 2"),
+    "logprobs": ([[ONE, ONE], [ONE, Completion([5, 6], [-0.5], "stop")]], "2 tokens and 1 logprobs for prompt 1"),
+    "length": ([[ONE, Completion([5] * 9, [-0.5] * 9, "stop")]] * 2, "9 tokens for prompt 0; it must have 1 to max_tokens = 8"),
+    "empty": ([[ONE, Completion([], [], "stop")]] * 2, "0 tokens for prompt 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SAMPLED)
+def test_what_an_engine_must_not_return(case: str) -> None:
+    result, said = SAMPLED[case]
+
+    class Given:
+        """Returns what it is told to."""
+
+        def generate(self, *_arguments: object) -> object:
+            return result
+
+        load_weights = sleep = wake = close = generate
+
+    engine = Watched("idea", cast("Engine", Given()))
+    with pytest.raises(HookError, match=re.escape("component `idea`, the engine's `generate` returned ")) as caught:
+        engine.generate([[1], [2]], Sampling(8), 2)
+    assert said in str(caught.value)
+
+
+def test_an_engine_that_ends_the_program_does_not() -> None:
+    class Exits:
+        """Calls sys.exit."""
+
+        def generate(self, *_arguments: object) -> object:
+            raise SystemExit(3)
+
+        load_weights = sleep = wake = close = generate
+
+    with pytest.raises(HookError, match="the engine's `sleep` raised SystemExit: 3"):
+        Watched("idea", cast("Engine", Exits())).sleep()
 
 
 def test_what_is_no_engine(tmp_path: Path) -> None:

@@ -324,8 +324,8 @@ def test_a_run_in_the_foreground_can_be_stopped_from_elsewhere(store: Store) -> 
     wait_for_step(directory, 1)
     assert "is running already" in store.call("runs", "resume", "last", code=2).stderr
     [stopped] = store.json("runs", "stop", "last")
-    assert stopped["state"] == "stopped"
     assert process.communicate()[0]
+    assert stopped["state"] == "stopped", read_run(directory).why
     assert process.returncode == 130
     assert "step 1/5000" in store.call("runs", "logs", "last").stdout
 

@@ -120,7 +120,7 @@ def test_another_seed_gives_others(reference: Path, tmp_path: Path) -> None:
     assert stable_metrics(find_run(tmp_path, "last"))[1] != stable_metrics(reference)[1]
 
 
-@pytest.mark.parametrize("rows", [1, 3, 5])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)])
 def test_killed_and_resumed_is_as_never_killed(reference: Path, tmp_path: Path, rows: int) -> None:
     process = start_and_wait(tmp_path, rows)
     process.kill()
@@ -187,6 +187,80 @@ def test_a_step_is_reported_before_the_stop_unless_its_evaluation_is_due(
     rows = stable_metrics(directory)
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
     assert ("eval/arithmetic/avg@1" in rows[3]["metrics"]) == (every == 3)
+
+
+TALKS = """
+    from dapoctl import Component, hookimpl
+
+    class Talks(Component):
+        \"\"\"Print more than a pipe holds after the second step.\"\"\"
+
+        @hookimpl
+        def on_step_end(self, step, metrics):
+            if step == 2:
+                print("word " * 100_000, flush=True)
+    """
+INSISTS = """
+    import os, signal
+    from dapoctl import Component, hookimpl
+
+    class Insists(Component):
+        \"\"\"Ask the run to stop after its second step, and again while that is saved.\"\"\"
+
+        _asked: bool = False
+
+        @hookimpl
+        def on_step_end(self, step, metrics):
+            if step == 2:
+                self._asked = True
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def state_dict(self):
+            if self._asked:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return {}
+    """
+SMALL = ("steps=5000", "rollout.prompts=2", "rollout.samples=2", "rollout.max_response_tokens=16", "eval.every=0")
+
+
+def small_run(tmp_path: Path, source: str) -> list[str]:
+    plugin_file(tmp_path, source, "mine.py")
+    options = [part for setting in SMALL for part in ("--set", setting)]
+    return command(Path("runs"), "run", "--plugins", "grpo,./mine.py", *options)
+
+
+def test_a_stop_is_heard_while_the_output_is_being_written(tmp_path: Path) -> None:
+    """Python's files must not be written to from a signal's handler that came in the middle of such a write."""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(
+        small_run(tmp_path, TALKS),
+        cwd=tmp_path,
+        env=buffered,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (any(tmp_path.glob("runs/2*")) and len(stable_metrics(find_run(tmp_path / "runs", "last"))) >= 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(1)  # By now the pipe is full.
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output[-2000:]
+    directory = find_run(tmp_path / "runs", "last")
+    summary = read_run(directory)
+    assert (summary.state, summary.step) == ("stopped", 2), summary.why
+    assert (directory / "checkpoints" / "latest").read_text().strip() == "step_2"
+
+
+def test_being_asked_twice_does_not_hurry_the_checkpoint(tmp_path: Path) -> None:
+    done = finish(small_run(tmp_path, INSISTS), cwd=tmp_path)
+    assert done.returncode == 130, done.stderr
+    directory = find_run(tmp_path / "runs", "last")
+    assert read_run(directory).state == "stopped"
+    assert (directory / "checkpoints" / "latest").read_text().strip() == "step_2"
 
 
 def test_resuming_what_cannot_be_resumed(reference: Path, tmp_path: Path) -> None:

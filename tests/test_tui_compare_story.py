@@ -31,6 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return made
 
 
+@pytest.mark.slow
 def test_evaluate_both_compare_and_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in store.env.items():
         monkeypatch.setenv(name, value)
