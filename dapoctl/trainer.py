@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dapoctl import checkpoint
 from dapoctl.batch import Batch, RunInfo
 from dapoctl.components.base import Component
@@ -23,6 +21,7 @@ from dapoctl.errors import TRACEBACK, DapoctlError, HookError, OutOfMemoryError,
 from dapoctl.evaluation.sampling import EvalSet, evaluate
 from dapoctl.interrupt import Stopper, StopRequested
 from dapoctl.learner import Learner, seed_for
+from dapoctl.memory import out_of_memory_where, peak_memory
 from dapoctl.metrics import Metrics
 from dapoctl.profiling import Profiler, Steps
 from dapoctl.runs.changes import refuse_changed, since_the_beginning
@@ -32,6 +31,7 @@ from dapoctl.runs.record import RunRecord
 from dapoctl.runs.summary import read_run
 from dapoctl.setup import build_eval_sets, build_learner
 from dapoctl.step import collect, learn
+from dapoctl.step_metrics import step_metrics
 
 
 @dataclass
@@ -252,7 +252,7 @@ class _Attempt:
         return learner
 
     def _build_profiler(self, learner: Learner, window: tuple[int, int]) -> Profiler:
-        memory, announce = partial(peak_memory, learner), partial(self._phase, "profile")
+        memory, announce = partial(peak_memory, learner.policy.device), partial(self._phase, "profile")
         return Profiler(self.directory, *window, learner.policy.device, memory, announce)
 
     def _train(self, learner: Learner) -> None:
@@ -366,48 +366,3 @@ class _Attempt:
             self.record.evaluation(eval_set.name, step, rows, summary)
             metrics |= summary["metrics"]
         return metrics
-
-
-def out_of_memory_where(failure: BaseException) -> str | None:
-    """What ran out of memory, `GPU` or `system`, when that is what `failure` came from; else None."""
-    cause: BaseException | None = failure
-    while cause is not None:
-        if isinstance(cause, torch.OutOfMemoryError):
-            return "GPU"
-        # torch's allocator for CPUs has no error of its own.
-        lacking = isinstance(cause, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(cause)
-        if lacking or isinstance(cause, MemoryError):
-            return "system"
-        cause = cause.__cause__
-    return None
-
-
-def step_metrics(learner: Learner, step: int) -> dict[str, float]:
-    """The step's metrics under the field's names."""
-    metrics = learner.metrics
-    values = metrics.result()
-    defaults = {name: value for name, value in learner.default_metrics.result().items() if name not in values}
-    for name in [name for name in values if name.endswith("/importance_weight")]:
-        stem = name.removesuffix("weight")
-        weight, square = values.pop(name), values.pop(f"{stem}square", None)
-        if square:
-            # Kish's effective sample size of the importance weights, as a fraction of the tokens.
-            values[f"{stem}ess"] = weight**2 / square
-    sampled = sum(row["tokens"] for row in learner.trace if row["step"] == step)
-    for name, tokens, phase in (
-        ("generated", sampled, "generate"),
-        ("trained", values.pop("work/trained_tokens", 0.0), "update"),
-    ):
-        if metrics.seconds(phase) > 0:
-            values[f"throughput/{name}_tokens_per_s"] = tokens / metrics.seconds(phase)
-    values["memory/peak_bytes"] = peak_memory(learner)
-    return dict(sorted((values | defaults).items()))
-
-
-def peak_memory(learner: Learner) -> float:
-    """Bytes: the GPU's peak since the start, or the process's largest resident size."""
-    if learner.policy.device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(learner.policy.device))
-    import resource
-
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

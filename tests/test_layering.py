@@ -32,6 +32,7 @@ LEVELS = [
         "tasks",
         "config",
         "checks",
+        "memory",
         "metrics",
         "head",
         "head_loss",
@@ -41,7 +42,7 @@ LEVELS = [
         "microbatch",
         "packing",
     },
-    {"step", "rollout", "learner", "scoring"},
+    {"step", "step_metrics", "rollout", "learner", "scoring"},
     {"trainer", "profiling", "evaluation", "runs", "checkpoint", "setup", "testing", "authoring", "doctor"},
     {"cli", "tui", "__main__"},
 ]

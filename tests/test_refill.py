@@ -22,7 +22,7 @@ from dapoctl.learner import History, Learner
 from dapoctl.metrics import Metrics
 from dapoctl.rollout import ExhaustedError, gather
 from dapoctl.step import collect, learn
-from dapoctl.trainer import step_metrics
+from dapoctl.step_metrics import step_metrics
 
 SAMPLES = 4
 MIXED, FLAT = 2, 0

@@ -1,0 +1,28 @@
+"""Memory: how much was in use at once, and whether a failure came from too little of it."""
+
+from __future__ import annotations
+
+import torch
+
+
+def peak_memory(device: torch.device) -> float:
+    """Bytes: the GPU's peak since the start, or the process's largest resident size."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def out_of_memory_where(failure: BaseException) -> str | None:
+    """What ran out of memory, `GPU` or `system`, when that is what `failure` came from; else None."""
+    cause: BaseException | None = failure
+    while cause is not None:
+        if isinstance(cause, torch.OutOfMemoryError):
+            return "GPU"
+        # torch's allocator for CPUs has no error of its own.
+        lacking = isinstance(cause, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(cause)
+        if lacking or isinstance(cause, MemoryError):
+            return "system"
+        cause = cause.__cause__
+    return None
