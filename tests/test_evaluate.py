@@ -138,6 +138,7 @@ def test_what_is_stored_needs_no_torch(undisturbed: dict[str, Any]) -> None:
     assert done.stderr.strip().endswith("set()")
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_holds_the_same_samples(undisturbed: dict[str, Any], tmp_path: Path) -> None:
     expected, seen, kept = samples(Path(undisturbed["directory"])), 0, {}
     for _ in range(3):

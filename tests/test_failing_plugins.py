@@ -298,6 +298,7 @@ def on_step_end(self, step, metrics):
 """
 
 
+@pytest.mark.slow
 def test_an_observer_that_raises_is_told_the_step_again_once_it_is_mended(tmp_path: Path) -> None:
     done = run_idea(tmp_path, idea(WATCH), "steps=4", "checkpoint.every=4")
     assert done.returncode == 1
@@ -353,6 +354,7 @@ def test_state_that_cannot_be_saved_is_noticed_before_the_first_step(case: str, 
     assert last_exit(only_run(tmp_path))["state"] == "failed"
 
 
+@pytest.mark.slow
 def test_state_that_cannot_be_taken_back(tmp_path: Path) -> None:
     source = idea(
         """

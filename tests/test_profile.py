@@ -161,6 +161,7 @@ def test_short_runs_can_be_profiled(steps: int, timed: list[int], traced: int, t
     assert trace(Path(result["directory"]) / summary["trace"])["step"]
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_can_be_profiled(tmp_path: Path) -> None:
     process = subprocess.Popen(command(tmp_path, "--set", "steps=40"), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
