@@ -11,6 +11,7 @@ import pytest
 
 from dapoctl.errors import UserError
 from dapoctl.runs.devices import Device, devices, give_back, holder, lease
+from dapoctl.runs.processes import run_starter
 from dapoctl.runs.queue import Ticket, changing, drop, enqueue, hold, move, state, tickets
 from dapoctl.runs.scheduler import Decision, decide
 
@@ -166,3 +167,21 @@ def test_slots_are_a_count(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAPOCTL_SLOTS", text)
     with pytest.raises(UserError, match="DAPOCTL_SLOTS"):
         devices()
+
+
+@pytest.mark.parametrize(
+    ("source", "failure"),
+    [
+        ("", ""),
+        ("import sys; print('not here', file=sys.stderr); sys.exit(3)", "not here"),
+        ("import sys; print('or there'); sys.exit(3)", "or there"),
+        ("import sys; sys.exit(3)", "exit code 3"),
+    ],
+)
+def test_a_starter_says_why_it_did_not_start(source: str, failure: str) -> None:
+    assert run_starter([sys.executable, "-c", source], 30.0, stdout=subprocess.PIPE) == failure
+
+
+def test_a_starter_that_is_not_there_or_takes_too_long() -> None:
+    assert "No such file or directory" in run_starter(["/nowhere/python"], 30.0)
+    assert "timed out" in run_starter([sys.executable, "-c", "import time; time.sleep(30)"], 0.2)

@@ -21,7 +21,7 @@ from typing import Any
 
 from dapoctl.errors import StorageError, UserError
 from dapoctl.runs.files import SCHEMA, read_json, write_json
-from dapoctl.runs.processes import MARK, Identity, send
+from dapoctl.runs.processes import MARK, Identity, run_starter, send
 from dapoctl.runs.summary import EVALS
 
 LOG, RECORD = "eval.log", "eval.json"
@@ -67,23 +67,14 @@ def start(runs: Sequence[tuple[Path, int | None]], options: Sequence[str]) -> No
         chosen = ["--step", str(step)] if step is not None else []
         jobs.append({"run": str(directory.resolve()), "options": [*options, *chosen]})
     environment = {name: value for name, value in os.environ.items() if name != MARK}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "dapoctl.evaluation.background", json.dumps(jobs)],
-            env={**environment, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            timeout=STARTED_WITHIN,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StorageError(f"the evaluation could not be started: {error}") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise StorageError(f"the evaluation could not be started: {said[-1]}")
+    failure = run_starter(
+        [sys.executable, "-m", "dapoctl.evaluation.background", json.dumps(jobs)],
+        STARTED_WITHIN,
+        env={**environment, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    if failure:
+        raise StorageError(f"the evaluation could not be started: {failure}")
 
 
 def background(directory: Path) -> Background | None:

@@ -15,7 +15,7 @@ from dapoctl.errors import StorageError
 from dapoctl.runs.attempts import EXIT, attempt_folder
 from dapoctl.runs.devices import Lease
 from dapoctl.runs.files import SCHEMA, read_json, write_json
-from dapoctl.runs.processes import MARK, SUPERVISOR
+from dapoctl.runs.processes import MARK, SUPERVISOR, run_starter
 
 LAUNCH = "launch.json"
 KEPT = (
@@ -91,21 +91,13 @@ def _launch(directory: Path, number: int, leases: Sequence[Lease], lock: int) ->
     command += [f"--lock={lock}", f"--leases={json.dumps([item.descriptor for item in leases])}"]
     command += [f"--devices={json.dumps(devices)}"]
     rest = {name: value for name, value in os.environ.items() if name not in kept(os.environ) and name != MARK}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=how["cwd"],
-            env={**rest, **how["env"], MARK: SUPERVISOR},
-            pass_fds=[lock, *(item.descriptor for item in leases)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=READY_WITHIN,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise LaunchError(f"`{how['python']}` could not start its supervisor: {error}") from error
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-        raise LaunchError(f"its supervisor did not start: {said[-1]}")
+    failure = run_starter(
+        command,
+        READY_WITHIN,
+        cwd=how["cwd"],
+        env={**rest, **how["env"], MARK: SUPERVISOR},
+        pass_fds=[lock, *(item.descriptor for item in leases)],
+        stdout=subprocess.PIPE,
+    )
+    if failure:
+        raise LaunchError(f"its supervisor did not start with `{how['python']}`: {failure}")

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -190,3 +190,29 @@ def kill_family(mark: str, roots: Iterable[Identity] = (), patience: float = 0.0
                     killed.add(process.pid)
         time.sleep(POLL)
     return len(killed)
+
+
+def run_starter(command: Sequence[str], within: float, **options: Any) -> str:
+    """Run a command that leaves a process in the background and ends; why it could not, or an empty string.
+
+    Args:
+        within: seconds that it may take
+        options: of `subprocess.run`; what is left behind must not hold its standard error
+    """
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            timeout=within,
+            check=False,
+            **options,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    said = (done.stderr or done.stdout or "").strip().splitlines() or [f"exit code {done.returncode}"]
+    return said[-1] if done.returncode else ""
