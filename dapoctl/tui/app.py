@@ -167,9 +167,10 @@ class Bench(App[None]):
             self._tell(event.worker.error)
 
     def _tell(self, error: BaseException) -> None:
-        screen = next((found for found in reversed(self.screen_stack) if isinstance(found, BenchScreen)), None)
-        if screen is not None:
-            screen.show_error(error)
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, BenchScreen) and screen.ready:
+                screen.show_error(error)
+                return
 
     def _tick(self) -> None:
         if (front := self.front) is not None:

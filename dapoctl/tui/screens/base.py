@@ -10,6 +10,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding
 from textual.containers import Vertical
+from textual.messages import Prune
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer
@@ -47,6 +48,10 @@ class BenchScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.ready = True
+
+    async def on_prune(self, event: Prune) -> None:  # noqa: ARG002 (its name in Textual, which calls its own one too)
+        # The widgets go one by one from here on, while the app's clock still strikes and threads come back.
+        self.ready = False
 
     @property
     def bench(self) -> Bench:
@@ -109,7 +114,7 @@ class BenchScreen(Screen[None]):
         self.run_worker(inside, group=group, exclusive=True, thread=True, exit_on_error=False)
 
     def _finish(self, then: Callable[[Any], None], result: Any) -> None:
-        if self.is_attached:
+        if self.is_attached and self.ready:
             then(result)
 
     def _current_worker(self) -> Worker[Any] | None:
