@@ -21,6 +21,7 @@ from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.dialogs import Confirm
 from dapoctl.tui.widgets.ticket_table import TicketTable, reason
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.tui.widgets.words import renew
 
 EMPTY = """
 Nothing waits.
@@ -89,26 +90,26 @@ class QueueScreen(BenchScreen):
         snapshot, waiting = self.bench.snapshot, self.waiting or Waiting()
         width = self.size.width - 2
         lines = device_lines(snapshot.devices, dict(snapshot.taken), dict(waiting.owners), width)
-        self.query_one("#devices", Static).update(Text("\n").join(lines))
+        renew(self.query_one("#devices", Static), Text("\n").join(lines))
         empty = not waiting.line
         self.query_one("#queue").display = not empty
         self.query_one("#queue-empty").display = empty
         held = f"The queue is held ({waiting.why}): nothing starts until H lets it go on.\n" if waiting.held else ""
         words = "\nLooking ..." if self.waiting is None else held + EMPTY
-        self.query_one("#queue-empty", Static).update(data(words))
+        renew(self.query_one("#queue-empty", Static), data(words))
         names = {run.id: called(run) for run in snapshot.runs}
         self.table.show(waiting.line, names, waiting.held, waiting.read)
         head = self.table.header(width)
         if waiting.held:
             head = Text.assemble((held, "bold yellow"), head)
-        self.query_one("#queue-head", Static).update(head)
+        renew(self.query_one("#queue-head", Static), head)
         self._explain()
 
     def _explain(self) -> None:
         """All that there is to say about the ticket under the cursor: its row may have been cut."""
         each = self.table.current()
         words = "" if each is None else f"{each.ticket.run}: {reason(each, self.table.held)}"
-        self.query_one("#queue-why", Static).update(data(words))
+        renew(self.query_one("#queue-why", Static), data(words))
 
     def on_virtual_list_moved(self, _event: VirtualList.Moved) -> None:
         self._explain()

@@ -23,6 +23,7 @@ from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.inspector import Inspector
 from dapoctl.tui.widgets.run_table import ORDERS, RunTable
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.tui.widgets.words import renew
 
 EMPTY = """
 No runs in {root} yet.
@@ -94,7 +95,7 @@ class RunsScreen(BenchScreen):
         self.query_one("#runs-empty").display = empty or not snapshot.read
         self.query_one("#runs").display = bool(runs)
         note = EMPTY.format(root=app.root) if snapshot.read else f"\nReading {app.root} ..."
-        self.query_one("#runs-empty", Static).update(data(note))
+        renew(self.query_one("#runs-empty", Static), data(note))
         try:
             runs = select(runs, self.filter_text) if self.filter_text else runs
         except UserError as error:
@@ -117,7 +118,7 @@ class RunsScreen(BenchScreen):
         head = self.table.header(self.table.size.width)
         if words:
             head = Text.assemble((line("; ".join(words)), "italic"), "\n", head, no_wrap=True, overflow="ellipsis")
-        self.query_one("#runs-head", Static).update(head)
+        renew(self.query_one("#runs-head", Static), head)
 
     def _inspect(self) -> None:
         inspector = self.query_one(Inspector)
@@ -140,7 +141,7 @@ class RunsScreen(BenchScreen):
 
         def drawn(changed: bool) -> None:
             if changed:
-                self.table.refresh()
+                self.table.refresh_changed()
                 self._inspect()
 
         self.work(read, drawn, "courses")

@@ -16,6 +16,7 @@ from dapoctl.tui.courses import Courses
 from dapoctl.tui.describe import figure, state_text
 from dapoctl.tui.text import cell, data, line
 from dapoctl.tui.watch import Snapshot
+from dapoctl.tui.widgets.words import renew
 
 CURVES = {
     "reward/mean": "reward",
@@ -39,7 +40,7 @@ class Inspector(Static):
 
     def show(self, run: RunSummary | None, snapshot: Snapshot) -> None:
         """Draw `run`."""
-        self.update(Text("") if run is None else self._page(run, snapshot))
+        renew(self, Text("") if run is None else self._page(run, snapshot))
 
     def _page(self, run: RunSummary, snapshot: Snapshot) -> Text:
         parts = [data(run.id, "bold"), data(f"\n{state_text(run)}")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.style import Style
-from rich.text import Text
+from rich.text import Span, Text
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -13,6 +13,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+
+Content = tuple[str, str, tuple[Span, ...]]
 
 
 class VirtualList(ScrollView, can_focus=True):
@@ -34,7 +36,7 @@ class VirtualList(ScrollView, can_focus=True):
         Binding("enter", "select", "Open", id="list.select"),
     ]
 
-    cursor: reactive[int] = reactive(0)
+    cursor: reactive[int] = reactive(0, repaint=False)
     has_cursor = True
     """Whether one of the lines is current"""
 
@@ -53,6 +55,11 @@ class VirtualList(ScrollView, can_focus=True):
     class Chosen(Moved):
         """Enter was pressed on a line, or it was clicked twice."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._drawn: dict[int, Content | None] = {}
+        """By index what stands on the screen; None below the last line"""
+
     def count(self) -> int:
         """How many lines there are; a list by itself is empty."""
         return 0
@@ -66,7 +73,17 @@ class VirtualList(ScrollView, can_focus=True):
         count = self.count()
         self.virtual_size = Size(self.scrollable_content_region.width, count)
         self.cursor = max(0, min(self.cursor if cursor is None else cursor, count - 1))
-        self.refresh()
+        self.refresh_changed()
+
+    def refresh_changed(self) -> None:
+        """Draw again those of the lines on the screen that would be others by now."""
+        top, (width, height) = self.scroll_offset.y, self.size
+        self._drawn = {index: self._drawn[index] for index in range(top, top + height) if index in self._drawn}
+        for y in range(height):
+            index = top + y
+            row = _content(self.row(index, width)) if index < self.count() else None
+            if index not in self._drawn or self._drawn[index] != row:
+                self.refresh(Region(0, y, width, 1))
 
     def visible_range(self) -> range:
         """Indices of the lines that are on the screen."""
@@ -82,8 +99,10 @@ class VirtualList(ScrollView, can_focus=True):
         width, index = self.size.width, y + self.scroll_offset.y
         base = self.rich_style
         if not 0 <= index < self.count():
+            self._drawn[index] = None
             return Strip.blank(width, base)
         text = self.row(index, width)
+        self._drawn[index] = _content(text)
         text.no_wrap = True
         text.truncate(width, overflow="ellipsis")
         text.end = ""
@@ -124,6 +143,10 @@ class VirtualList(ScrollView, can_focus=True):
             self.cursor = index
             if event.chain == 2:
                 self.action_select()
+
+
+def _content(text: Text) -> Content:
+    return text.plain, str(text.style), tuple(text.spans)
 
 
 def _over(strip: Strip, style: Style) -> Strip:

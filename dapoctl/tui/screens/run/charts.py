@@ -27,6 +27,7 @@ from dapoctl.tui.screens.run.pane import Pane
 from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.chart import Chart, View
 from dapoctl.tui.widgets.text_view import TextPage
+from dapoctl.tui.widgets.words import renew
 
 SMOOTH = (0.0, 0.8, 0.95)
 """What `m` turns through: none, over about 5 steps, over about 20"""
@@ -184,7 +185,7 @@ class ChartsPane(Pane):
             words.append("←→ move the step that is read")
         names = [f"{index} {self._called(run)}" for index, run in enumerate(self.others(), 1)]
         legend = self.query_one("#legend", Static)
-        legend.update(data("  ".join([*names, *words])))
+        renew(legend, data("  ".join([*names, *words])))
         legend.display = bool(names or words)
         zoomed = self.zoomed is not None
         self.query_one("#grid").display = bool(self.panels) and not zoomed

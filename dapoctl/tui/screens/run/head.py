@@ -17,6 +17,7 @@ from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.describe import COLOURS, age, called, changes, state_of, state_text
 from dapoctl.tui.text import line
 from dapoctl.tui.watch import Snapshot
+from dapoctl.tui.widgets.words import renew
 
 BAR = 12
 """Columns of the bar of steps"""
@@ -83,7 +84,7 @@ class Head(Static):
             reason = Text(line(why), "italic red" if bad else "italic")
             reason.truncate(max(1, self.size.width), overflow="ellipsis")
             text.append_text(reason)
-        self.update(text)
+        renew(self, text)
 
 
 class TabBar(Static):

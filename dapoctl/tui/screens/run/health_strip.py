@@ -13,6 +13,7 @@ from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.courses import Course
 from dapoctl.tui.health import RULES, Health, Look, check, strip_words
 from dapoctl.tui.health_limits import RECENT
+from dapoctl.tui.widgets.words import renew
 
 ROWS = 2
 """Warnings that are shown in a row each"""
@@ -43,7 +44,7 @@ class HealthStrip(Static):
         """Draw it again."""
         found, width = self.health.warnings, max(10, self.size.width)
         if not found:
-            self.update(Text(f"✓ {strip_words(self.health)}" if self.health.steps else "", "dim", end=""))
+            renew(self, Text(f"✓ {strip_words(self.health)}" if self.health.steps else "", "dim", end=""))
             return
         rows = ROWS if self.app.size.height >= 20 else 1
         lines = []
@@ -56,7 +57,7 @@ class HealthStrip(Static):
             text.append(f": {warning.try_}", "dim")
             text.truncate(width - len(tail), overflow="ellipsis")
             lines.append(text.append(tail, "not bold dim"))
-        self.update(Text("\n", end="").join(lines))
+        renew(self, Text("\n", end="").join(lines))
 
 
 def health_of(course: Course, run: RunSummary, activity: Activity | None, now: float) -> Health:

@@ -23,6 +23,7 @@ from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.log_view import LogView
 from dapoctl.tui.widgets.text_view import TextPage
+from dapoctl.tui.widgets.words import renew
 
 LONGEST_PAGE = 2**20
 """Bytes of a line that are shown when it is opened"""
@@ -183,7 +184,7 @@ class LogsPane(Pane):
             words.append(f"`{self.words}` n N")
         if self.finder.words:
             words.insert(0, self.finder.words)
-        self.query_one("#log-state", Static).update(data(line("   ".join(word for word in words if word))))
+        renew(self.query_one("#log-state", Static), data(line("   ".join(word for word in words if word))))
 
     def _where(self, log: LogFile) -> list[str]:
         if not log.size:
