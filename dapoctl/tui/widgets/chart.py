@@ -69,7 +69,7 @@ class Chart(Widget, can_focus=True):
         super().__init__(id=id)
         self.heading, self.write = title, write
         self.view = View()
-        self._source: Callable[[], Sequence[Curve]] = tuple
+        self._source: Callable[[], Sequence[Curve]] | None = None
         self._curves: list[Curve] | None = None
         self._picture: tuple[tuple[int, int], Picture, list[str]] | None = None
         self._base = Style.null()
@@ -84,7 +84,7 @@ class Chart(Widget, can_focus=True):
     def curves(self) -> list[Curve]:
         """What is drawn."""
         if self._curves is None:
-            self._curves = list(self._source())
+            self._curves = list(self._source()) if self._source else []
         return self._curves
 
     # What the lines are made of.
@@ -137,7 +137,7 @@ class Chart(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width, height = self.size.width, self.size.height
         base = self._base
-        if width < 1 or height < 1:
+        if width < 1 or height < 1 or self._source is None:
             return Strip.blank(width, base)
         if y == 0:
             text = self.title_line()

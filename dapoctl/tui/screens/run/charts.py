@@ -35,6 +35,8 @@ JUDGED_EVERY = 5.0
 """Seconds between looks at whether a run has become silent"""
 WIDE, TALL, LOW = 40, 8, 6
 """Columns of a chart; its rows where there is room, and where there is little"""
+TOGETHER = 5
+"""Charts that are drawn in one turn: no key waits for more of them"""
 EMPTY = "\nNo metrics yet: they appear with the first step. Meanwhile `l` shows what the run says."
 
 
@@ -75,6 +77,9 @@ class ChartsPane(Pane):
         self.health = Health()
         self.material = Material(directory)
         self._columns = 1
+        self._waiting: dict[int, None] = {}
+        """Places of the charts that are still to be drawn, the next one first"""
+        self._drawing = False
         self._judged: tuple[float, object] = (0.0, None)
 
     def compose(self) -> Iterable[Widget]:
@@ -142,14 +147,29 @@ class ChartsPane(Pane):
 
     def show(self) -> None:
         """Draw again with the same curves."""
-        for panel, chart in zip(self.panels, self.charts, strict=False):
-            chart.show(partial(self.curves, panel), self.view)
         zoom = self.query_one("#zoom", Chart)
         if self.zoomed is not None and self.zoomed < len(self.panels):
             panel = self.panels[self.zoomed]
             zoom.heading, zoom.write = panel.title, partial(written, panel.main)
             zoom.show(partial(self.curves, panel), self.view)
         self._labels()
+        # What waits already stays in front: a key that is held down must not keep the last charts from their turn.
+        self._waiting |= dict.fromkeys(range(len(self.panels)))
+        if not self._drawing:
+            self._draw_some()
+
+    def _draw_some(self) -> None:
+        self._drawing = False
+        if self.zoomed is not None or not self.there:
+            return
+        charts = self.charts
+        for place in [*self._waiting][:TOGETHER]:
+            del self._waiting[place]
+            if place < min(len(charts), len(self.panels)):
+                charts[place].show(partial(self.curves, self.panels[place]), self.view)
+        if self._waiting:
+            self._drawing = True
+            self.call_after_refresh(self._draw_some)
 
     def curves(self, panel: Panel) -> list[Curve]:
         """What a chart draws."""
