@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -344,6 +345,11 @@ def test_sparkline() -> None:
     assert sparkline([2, 2, 2], 3) == "▄▄▄"
     assert sparkline([], 5) == sparkline([1, 2], 0) == ""
     assert len(sparkline(range(1000), 60)) == 60
+    largest = sys.float_info.max
+    assert sparkline([-largest, 0.0, largest], 3) == "▁▅█"
+    assert sparkline([-largest, -largest, largest, largest], 2) == "▁█"
+    assert sparkline([0.0, 5e-324], 2) == "▁█"
+    assert sparkline([1.0, 1.0 + sys.float_info.epsilon], 2) in ("▁█", "▄▄")
 
 
 @pytest.mark.parametrize(

@@ -62,12 +62,15 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+    # Divided first, here and below: neither a sum nor a difference of floats need be one.
+    return sum(value / len(values) for value in values)
 
 
 def _block(value: float, low: float, high: float) -> str:
     if not math.isfinite(value):
         return BROKEN
-    if high <= low:
+    scale = max(abs(low), abs(high)) or 1.0
+    span = high / scale - low / scale
+    if span <= 0:
         return BLOCKS[len(BLOCKS) // 2 - 1]
-    return BLOCKS[min(len(BLOCKS) - 1, int((value - low) / (high - low) * len(BLOCKS)))]
+    return BLOCKS[min(len(BLOCKS) - 1, int((value / scale - low / scale) / span * len(BLOCKS)))]
