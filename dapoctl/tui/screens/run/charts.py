@@ -36,7 +36,9 @@ JUDGED_EVERY = 5.0
 WIDE, TALL, LOW = 40, 8, 6
 """Columns of a chart; its rows where there is room, and where there is little"""
 TOGETHER = 5
-"""Charts that are drawn in one turn: no key waits for more of them"""
+"""Charts that are drawn in one turn of the event loop: no key waits for more of them"""
+BETWEEN = 1 / 30
+"""Seconds from some charts to the next, twice as long as Textual may wait before it draws"""
 EMPTY = "\nNo metrics yet: they appear with the first step. Meanwhile `l` shows what the run says."
 
 
@@ -162,14 +164,19 @@ class ChartsPane(Pane):
         self._drawing = False
         if self.zoomed is not None or not self.there:
             return
-        charts = self.charts
-        for place in [*self._waiting][:TOGETHER]:
-            del self._waiting[place]
+        here, charts, drawn = self.query_one("#grid").region, self.charts, 0
+        for place in [*self._waiting]:
             if place < min(len(charts), len(self.panels)):
-                charts[place].show(partial(self.curves, self.panels[place]), self.view)
+                chart = charts[place]
+                # One that is scrolled away costs nothing; of one without a size it is not known yet.
+                drawn += not chart.size or here.overlaps(chart.region)
+                if drawn > TOGETHER:
+                    break
+                chart.show(partial(self.curves, self.panels[place]), self.view)
+            del self._waiting[place]
         if self._waiting:
             self._drawing = True
-            self.call_after_refresh(self._draw_some)
+            self.set_timer(BETWEEN, self._draw_some)
 
     def curves(self, panel: Panel) -> list[Curve]:
         """What a chart draws."""
