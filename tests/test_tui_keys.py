@@ -102,15 +102,17 @@ def test_the_palette_leads_to_screens_runs_and_themes(tmp_path: Path) -> None:
             await view.until("one 0001")
             await view.press("ctrl+p")
             await view.type("go to plug")
-            await view.until("Plugins")
+            await view.until(lambda text: "Go to Plugins" in text and "Go to Runs" not in text)
             await view.press("enter")
             await view.until("components and recipes")
             before = view.app.theme
             await view.press("ctrl+p")
             await view.type("theme")
+            await view.until(lambda text: "Change the colours" in text and "Go to" not in text)
             await view.press("enter")
             await view.until("Search for themes")
             await view.type("nord")
+            await view.until(lambda text: text.count("nord") > 1 and "dracula" not in text)
             await view.press("enter")
             await view.until(lambda _text: view.app.theme == "nord")
             assert before != "nord"

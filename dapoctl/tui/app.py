@@ -234,8 +234,8 @@ class Bench(App[None]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """What the palette offers besides the screens' own commands."""
-        for place in PLACES:
-            yield SystemCommand(place.title, f"Go to {place.title}", self._goer(place.mode))
+        for digit, place in enumerate(PLACES, 1):
+            yield SystemCommand(f"Go to {place.title}", f"Key {digit}", self._goer(place.mode))
         yield SystemCommand("Help", "Keys of this screen", self.action_help)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Quit", "Leave; runs go on", self.exit)
