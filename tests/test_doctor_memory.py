@@ -28,7 +28,7 @@ from dapoctl.doctor import memory
 from dapoctl.doctor.memory import kept_by_layer, kv_cache, weight_casts
 from dapoctl.doctor.shape import FAMILIES, count, shape_of
 from dapoctl.doctor.source import find_model
-from dapoctl.doctor.workload import Cut, Workload, cuts
+from dapoctl.doctor.workload import Cut, Workload, cuts, extremes
 from dapoctl.models import locate
 from dapoctl.packing import pack, register
 
@@ -216,7 +216,11 @@ def test_micro_batches_are_those_of_an_update() -> None:
             rollout={"prompts": 3, "samples": 5, "max_prompt_tokens": 30, "max_response_tokens": 50},
         )
         real = list(micro_batches(longest_batch(learner), 400, torch.device("cpu"), packing))
-        planned = cuts(learner.config, "cpu")
+        planned = list(cuts(learner.config, "cpu"))
+        later = max(((cut.tokens, cut.places) for cut in planned[1:]), default=None)
+        first, largest, count = extremes(learner.config, "cpu")
+        assert (first, count) == (planned[0], len(planned))
+        assert (largest and (largest.tokens, largest.places)) == later
         assert [(cut.tokens, cut.rows) for cut in planned] == [(part.ids.numel(), len(part.rows)) for part in real]
         if packing:
             layouts = [part.layout for part in real if part.layout is not None]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from dapoctl.config import budget
 from dapoctl.doctor.machine import GIB
-from dapoctl.doctor.workload import Cut, Workload, cuts, linear_layers
+from dapoctl.doctor.workload import Cut, Workload, extremes, linear_layers
 
 FLOAT = 4
 HEAD_BUFFERS = {"cpu": 2, "cuda": 3}
@@ -85,13 +85,12 @@ def _update(work: Workload) -> dict[str, int]:
     Its first micro-batch finds no gradients but the output head's, which comes before those of the layers; all others
     find every gradient.
     """
-    first, *later = cuts(work.config, work.device)
+    first, largest, _ = extremes(work.config, work.device)
     table = FLOAT * work.shape.vocab * work.shape.hidden
     trained = FLOAT * work.trained
     head, embedding = (0, 0) if work.adapters else (table, table)
     moments = [{"gradients": head, **parts} for parts in _moments(work, first)]
-    if later:
-        largest = max(later, key=lambda cut: (cut.tokens, cut.places))
+    if largest is not None:
         moments += [{"gradients": trained, **parts} for parts in _moments(work, largest)]
     moments.append({"gradients": trained, "embedding's gradient": embedding})
     return max(moments, key=lambda parts: sum(parts.values()))

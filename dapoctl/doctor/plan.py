@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dapoctl.doctor.checks import Check
 from dapoctl.doctor.machine import GIB, disk, size
 from dapoctl.doctor.memory import FLOAT, VLLM_PROCESS, Estimate, kv_cache
-from dapoctl.doctor.workload import Workload, cuts
+from dapoctl.doctor.workload import Workload, extremes
 
 if TYPE_CHECKING:
     from dapoctl.components.pipeline import Pipeline
@@ -66,7 +66,7 @@ def plan_of(config: RunConfig, pipeline: Pipeline, device: str) -> Plan:
         samples=rollout.samples,
         steps=config.steps,
         updates_per_step=min(config.optim.updates, rollout.prompts),
-        micro_batches_per_update=len(cuts(config, device)),
+        micro_batches_per_update=extremes(config, device)[2],
         tokens_per_step=rollout.prompts * rollout.samples * (rollout.max_prompt_tokens + rollout.max_response_tokens),
         rounds=min((refill.max_rounds for refill in refills), default=_usual_rounds() if filters else 1),
         evaluations=evaluations,

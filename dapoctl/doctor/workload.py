@@ -5,9 +5,11 @@ Shapes: P prompts, G responses each, p prompt tokens, r response tokens.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dapoctl.config.budget import micro_batch_tokens
 from dapoctl.doctor.shape import Parameters, Shape
@@ -90,26 +92,52 @@ class Cut:
         return self.rows * self.width
 
 
-def cuts(config: RunConfig, device: str) -> list[Cut]:
+def cuts(config: RunConfig, device: str) -> Iterator[Cut]:
     """The micro-batches of one optimizer update (the largest of the step), in order."""
+    return _cuts(*_extents(config, device))
+
+
+def extremes(config: RunConfig, device: str) -> tuple[Cut, Cut | None, int]:
+    """(the first micro-batch of an update, the largest after it, how many there are)."""
+    return _extremes(*_extents(config, device))
+
+
+def _extents(config: RunConfig, device: str) -> tuple[bool, int, int, int, int, int]:
     rollout, train = config.rollout, config.train
-    budget = micro_batch_tokens(train, device)
     groups = math.ceil(rollout.prompts / min(config.optim.updates, rollout.prompts))
     prompt, response = rollout.max_prompt_tokens, rollout.max_response_tokens - 1
+    return train.packing, groups, rollout.samples, prompt, response, micro_batch_tokens(train, device)
+
+
+@functools.lru_cache
+def _extremes(*extents: Any) -> tuple[Cut, Cut | None, int]:
+    # Remembered, as most proposals of what to change leave the micro-batches as they are.
+    found = _cuts(*extents)
+    first, largest, count = next(found), None, 1
+    for cut in found:
+        count += 1
+        if largest is None or (cut.tokens, cut.places) > (largest.tokens, largest.places):
+            largest = cut
+    return first, largest, count
+
+
+def _cuts(packing: bool, groups: int, samples: int, prompt: int, response: int, budget: int) -> Iterator[Cut]:
     width = prompt + response
-    if not train.packing:
-        rows, at_once = groups * rollout.samples, max(1, budget // width)
-        sizes = [at_once] * (rows // at_once) + ([rows % at_once] if rows % at_once else [])
-        return [Cut(size * width, size, width, 1) for size in sizes]
-    found: list[Cut] = []
+    if not packing:
+        left, at_once = groups * samples, max(1, budget // width)
+        while left:
+            size = min(left, at_once)
+            left -= size
+            yield Cut(size * width, size, width, 1)
+        return
     tokens = rows = blocks = 0
     for _ in range(groups):
         fresh = True
-        for _ in range(rollout.samples):
+        for _ in range(samples):
             more = response + (prompt if fresh else 0)
             if rows and tokens + more > budget:
-                found.append(Cut(tokens, rows, width, blocks))
+                yield Cut(tokens, rows, width, blocks)
                 tokens, rows, blocks, fresh = 0, 0, 0, True
                 more = width
             tokens, rows, blocks, fresh = tokens + more, rows + 1, blocks + fresh, False
-    return [*found, Cut(tokens, rows, width, blocks)]
+    yield Cut(tokens, rows, width, blocks)
