@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from dapoctl import Batch, Completion, Component, Problem, Score
-from dapoctl.batching import build_batch
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.resolver import build, choose
 from dapoctl.config import RunConfig
 from dapoctl.engines.hf import HfEngine
-from dapoctl.learner import History, Learner
 from dapoctl.policy import Policy, load_policy, load_reference
-from dapoctl.setup import build_optimizer
+from dapoctl.training.batching import build_batch
+from dapoctl.training.build import build_optimizer
+from dapoctl.training.learner import History, Learner
 
 
 def make_learner(

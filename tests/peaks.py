@@ -17,10 +17,10 @@ import torch
 from learners import make_learner
 
 from dapoctl import Batch, Completion, Problem, Score
-from dapoctl.batching import build_batch
 from dapoctl.engines import Sampling
-from dapoctl.learner import Learner
-from dapoctl.step import estimate, update
+from dapoctl.training.batching import build_batch
+from dapoctl.training.learner import Learner
+from dapoctl.training.step import estimate, update
 
 
 def status(field: str) -> int:

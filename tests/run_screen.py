@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dapoctl import trainer
 from dapoctl.config.load import load
 from dapoctl.runs.files import read_lines
+from dapoctl.training import trainer
 from dapoctl.tui.screens.run import RunScreen
 from tests.background import SHORT
 from tests.tui import View

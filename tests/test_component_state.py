@@ -13,7 +13,7 @@ from test_trainer import stable_metrics
 
 from dapoctl import Component
 from dapoctl.config.load import load
-from dapoctl.trainer import Result, resume, start
+from dapoctl.training.trainer import Result, resume, start
 
 pytestmark = pytest.mark.filterwarnings("default::dapoctl.errors.RunWarning")
 

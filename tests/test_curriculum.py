@@ -22,12 +22,12 @@ from pydantic import ValidationError
 from scipy import integrate, stats
 
 from dapoctl import Batch, Problem, PromptPool, Refill, UserError
-from dapoctl.batching import select_groups
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
 from dapoctl.config.schema import RolloutConfig
-from dapoctl.learner import History
-from dapoctl.step import accumulate_gradient, estimate, learn
+from dapoctl.training.batching import select_groups
+from dapoctl.training.learner import History
+from dapoctl.training.step import accumulate_gradient, estimate, learn
 
 LEAST_LIKELY = 1e-3
 """Seeds are fixed, so a test of a right component does not fail by chance; a wrong one's p-value is smaller by far."""

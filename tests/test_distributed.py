@@ -35,7 +35,7 @@ torch.distributed.destroy_process_group()
 def test_sharding_changes_nothing(weights: str, tmp_path: Path) -> None:
     from learners import gradients, make_learner, responses_batch
 
-    from dapoctl.step import accumulate_gradient, estimate
+    from dapoctl.training.step import accumulate_gradient, estimate
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -207,7 +207,7 @@ def test_micro_batches_are_those_of_an_update() -> None:
     from learners import make_learner
     from peaks import longest_batch
 
-    from dapoctl.microbatch import micro_batches
+    from dapoctl.training.microbatch import micro_batches
 
     for packing in (True, False):
         learner = make_learner(

@@ -300,7 +300,7 @@ def test_adapters_are_evaluated_with_their_run(tmp_path: Path) -> None:
 
 
 def test_evaluations_by_the_command_do_not_decide_which_checkpoint_is_best(run: Path) -> None:
-    from dapoctl.checkpoint import held_out
+    from dapoctl.training.checkpoint import held_out
 
     before = held_out(run, 2)
     folder = run / "evals" / "other" / "step_2"

@@ -10,16 +10,16 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from dapoctl import Completion, Problem, Score
 from dapoctl.batch import Batch
-from dapoctl.batching import build_batch
 from dapoctl.components.resolver import build, choose
 from dapoctl.config import RunConfig
 from dapoctl.engines.hf import HfEngine
-from dapoctl.learner import History, Learner
 from dapoctl.lora import add_adapters
 from dapoctl.packing import packs_exactly, register
 from dapoctl.policy import Policy, load_policy
-from dapoctl.setup import build_optimizer
-from dapoctl.step import estimate, update
+from dapoctl.training.batching import build_batch
+from dapoctl.training.build import build_optimizer
+from dapoctl.training.learner import History, Learner
+from dapoctl.training.step import estimate, update
 
 GB = 10**9
 GROUPS, SAMPLES, PROMPT, RESPONSE = 2, 8, 128, 2048

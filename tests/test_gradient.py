@@ -11,9 +11,9 @@ from learners import gradients, in_float64, make_learner, responses_batch
 from torch import Tensor
 
 from dapoctl import Batch, Component, Tokens, hookimpl
-from dapoctl.batching import recount
-from dapoctl.learner import Learner
-from dapoctl.step import accumulate_gradient, estimate
+from dapoctl.training.batching import recount
+from dapoctl.training.learner import Learner
+from dapoctl.training.step import accumulate_gradient, estimate
 
 WEIGHTS = ("sequence_mean", "token_mean", "group_token_mean", "constant_length")
 

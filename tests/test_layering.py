@@ -21,31 +21,6 @@ CORE = sorted((ROOT / "dapoctl").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 PLUGIN_PACKAGES = {path.name for path in (ROOT / "plugins").iterdir() if path.is_dir() and path.name != "__pycache__"}
 
-# Lower parts never import higher ones; parts on one line may import each other.
-LEVELS = [
-    {"errors"},
-    {"batch", "hookspecs", "interrupt"},
-    {
-        "components",
-        "engines",
-        "models",
-        "tasks",
-        "config",
-        "checks",
-        "memory",
-        "metrics",
-        "head",
-        "head_loss",
-        "lora",
-        "policy",
-        "batching",
-        "microbatch",
-        "packing",
-    },
-    {"step", "step_metrics", "rollout", "learner", "scoring"},
-    {"trainer", "profiling", "evaluation", "runs", "checkpoint", "setup", "testing", "authoring", "doctor"},
-    {"cli", "tui", "__main__"},
-]
 HEAVY = ("torch", "transformers", "vllm", "textual", "datasets")
 TOP_LEVEL = {
     "pyproject.toml",
@@ -96,13 +71,6 @@ def _imports(node: ast.AST, package: list[str], typing_only: bool) -> Iterator[I
             yield from _imports(child, package, typing_only)
 
 
-def level(part: str) -> int:
-    """The level of a part of the core, its file's or folder's name."""
-    found = [index for index, parts in enumerate(LEVELS) if part in parts]
-    assert found, f"dapoctl.{part} has no place in LEVELS: give it one, as low as its imports allow"
-    return found[0]
-
-
 def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -145,29 +113,6 @@ def test_public_names_exist_and_are_sorted() -> None:
 
     assert dapoctl.__all__ == sorted(dapoctl.__all__)
     assert [name for name in dapoctl.__all__ if not hasattr(dapoctl, name)] == []
-
-
-def test_no_part_of_the_core_imports_a_higher_one() -> None:
-    wrong = []
-    for path in CORE:
-        part = path.relative_to(ROOT / "dapoctl").parts[0].removesuffix(".py")
-        if part == "__init__":
-            continue
-        for item in imports(path):
-            if item.typing_only or item.module.partition(".")[0] != "dapoctl":
-                continue
-            target = item.module.split(".")[1] if "." in item.module else item.name
-            is_part = (ROOT / "dapoctl" / target).is_dir() or (ROOT / "dapoctl" / f"{target}.py").is_file()
-            if is_part and level(target) > level(part):
-                wrong.append(f"{relative(path)}:{item.line} imports dapoctl.{target}")
-    assert wrong == []
-
-
-def test_every_part_of_the_core_has_a_level() -> None:
-    for path in CORE:
-        part = path.relative_to(ROOT / "dapoctl").parts[0].removesuffix(".py")
-        if part != "__init__":
-            level(part)
 
 
 def algorithm_names() -> set[str]:

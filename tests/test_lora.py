@@ -29,12 +29,12 @@ from dapoctl.engines import Sampling
 from dapoctl.engines.hf import HfEngine
 from dapoctl.engines.vllm import Vllm
 from dapoctl.errors import ConfigError, ModelError
-from dapoctl.learner import Learner
 from dapoctl.models import locate
 from dapoctl.policy import Policy, load_policy, load_reference
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import read_run
-from dapoctl.step import accumulate_gradient, estimate
+from dapoctl.training.learner import Learner
+from dapoctl.training.step import accumulate_gradient, estimate
 
 LORA = {"rank": 4, "alpha": 8.0}
 

@@ -25,10 +25,10 @@ from transformers import (
 )
 
 from dapoctl.config import RunConfig
-from dapoctl.microbatch import MicroBatch, micro_batches
 from dapoctl.packing import pack, packs_exactly, register
 from dapoctl.policy import Policy, load_policy
-from dapoctl.step import accumulate_gradient, estimate
+from dapoctl.training.microbatch import MicroBatch, micro_batches
+from dapoctl.training.step import accumulate_gradient, estimate
 
 CPU = torch.device("cpu")
 COMMON: dict[str, Any] = {

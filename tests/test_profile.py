@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from dapoctl.errors import UserError
-from dapoctl.profiling import Steps, export, operator_rows, read_profile
 from dapoctl.runs.files import read_lines
 from dapoctl.runs.store import find_run
+from dapoctl.training.profiling import Steps, export, operator_rows, read_profile
 
 SETTINGS = (
     "steps=4", "rollout.prompts=4", "rollout.samples=8", "rollout.max_response_tokens=48", "optim.updates=2",

@@ -22,8 +22,8 @@ from trl_reference import trl_loss
 
 from dapoctl import Component, PluginError, Tokens, hookimpl
 from dapoctl.components.pipeline import Pipeline
-from dapoctl.step import accumulate_gradient
-from dapoctl.step_metrics import step_metrics
+from dapoctl.training.learner import step_metrics
+from dapoctl.training.step import accumulate_gradient
 
 LENGTHS = [7, 1, 4, 6, 2]
 MASK = torch.arange(8) < torch.tensor(LENGTHS)[:, None]

@@ -16,13 +16,12 @@ from test_gradient import full_logprobs
 from torch import Tensor
 
 from dapoctl import Batch, Component, Problem, Score, Tokens, hookimpl
-from dapoctl.checkpoint import read_state, restore, save
 from dapoctl.errors import RunWarning
-from dapoctl.learner import History, Learner
-from dapoctl.metrics import Metrics
-from dapoctl.rollout import ExhaustedError, gather
-from dapoctl.step import collect, learn
-from dapoctl.step_metrics import step_metrics
+from dapoctl.training.checkpoint import read_state, restore, save
+from dapoctl.training.learner import History, Learner, step_metrics
+from dapoctl.training.metrics import Metrics
+from dapoctl.training.rollout import ExhaustedError, gather
+from dapoctl.training.step import collect, learn
 
 SAMPLES = 4
 MIXED, FLAT = 2, 0

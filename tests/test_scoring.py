@@ -17,9 +17,9 @@ from dapoctl.engines import Completion, Sampling
 from dapoctl.engines.hf import HfEngine
 from dapoctl.errors import HookError
 from dapoctl.interrupt import StopRequested
-from dapoctl.learner import History, Learner
-from dapoctl.rollout import sample
 from dapoctl.scoring import Scoring
+from dapoctl.training.learner import History, Learner
+from dapoctl.training.rollout import sample
 
 PROMPTS, SAMPLES, LONGEST = 6, 4, 48
 

@@ -16,7 +16,7 @@ from dapoctl.cli.progress import REWARD, Progress, is_held_out, spoken
 
 if TYPE_CHECKING:
     from dapoctl.components.base import Component
-    from dapoctl.trainer import Result
+    from dapoctl.training.trainer import Result
 
 INTERRUPTED = 130
 

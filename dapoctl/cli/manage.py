@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dapoctl.components.base import Component
-    from dapoctl.trainer import Result
+    from dapoctl.training.trainer import Result
 
 Runs = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs: ids, their beginnings or ends, names, or `last`.")
@@ -149,7 +149,7 @@ def resume(
         os.chdir(place)
 
     def train(observers: "Sequence[Component]") -> "Result":
-        from dapoctl import trainer
+        from dapoctl.training import trainer
 
         return trainer.resume(directory, observers, asked)
 

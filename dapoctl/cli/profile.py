@@ -12,7 +12,7 @@ from dapoctl.cli.figures import amount, percent
 from dapoctl.cli.output import one_line, plain
 
 if TYPE_CHECKING:
-    from dapoctl.profiling import Steps
+    from dapoctl.training.profiling import Steps
 
 Profile = Annotated[
     bool,
@@ -43,14 +43,14 @@ def asked_profile(profile: bool, steps: str | None) -> Steps | None:
     """
     if not profile and steps is None:
         return None
-    from dapoctl.profiling import Steps
+    from dapoctl.training.profiling import Steps
 
     return Steps() if steps is None else Steps.parse(steps)
 
 
 def profile_place(directory: Path) -> str:
     """The run's profile, or an empty string when there is none."""
-    from dapoctl.profiling import FOLDER, SUMMARY
+    from dapoctl.training.profiling import FOLDER, SUMMARY
 
     found = directory / FOLDER / SUMMARY
     return str(found) if found.is_file() else ""

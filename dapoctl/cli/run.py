@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dapoctl.components.base import Component
-    from dapoctl.trainer import Result
+    from dapoctl.training.trainer import Result
 
 
 def add_to(app: typer.Typer) -> None:
@@ -89,7 +89,7 @@ def run(
         return
 
     def train(observers: "Sequence[Component]") -> "Result":
-        from dapoctl import trainer
+        from dapoctl.training import trainer
 
         return trainer.start(resolved, runs_root(runs_dir), sys.argv, observers, asked)
 

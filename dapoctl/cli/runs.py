@@ -71,9 +71,9 @@ def list_(
 def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
     """One run: state, components, last metrics."""
     from dapoctl.cli.tables import run_page
-    from dapoctl.profiling import read_profile
     from dapoctl.runs.store import find_run, runs_root
     from dapoctl.runs.summary import metric_rows, read_run
+    from dapoctl.training.profiling import read_profile
 
     summary = read_run(find_run(runs_root(runs_dir), run))
     every: dict[str, float] = {}
@@ -131,7 +131,7 @@ def attempt(directory: Path, number: int) -> None:
     from dapoctl.runs.summary import read_run
 
     def train(observers: Any) -> Any:
-        from dapoctl import trainer
+        from dapoctl.training import trainer
 
         return trainer.resume(directory, observers, attempt=number)
 

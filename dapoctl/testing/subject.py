@@ -16,11 +16,11 @@ from dapoctl.batch import Problem
 from dapoctl.components.base import Component, provided_by, stages_of
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.errors import HookError, UserError
-from dapoctl.metrics import Metrics
 from dapoctl.testing.cases import TOKENS, VOCABULARIES, Case, batch_cases
 from dapoctl.testing.companions import companions
 from dapoctl.testing.results import Broken, Unchecked
 from dapoctl.testing.situations import POOLS, PROBLEMS, SplitCase, text_cases
+from dapoctl.training.metrics import Metrics
 
 if TYPE_CHECKING:
     from dapoctl.testing.engines import Rig

@@ -13,20 +13,20 @@ import torch
 from torch import Tensor
 
 from dapoctl.batch import Batch, Problem, Score
-from dapoctl.batching import build_batch
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
 from dapoctl.engines import Completion
 from dapoctl.engines.hf import HfEngine
 from dapoctl.errors import PluginError
-from dapoctl.learner import History, Learner
 from dapoctl.policy import Policy, load_policy, load_reference
-from dapoctl.rollout import shape_and_filter
-from dapoctl.step import accumulate_gradient, estimate, old_logprobs
 from dapoctl.testing.companions import companions
 from dapoctl.testing.invariant import widen
 from dapoctl.testing.results import Broken
 from dapoctl.testing.subject import BATCH_HOOKS, TOKEN_HOOKS, VOCAB_HOOKS, Subject
+from dapoctl.training.batching import build_batch
+from dapoctl.training.learner import History, Learner
+from dapoctl.training.rollout import shape_and_filter
+from dapoctl.training.step import accumulate_gradient, estimate, old_logprobs
 
 NEEDED = ("estimate_advantages", "weigh_tokens", "policy_loss")
 TOUCHED = ({*BATCH_HOOKS} - {"filter_groups"}) | {*TOKEN_HOOKS, *VOCAB_HOOKS}

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dapoctl import Batch, Completion, Problem, Score
-from dapoctl.batching import build_batch
 from dapoctl.engines import Sampling
-from dapoctl.learner import History, Learner
-from dapoctl.metrics import Metrics
-from dapoctl.setup import build_learner
-from dapoctl.step import collect, estimate, learn, update
+from dapoctl.training.batching import build_batch
+from dapoctl.training.build import build_learner
+from dapoctl.training.learner import History, Learner
+from dapoctl.training.metrics import Metrics
+from dapoctl.training.step import collect, estimate, learn, update
 from experiments.bench.measuring import PeakMemory, matmul_parameters, synchronize
 from experiments.bench.recorded import Group, Recording, Response, describe, settle_rewards
 from experiments.bench.settings import Settings, resolve

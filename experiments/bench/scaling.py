@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from dapoctl import Batch, Completion, Problem, Score
-from dapoctl.batching import build_batch
-from dapoctl.step import estimate, update
+from dapoctl.training.batching import build_batch
+from dapoctl.training.step import estimate, update
 from experiments.bench.ours import make_learner, timed
 from experiments.bench.settings import Settings
 

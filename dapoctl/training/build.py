@@ -15,9 +15,9 @@ from dapoctl.engines.watched import Watched
 from dapoctl.errors import ConfigError, DataError, HookError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet
 from dapoctl.evaluation.sets import SPLIT, Source, alone, find_source
-from dapoctl.learner import History, Learner
 from dapoctl.policy import Policy, load_policy, load_reference
 from dapoctl.tasks.sets import DATA_TASK
+from dapoctl.training.learner import History, Learner
 
 
 def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = None) -> Learner:

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dapoctl import checkpoint
 from dapoctl.batch import Batch, RunInfo
 from dapoctl.components.base import Component
 from dapoctl.components.pipeline import Pipeline
@@ -20,18 +19,18 @@ from dapoctl.config.load import Layers, Resolved, flatten, resolve
 from dapoctl.errors import TRACEBACK, DapoctlError, HookError, OutOfMemoryError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet, evaluate
 from dapoctl.interrupt import Stopper, StopRequested
-from dapoctl.learner import Learner, seed_for
-from dapoctl.memory import out_of_memory_where, peak_memory
-from dapoctl.metrics import Metrics
-from dapoctl.profiling import Profiler, Steps
 from dapoctl.runs.changes import refuse_changed, since_the_beginning
 from dapoctl.runs.control import check_resumable
 from dapoctl.runs.create import create
 from dapoctl.runs.record import RunRecord
 from dapoctl.runs.summary import read_run
-from dapoctl.setup import build_eval_sets, build_learner
-from dapoctl.step import collect, learn
-from dapoctl.step_metrics import step_metrics
+from dapoctl.training import checkpoint
+from dapoctl.training.build import build_eval_sets, build_learner
+from dapoctl.training.learner import Learner, seed_for, step_metrics
+from dapoctl.training.memory import out_of_memory_where, peak_memory
+from dapoctl.training.metrics import Metrics
+from dapoctl.training.profiling import Profiler, Steps
+from dapoctl.training.step import collect, learn
 
 
 @dataclass

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from dapoctl.batch import Batch, Tokens
-from dapoctl.batching import is_sharded, optimizer_batches, recount
-from dapoctl.checks import expect
 from dapoctl.config.budget import chunk_tokens, micro_batch_tokens
 from dapoctl.head_loss import HeadLoss, VocabPenalty, token_logprobs
-from dapoctl.learner import Learner, seed_for
-from dapoctl.microbatch import MicroBatch, micro_batches
 from dapoctl.policy import Policy
-from dapoctl.rollout import gather
+from dapoctl.training.batching import is_sharded, optimizer_batches, recount
+from dapoctl.training.expect import expect
+from dapoctl.training.learner import Learner, seed_for
+from dapoctl.training.microbatch import MicroBatch, micro_batches
+from dapoctl.training.rollout import gather
 
 
 def collect(learner: Learner, step: int) -> Batch | None:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from dapoctl.batch import Batch, Refill
-from dapoctl.batching import build_batch, join, select_groups
-from dapoctl.checks import expect
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.engines import Sampling
 from dapoctl.errors import DapoctlError, HookError, RunWarning
-from dapoctl.learner import Learner, seed_for
 from dapoctl.scoring import Scoring
+from dapoctl.training.batching import build_batch, join, select_groups
+from dapoctl.training.expect import expect
+from dapoctl.training.learner import Learner, seed_for
 
 
 class ExhaustedError(DapoctlError):
