@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dapoctl.batch import Batch, Problem, PromptPool, Refill, RunInfo, Score, Tokens
     from dapoctl.config import RunConfig
     from dapoctl.engines import Engine
-    from dapoctl.policy import Policy
+    from dapoctl.models.policy import Policy
 
 PROJECT = "dapoctl"
 hookspec = pluggy.HookspecMarker(PROJECT)

@@ -12,7 +12,8 @@ from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.resolver import build, choose
 from dapoctl.config import RunConfig
 from dapoctl.engines.hf import HfEngine
-from dapoctl.policy import Policy, load_policy, load_reference
+from dapoctl.models.loading import load_policy, load_reference
+from dapoctl.models.policy import Policy
 from dapoctl.training.batching import build_batch
 from dapoctl.training.build import build_optimizer
 from dapoctl.training.learner import History, Learner

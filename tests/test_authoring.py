@@ -159,7 +159,7 @@ def test_templates_use_public_names_only() -> None:
                 assert imported <= set(dapoctl.__all__), path
             elif node.module == "dapoctl.testing":
                 assert imported <= {"check_component", "make_batch", "make_tokens"}, path
-            elif node.module == "dapoctl.policy":
+            elif node.module == "dapoctl.models.policy":
                 assert (path.name, imported) == ("engine.py", {"Policy"}), path
             else:
                 assert node.module == f"dapoctl.authoring.templates.components.{path.stem}", path

@@ -30,7 +30,7 @@ from dapoctl.doctor.shape import FAMILIES, count, shape_of
 from dapoctl.doctor.source import find_model
 from dapoctl.doctor.workload import Cut, Workload, cuts, extremes
 from dapoctl.models import locate
-from dapoctl.packing import pack, register
+from dapoctl.models.packing import pack, register
 
 MODELS = Path(os.environ.get("DAPOCTL_TEST_MODELS", Path(__file__).parents[1] / "models"))
 SMALL = {

@@ -13,9 +13,10 @@ from dapoctl.batch import Batch
 from dapoctl.components.resolver import build, choose
 from dapoctl.config import RunConfig
 from dapoctl.engines.hf import HfEngine
-from dapoctl.lora import add_adapters
-from dapoctl.packing import packs_exactly, register
-from dapoctl.policy import Policy, load_policy
+from dapoctl.models.loading import load_policy, packs_exactly
+from dapoctl.models.lora import add_adapters
+from dapoctl.models.packing import register
+from dapoctl.models.policy import Policy
 from dapoctl.training.batching import build_batch
 from dapoctl.training.build import build_optimizer
 from dapoctl.training.learner import History, Learner

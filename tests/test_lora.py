@@ -30,7 +30,8 @@ from dapoctl.engines.hf import HfEngine
 from dapoctl.engines.vllm import Vllm
 from dapoctl.errors import ConfigError, ModelError
 from dapoctl.models import locate
-from dapoctl.policy import Policy, load_policy, load_reference
+from dapoctl.models.loading import load_policy, load_reference
+from dapoctl.models.policy import Policy
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import read_run
 from dapoctl.training.learner import Learner

@@ -25,8 +25,9 @@ from transformers import (
 )
 
 from dapoctl.config import RunConfig
-from dapoctl.packing import pack, packs_exactly, register
-from dapoctl.policy import Policy, load_policy
+from dapoctl.models.loading import load_policy, packs_exactly
+from dapoctl.models.packing import pack, register
+from dapoctl.models.policy import Policy
 from dapoctl.training.microbatch import MicroBatch, micro_batches
 from dapoctl.training.step import accumulate_gradient, estimate
 

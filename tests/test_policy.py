@@ -18,7 +18,7 @@ from dapoctl.engines import Sampling
 from dapoctl.engines.hf import HfEngine
 from dapoctl.errors import ModelError
 from dapoctl.models import locate
-from dapoctl.policy import load_policy
+from dapoctl.models.loading import load_policy
 
 
 def settings(path: Path | str = "tiny", **model: Any) -> RunConfig:

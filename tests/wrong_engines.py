@@ -13,7 +13,7 @@ from wrong_components import breaks
 from dapoctl import Component, Engine, hookimpl
 from dapoctl.engines import Completion, Sampling
 from dapoctl.engines.hf import HfEngine
-from dapoctl.policy import Policy
+from dapoctl.models.policy import Policy
 
 Groups = list[list[Completion]]
 

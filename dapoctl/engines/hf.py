@@ -14,7 +14,7 @@ from dapoctl.hookspecs import hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dapoctl.policy import Policy
+    from dapoctl.models.policy import Policy
 
 
 class Hf(Component):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dapoctl.config import RunConfig
-    from dapoctl.policy import Policy
+    from dapoctl.models.policy import Policy
 
 GIB = 1024**3
 CPU_BATCH_TOKENS = 4096

@@ -34,7 +34,7 @@ from dapoctl.scoring import Scoring
 
 if TYPE_CHECKING:
     from dapoctl.config import RunConfig
-    from dapoctl.policy import Policy
+    from dapoctl.models.policy import Policy
 
 BLOCK = {"cpu": 64}
 """Responses of a block by the kind of device; what an interruption may cost at most"""
@@ -153,7 +153,7 @@ def _sample(job: Job, writer: EvaluationWriter, stopper: Stopper, tell: Progress
 def _load(job: Job) -> tuple[Policy, Engine, list[list[int]]]:
     import torch
 
-    from dapoctl.policy import load_policy
+    from dapoctl.models.loading import load_policy
 
     config = _with_room(job.target.config, job.protocol, 1)
     if config.train.threads:

@@ -17,7 +17,7 @@ from dapoctl.scoring import Scoring
 
 if TYPE_CHECKING:
     from dapoctl.batch import Problem, Score
-    from dapoctl.policy import Policy
+    from dapoctl.models.policy import Policy
 
 TRAINING_PROTOCOL = "training"
 """The name of a protocol that is made of a run's own `[eval]` table"""

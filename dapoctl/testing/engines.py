@@ -18,7 +18,8 @@ from dapoctl.config import RunConfig
 from dapoctl.engines import Completion, Sampling
 from dapoctl.engines.watched import Watched
 from dapoctl.errors import DapoctlError, HookError
-from dapoctl.policy import Policy, load_policy
+from dapoctl.models.loading import load_policy
+from dapoctl.models.policy import Policy
 from dapoctl.testing.results import Broken, Unchecked
 
 if TYPE_CHECKING:

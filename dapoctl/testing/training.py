@@ -18,7 +18,8 @@ from dapoctl.config import RunConfig
 from dapoctl.engines import Completion
 from dapoctl.engines.hf import HfEngine
 from dapoctl.errors import PluginError
-from dapoctl.policy import Policy, load_policy, load_reference
+from dapoctl.models.loading import load_policy, load_reference
+from dapoctl.models.policy import Policy
 from dapoctl.testing.companions import companions
 from dapoctl.testing.invariant import widen
 from dapoctl.testing.results import Broken

@@ -15,7 +15,8 @@ from dapoctl.engines.watched import Watched
 from dapoctl.errors import ConfigError, DataError, HookError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet
 from dapoctl.evaluation.sets import SPLIT, Source, alone, find_source
-from dapoctl.policy import Policy, load_policy, load_reference
+from dapoctl.models.loading import load_policy, load_reference
+from dapoctl.models.policy import Policy
 from dapoctl.tasks.sets import DATA_TASK
 from dapoctl.training.learner import History, Learner
 

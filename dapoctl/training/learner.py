@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dapoctl.components.pipeline import Pipeline
     from dapoctl.config import RunConfig
     from dapoctl.engines import Engine
-    from dapoctl.policy import Policy
+    from dapoctl.models.policy import Policy
 
 Phase = Callable[[str, int, int], None]
 """(phase, done, total): progress inside a step"""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from dapoctl.batch import Batch
-from dapoctl.packing import Layout, pack
+from dapoctl.models.packing import Layout, pack
 
 Part = tuple[int, list[int]]
 """(group, rows of it)"""

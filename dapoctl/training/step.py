@@ -18,8 +18,8 @@ from torch import Tensor
 
 from dapoctl.batch import Batch, Tokens
 from dapoctl.config.budget import chunk_tokens, micro_batch_tokens
-from dapoctl.head_loss import HeadLoss, VocabPenalty, token_logprobs
-from dapoctl.policy import Policy
+from dapoctl.models.policy import Policy
+from dapoctl.models.vocab_loss import HeadLoss, VocabPenalty, token_logprobs
 from dapoctl.training.batching import is_sharded, optimizer_batches, recount
 from dapoctl.training.expect import expect
 from dapoctl.training.learner import Learner, seed_for

@@ -152,6 +152,6 @@ def close(learner: Learner) -> None:
 
 def device_of(settings: Settings) -> torch.device:
     """The device that both sides compute on."""
-    from dapoctl.policy import pick_device
+    from dapoctl.models.loading import pick_device
 
     return pick_device(settings.device)

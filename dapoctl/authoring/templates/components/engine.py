@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dapoctl import Completion, Component, Engine, Sampling, hookimpl
 
 if TYPE_CHECKING:
-    from dapoctl.policy import Policy
+    from dapoctl.models.policy import Policy
     from torch import Tensor
 
 

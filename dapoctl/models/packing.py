@@ -11,14 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-
-if TYPE_CHECKING:
-    from dapoctl.policy import Policy
 
 IMPLEMENTATION = "dapoctl_packed"
 """The attention implementation's name in transformers' registry"""
@@ -172,27 +168,3 @@ def register(model: Any) -> bool:
     AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
     model.set_attn_implementation(IMPLEMENTATION)
     return bool(model.config.get_text_config()._attn_implementation == IMPLEMENTATION)
-
-
-@torch.no_grad()
-def packs_exactly(policy: Policy) -> bool:
-    """Try on two groups of two responses whether packed and padded hidden states agree.
-
-    They do not where layers mix tokens other than by attention, as convolutions and recurrences do.
-    """
-    groups = [([7, 8, 9, 10, 11], [[12, 13, 14, 15], [16, 17]]), ([18, 19, 20], [[21, 22, 23, 24, 25, 26], [27]])]
-    rows = [torch.tensor(prompt + response) for prompt, responses in groups for response in responses]
-    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-    layout = pack([(len(prompt), [len(response) for response in responses]) for prompt, responses in groups])
-    ids = torch.cat([torch.tensor([*prompt, *first, *second]) for prompt, (first, second) in groups])[None]
-    positions = torch.tensor([*range(9), 5, 6, *range(9), 3])[None]
-    device = policy.device
-    padded = policy.hidden(pad_sequence(rows, batch_first=True).to(device), mask.to(device), use_cache=False)
-    try:
-        found = policy.packed_hidden(ids.to(device), positions.to(device), layout.to(device))[0]
-    except (TypeError, ValueError, RuntimeError):
-        return False
-    states = padded.last_hidden_state
-    wanted = torch.cat([states[0, :9], states[1, 5:7], states[2, :9], states[3, 3:4]])
-    tolerance = 0.02 if policy.compute_dtype == torch.bfloat16 else 1e-4
-    return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max())

@@ -9,14 +9,14 @@ Shapes: N tokens, n tokens of a chunk, D hidden size, V vocabulary entries.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dapoctl.head import Head, chunks
+from dapoctl.models.head import Head
 
 CACHED_BYTES = 4 * 2**20
 """Of logits that a CPU's cache holds while their softmax is taken, one operation after the other"""
@@ -206,3 +206,9 @@ def logits_gradient(
         grad = dist.probs.mul_(coefficient)
     grad.scatter_add_(1, targets[:, None], by_logprob[:, None])
     return grad if temperature == 1 else grad.div_(temperature)
+
+
+def chunks(length: int, size: int) -> Iterator[slice]:
+    """Slices that cover `length` tokens."""
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))

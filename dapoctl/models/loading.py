@@ -1,126 +1,25 @@
-"""The language model that is trained: loading, prompts, the pass to hidden states, weights out and in."""
+"""From a model's name to a policy and its reference: loading, checking, freezing what is not trained."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from dapoctl.errors import ModelError
-from dapoctl.head import Head
-from dapoctl.lora import Adapters, add_adapters, cast_frozen, require_peft
 from dapoctl.models import locate
-from dapoctl.packing import Layout, packs_exactly, register
+from dapoctl.models.lora import add_adapters, cast_frozen, require_peft
+from dapoctl.models.packing import pack, register
+from dapoctl.models.policy import Policy
 
 if TYPE_CHECKING:
     from dapoctl.config import RunConfig
     from dapoctl.config.schema import ModelConfig
-
-
-@dataclass
-class Policy:
-    """A causal language model split where the vocabulary begins: `body` gives hidden states, `head` logits.
-
-    Weights are float32, so that small updates are not rounded away; with `dtype = "bfloat16"` the layers compute in
-    bfloat16 through autocast.
-    """
-
-    path: str
-    """The local folder or hub name that the weights came from"""
-    model: Any
-    tokenizer: Any
-    device: torch.device
-    compute_dtype: torch.dtype
-    template: str = "auto"
-    temperature: float = 1.0
-    """The policy is softmax(logits / temperature)"""
-    eos_token_ids: list[int] = field(default_factory=list)
-    adapters: Adapters | None = None
-    """What is trained in place of the model's weights, when `lora.rank` is set"""
-    packs: bool = False
-    """Whether packed sequences give what padded ones give; not so where layers mix tokens other than by attention"""
-
-    def __post_init__(self) -> None:
-        self.body: nn.Module = self.model.get_decoder()
-        text_config = self.model.config.get_text_config()
-        self.max_positions = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
-        cap = getattr(text_config, "final_logit_softcapping", None)
-        self.head = Head(self.model.get_output_embeddings(), cap, self.temperature, self.compute_dtype)
-        self.pad_token_id = next(int(i) for i in (self.tokenizer.pad_token_id, *self.eos_token_ids, 0) if i is not None)
-
-    def hidden(self, ids: Tensor, attention_mask: Tensor, **options: Any) -> Any:
-        """The body's output for ids [b, L], right- or left-padded; `last_hidden_state` is [b, L, D]."""
-        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        with self.autocast():
-            return self.body(input_ids=ids, attention_mask=attention_mask, position_ids=positions, **options)
-
-    def packed_hidden(self, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
-        """The body's last hidden states [1, L, D] for packed ids [1, L]."""
-        # A mask of four dimensions is passed through as it is; `packing.attention` has no use for it.
-        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)
-        with self.autocast():
-            output = self.body(
-                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, packing=layout
-            )
-        states: Tensor = output.last_hidden_state
-        return states
-
-    @contextlib.contextmanager
-    def autocast(self) -> Iterator[None]:
-        """The context in which layers compute in `compute_dtype`, with or without adapters as this policy has them."""
-        with contextlib.ExitStack() as stack:
-            if self.compute_dtype == torch.bfloat16:
-                stack.enter_context(torch.autocast(self.device.type, self.compute_dtype))
-            if self.adapters is not None:
-                stack.enter_context(self.adapters.applied())
-            yield
-
-    def merged(self) -> contextlib.AbstractContextManager[None]:
-        """The context for many short passes without gradient: adapters, if there are any, are merged where that is exact."""
-        return contextlib.nullcontext() if self.adapters is None else self.adapters.merged()
-
-    def encode(self, prompt: str) -> list[int]:
-        """Token ids of a problem's prompt, through the chat template when there is one, with exactly one `<bos>`."""
-        bos = self.tokenizer.bos_token_id
-        if self.template == "chat" or (self.template == "auto" and self.tokenizer.chat_template):
-            text = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-            )
-            ids = self.tokenizer(text, add_special_tokens=False).input_ids
-            return list(ids)
-        ids = list(self.tokenizer(prompt + "\n", add_special_tokens=False).input_ids)
-        return ids if bos is None else [bos, *ids]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Text of response tokens, special tokens left out."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-    def parameters(self) -> list[nn.Parameter]:
-        """What the optimizer trains."""
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-
-    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Every weight once, under its checkpoint name; tied weights under their first name; adapters merged."""
-        if self.adapters is not None:
-            yield from self.adapters.named_weights()
-            return
-        for name, parameter in self.model.named_parameters():
-            yield name, parameter.detach()
-
-    def save(self, directory: Path) -> None:
-        """Write the model and its tokenizer in transformers format, weights as safetensors; or just the adapters."""
-        if self.adapters is not None:
-            self.adapters.save(directory)
-            return
-        self.model.save_pretrained(directory)
-        self.tokenizer.save_pretrained(directory)
 
 
 def pick_device(name: str) -> torch.device:
@@ -170,7 +69,7 @@ def load_policy(config: RunConfig, weights: Path | None = None) -> Policy:
         adapters=adapters,
     )
     check_lengths(policy, config)
-    policy.head.check(policy)
+    check_head(policy)
     policy.packs = config.train.packing and register(model) and packs_exactly(policy)
     return policy
 
@@ -217,6 +116,29 @@ def check_lengths(policy: Policy, config: RunConfig) -> None:
             f"`rollout.max_prompt_tokens` = {prompt} and `rollout.max_response_tokens` = {response} need"
             f" {prompt + response} positions, but the model `{config.model.path}` has {policy.max_positions};"
             f" lower them to at most {policy.max_positions} together"
+        )
+
+
+@torch.no_grad()
+def check_head(policy: Policy) -> None:
+    """Hold the logits of `policy.head` against the model's own forward pass.
+
+    Raises:
+        ModelError: the model does something to its logits that is not known here.
+    """
+    ids = torch.arange(1, 9, device=policy.device)[None]
+    mask = torch.ones_like(ids)
+    extra = {}
+    if policy.model.config.model_type != policy.model.config.get_text_config().model_type:
+        extra["token_type_ids"] = torch.zeros_like(ids)
+    with policy.autocast():
+        own = policy.model(input_ids=ids, attention_mask=mask, **extra).logits.float()
+    ours = policy.head.logits(policy.hidden(ids, mask).last_hidden_state)
+    scale = own.abs().max().clamp(min=1)
+    if (own - ours).abs().max() > 0.05 * scale:
+        raise ModelError(
+            f"`model.path` = {policy.path!r}: models of type {policy.model.config.model_type} transform their logits"
+            " in a way that dapoctl does not know, so log-probabilities would be wrong"
         )
 
 
@@ -275,3 +197,27 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
         value = getattr(source, "eos_token_id", None)
         ids += [value] if isinstance(value, int) else list(value or [])
     return list(dict.fromkeys(ids))
+
+
+@torch.no_grad()
+def packs_exactly(policy: Policy) -> bool:
+    """Try on two groups of two responses whether packed and padded hidden states agree.
+
+    They do not where layers mix tokens other than by attention, as convolutions and recurrences do.
+    """
+    groups = [([7, 8, 9, 10, 11], [[12, 13, 14, 15], [16, 17]]), ([18, 19, 20], [[21, 22, 23, 24, 25, 26], [27]])]
+    rows = [torch.tensor(prompt + response) for prompt, responses in groups for response in responses]
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    layout = pack([(len(prompt), [len(response) for response in responses]) for prompt, responses in groups])
+    ids = torch.cat([torch.tensor([*prompt, *first, *second]) for prompt, (first, second) in groups])[None]
+    positions = torch.tensor([*range(9), 5, 6, *range(9), 3])[None]
+    device = policy.device
+    padded = policy.hidden(pad_sequence(rows, batch_first=True).to(device), mask.to(device), use_cache=False)
+    try:
+        found = policy.packed_hidden(ids.to(device), positions.to(device), layout.to(device))[0]
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    states = padded.last_hidden_state
+    wanted = torch.cat([states[0, :9], states[1, 5:7], states[2, :9], states[3, 3:4]])
+    tolerance = 0.02 if policy.compute_dtype == torch.bfloat16 else 1e-4
+    return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max())

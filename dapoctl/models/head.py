@@ -8,15 +8,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-
-from dapoctl.errors import ModelError
-
-if TYPE_CHECKING:
-    from dapoctl.policy import Policy
 
 
 @dataclass
@@ -65,28 +59,6 @@ class Head:
     def _weight(self) -> Tensor:
         return self.linear.weight.to(self.compute_dtype) if self._cast is None else self._cast
 
-    @torch.no_grad()
-    def check(self, policy: Policy) -> None:
-        """Hold `logits` against the model's own forward pass.
-
-        Raises:
-            ModelError: the model does something to its logits that is not known here.
-        """
-        ids = torch.arange(1, 9, device=policy.device)[None]
-        mask = torch.ones_like(ids)
-        extra = {}
-        if policy.model.config.model_type != policy.model.config.get_text_config().model_type:
-            extra["token_type_ids"] = torch.zeros_like(ids)
-        with policy.autocast():
-            own = policy.model(input_ids=ids, attention_mask=mask, **extra).logits.float()
-        ours = self.logits(policy.hidden(ids, mask).last_hidden_state)
-        scale = own.abs().max().clamp(min=1)
-        if (own - ours).abs().max() > 0.05 * scale:
-            raise ModelError(
-                f"`model.path` = {policy.path!r}: models of type {policy.model.config.model_type} transform their logits"
-                " in a way that dapoctl does not know, so log-probabilities would be wrong"
-            )
-
     def backward(self, hidden: Tensor, grad: Tensor) -> Tensor:
         """The gradient for hidden [n, D] from `grad` [n, V], that of the logits before any cap; the weight's is added to
         its `.grad`."""
@@ -104,9 +76,3 @@ class Head:
             bias = self.linear.bias
             bias.grad = grad.sum(0, dtype=bias.dtype) + (0 if bias.grad is None else bias.grad)
         return (grad @ self._weight()).to(hidden.dtype)
-
-
-def chunks(length: int, size: int) -> Iterator[slice]:
-    """Slices that cover `length` tokens."""
-    for start in range(0, length, size):
-        yield slice(start, min(start + size, length))

@@ -1,0 +1,115 @@
+"""The language model that is trained: prompts, the pass to hidden states, weights out and in."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dapoctl.models.head import Head
+from dapoctl.models.lora import Adapters
+from dapoctl.models.packing import Layout
+
+
+@dataclass
+class Policy:
+    """A causal language model split where the vocabulary begins: `body` gives hidden states, `head` logits.
+
+    Weights are float32, so that small updates are not rounded away; with `dtype = "bfloat16"` the layers compute in
+    bfloat16 through autocast.
+    """
+
+    path: str
+    """The local folder or hub name that the weights came from"""
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    compute_dtype: torch.dtype
+    template: str = "auto"
+    temperature: float = 1.0
+    """The policy is softmax(logits / temperature)"""
+    eos_token_ids: list[int] = field(default_factory=list)
+    adapters: Adapters | None = None
+    """What is trained in place of the model's weights, when `lora.rank` is set"""
+    packs: bool = False
+    """Whether packed sequences give what padded ones give; not so where layers mix tokens other than by attention"""
+
+    def __post_init__(self) -> None:
+        self.body: nn.Module = self.model.get_decoder()
+        text_config = self.model.config.get_text_config()
+        self.max_positions = int(getattr(text_config, "max_position_embeddings", None) or 2**31)
+        cap = getattr(text_config, "final_logit_softcapping", None)
+        self.head = Head(self.model.get_output_embeddings(), cap, self.temperature, self.compute_dtype)
+        self.pad_token_id = next(int(i) for i in (self.tokenizer.pad_token_id, *self.eos_token_ids, 0) if i is not None)
+
+    def hidden(self, ids: Tensor, attention_mask: Tensor, **options: Any) -> Any:
+        """The body's output for ids [b, L], right- or left-padded; `last_hidden_state` is [b, L, D]."""
+        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        with self.autocast():
+            return self.body(input_ids=ids, attention_mask=attention_mask, position_ids=positions, **options)
+
+    def packed_hidden(self, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+        """The body's last hidden states [1, L, D] for packed ids [1, L]."""
+        # A mask of four dimensions is passed through as it is; `packing.attention` has no use for it.
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)
+        with self.autocast():
+            output = self.body(
+                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, packing=layout
+            )
+        states: Tensor = output.last_hidden_state
+        return states
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The context in which layers compute in `compute_dtype`, with or without adapters as this policy has them."""
+        with contextlib.ExitStack() as stack:
+            if self.compute_dtype == torch.bfloat16:
+                stack.enter_context(torch.autocast(self.device.type, self.compute_dtype))
+            if self.adapters is not None:
+                stack.enter_context(self.adapters.applied())
+            yield
+
+    def merged(self) -> contextlib.AbstractContextManager[None]:
+        """The context for many short passes without gradient: adapters, if there are any, are merged where that is exact."""
+        return contextlib.nullcontext() if self.adapters is None else self.adapters.merged()
+
+    def encode(self, prompt: str) -> list[int]:
+        """Token ids of a problem's prompt, through the chat template when there is one, with exactly one `<bos>`."""
+        bos = self.tokenizer.bos_token_id
+        if self.template == "chat" or (self.template == "auto" and self.tokenizer.chat_template):
+            text = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
+            ids = self.tokenizer(text, add_special_tokens=False).input_ids
+            return list(ids)
+        ids = list(self.tokenizer(prompt + "\n", add_special_tokens=False).input_ids)
+        return ids if bos is None else [bos, *ids]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of response tokens, special tokens left out."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What the optimizer trains."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight once, under its checkpoint name; tied weights under their first name; adapters merged."""
+        if self.adapters is not None:
+            yield from self.adapters.named_weights()
+            return
+        for name, parameter in self.model.named_parameters():
+            yield name, parameter.detach()
+
+    def save(self, directory: Path) -> None:
+        """Write the model and its tokenizer in transformers format, weights as safetensors; or just the adapters."""
+        if self.adapters is not None:
+            self.adapters.save(directory)
+            return
+        self.model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
