@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 from torch import Tensor
 
 from dapoctl.engines import Sampling
-from dapoctl.engines.drawing import LIKELY, draw, nucleus, pick
+from dapoctl.engines.sample_tokens import LIKELY, draw, nucleus, pick
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -12,7 +12,7 @@ import pytest
 from broken import dapoctl, idea, line_of, shaper, train
 
 from dapoctl.engines import Completion, Sampling
-from dapoctl.engines.watched import Watched
+from dapoctl.engines.checked import Watched
 from dapoctl.errors import HookError
 from dapoctl.runs.files import read_json, read_lines
 from dapoctl.runs.summary import read_run

@@ -15,9 +15,9 @@ from torch import Tensor
 from dapoctl import Component, Problem, Score, hookimpl
 from dapoctl.engines import Completion, Sampling
 from dapoctl.engines.hf import HfEngine
+from dapoctl.engines.scoring import Scoring
 from dapoctl.errors import HookError
 from dapoctl.interrupt import StopRequested
-from dapoctl.scoring import Scoring
 from dapoctl.training.learner import History, Learner
 from dapoctl.training.rollout import sample
 

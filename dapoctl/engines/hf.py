@@ -87,7 +87,7 @@ def _decode(
     import torch
     from transformers import DynamicCache
 
-    from dapoctl.engines.drawing import draw
+    from dapoctl.engines.sample_tokens import draw
 
     device, width = policy.device, max(len(prompt) for prompt in prompts)
     ids = torch.full((len(prompts), width), policy.pad_token_id, dtype=torch.long)

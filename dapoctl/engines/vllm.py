@@ -11,7 +11,7 @@ from pydantic import Field
 
 from dapoctl.components.base import Component
 from dapoctl.engines import Completion, Sampling
-from dapoctl.engines._vllm_process import brief, load_vllm, release, undisturbed
+from dapoctl.engines.vllm_process import brief, load_vllm, release, undisturbed
 from dapoctl.errors import EngineError, ModelError
 from dapoctl.hookspecs import hookimpl
 

@@ -19,7 +19,8 @@ from dapoctl.batch import Problem
 from dapoctl.components.catalog import installed
 from dapoctl.components.resolver import build_component
 from dapoctl.engines import Completion, Engine, Sampling
-from dapoctl.engines.watched import Watched
+from dapoctl.engines.checked import Watched
+from dapoctl.engines.scoring import Scoring
 from dapoctl.errors import DapoctlError
 from dapoctl.evaluation.metrics import summarize
 from dapoctl.evaluation.planning import Job
@@ -30,7 +31,6 @@ from dapoctl.evaluation.storage import EvaluationWriter, claimed, stored_rows
 from dapoctl.evaluation.summary import device_name
 from dapoctl.interrupt import Stopper, StopRequested
 from dapoctl.runs.record import RunRecord
-from dapoctl.scoring import Scoring
 
 if TYPE_CHECKING:
     from dapoctl.config import RunConfig

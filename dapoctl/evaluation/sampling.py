@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config.schema import RunConfig
 from dapoctl.engines import Completion, Engine, Sampling
+from dapoctl.engines.scoring import Scoring
 from dapoctl.evaluation.metrics import summarize
 from dapoctl.evaluation.protocol import Protocol
 from dapoctl.evaluation.summary import TRAINING, device_name, summary_of
-from dapoctl.scoring import Scoring
 
 if TYPE_CHECKING:
     from dapoctl.batch import Problem, Score

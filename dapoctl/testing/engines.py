@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dapoctl.config import RunConfig
 from dapoctl.engines import Completion, Sampling
-from dapoctl.engines.watched import Watched
+from dapoctl.engines.checked import Watched
 from dapoctl.errors import DapoctlError, HookError
 from dapoctl.models.loading import load_policy
 from dapoctl.models.policy import Policy

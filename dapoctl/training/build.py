@@ -11,7 +11,7 @@ import torch
 from dapoctl.batch import Problem
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
-from dapoctl.engines.watched import Watched
+from dapoctl.engines.checked import Watched
 from dapoctl.errors import ConfigError, DataError, HookError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet
 from dapoctl.evaluation.sets import SPLIT, Source, alone, find_source

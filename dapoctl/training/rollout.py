@@ -13,8 +13,8 @@ from torch import Tensor
 from dapoctl.batch import Batch, Refill
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.engines import Sampling
+from dapoctl.engines.scoring import Scoring
 from dapoctl.errors import DapoctlError, HookError, RunWarning
-from dapoctl.scoring import Scoring
 from dapoctl.training.batching import build_batch, join, select_groups
 from dapoctl.training.expect import expect
 from dapoctl.training.learner import Learner, seed_for
