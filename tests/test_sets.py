@@ -14,9 +14,10 @@ from dapoctl.batch import Problem
 from dapoctl.errors import DataError, UserError
 from dapoctl.evaluation.protocol import INSTRUCTION, PRESETS, build_protocol
 from dapoctl.evaluation.sets import find_source
-from dapoctl.tasks import rows as rows_module
+from dapoctl.tasks import read_problems as rows_module
 from dapoctl.tasks.math import Math
-from dapoctl.tasks.sets import SETS, content_hash, find_set, normalise
+from dapoctl.tasks.problem_sets import SETS, content_hash, find_set
+from dapoctl.tasks.read_problems import normalise
 
 ASKED = {"instruction": "{problem}", "scorer": "math"}
 

@@ -109,7 +109,7 @@ def metric_lines(label: str, metrics: Mapping[str, Any]) -> list[str]:
 
 def sets_table() -> list[str]:
     """The sets by name: what they are, where they come from, their licence."""
-    from dapoctl.tasks.sets import SETS
+    from dapoctl.tasks.problem_sets import SETS
 
     rows = [("SET", "HUB", "SPLIT", "LICENCE", "WHAT IT IS")]
     for known in SETS.values():

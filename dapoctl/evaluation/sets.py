@@ -15,7 +15,7 @@ from dapoctl.components.listing import providers_of
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.resolver import build_component
 from dapoctl.errors import UserError
-from dapoctl.tasks.sets import DATA_TASK, SETS, ProblemSet, content_hash, find_set, unknown_set
+from dapoctl.tasks.problem_sets import DATA_TASK, SETS, ProblemSet, content_hash, find_set, unknown_set
 
 FILES = (".jsonl", ".parquet")
 SPLIT = "test"
@@ -121,7 +121,7 @@ def _math(
 
 def _columns(known: ProblemSet | None, data: str) -> dict[str, str]:
     """A file of a known set may have the columns of its hub: told by the first row."""
-    from dapoctl.tasks.rows import read_rows
+    from dapoctl.tasks.read_problems import read_rows
 
     if known is None or (known.problem, known.answer) == ("problem", "answer"):
         return {}

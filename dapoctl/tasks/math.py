@@ -137,8 +137,8 @@ class Math(Component):
             verifier.close()
 
     def _read(self, option: str, source: str, split: str) -> list[Problem]:
-        from dapoctl.tasks.rows import read_rows, to_problems
-        from dapoctl.tasks.sets import find_set, read_set
+        from dapoctl.tasks.problem_sets import find_set
+        from dapoctl.tasks.read_problems import read_rows, read_set, to_problems
 
         known = None if Path(source).exists() else find_set(source)
         if known is not None:

@@ -17,7 +17,7 @@ from dapoctl.evaluation.sampling import EvalSet
 from dapoctl.evaluation.sets import SPLIT, Source, alone, find_source
 from dapoctl.models.loading import load_policy, load_reference
 from dapoctl.models.policy import Policy
-from dapoctl.tasks.sets import DATA_TASK
+from dapoctl.tasks.problem_sets import DATA_TASK
 from dapoctl.training.learner import History, Learner
 
 

@@ -13,8 +13,8 @@ from dapoctl.evaluation.protocol import DEFAULT, PRESETS
 from dapoctl.evaluation.records import Evaluation, split_step
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import RunSummary
+from dapoctl.tasks.problem_sets import DATA_TASK, SETS
 from dapoctl.tasks.scorers import SCORERS
-from dapoctl.tasks.sets import DATA_TASK, SETS
 from dapoctl.tui.widgets.dialogs import Ask, Confirm
 
 if TYPE_CHECKING:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dapoctl.batch import Problem
 from dapoctl.errors import DataError, nearest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+from dapoctl.tasks.problem_sets import SETS, ProblemSet
 
 _HUB_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?::(?P<config>[\w.-]+))?")
 _FILE_ENDINGS = (".jsonl", ".json", ".ndjson", ".parquet", ".csv", ".tsv", ".txt", ".gz", ".zst")
+# DAPO-Math-17k is also handed around with the prompt around each question.
+_ASKED_BEFORE = re.compile(
+    r"\ASolve the following math problem step by step\..*?is the answer to the problem\.\s*", re.DOTALL
+)
+_ASKED_AFTER = re.compile(r"\s*Remember to put your answer on its own line after \"Answer:\"\.\s*\Z")
 
 
 def read_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
@@ -80,6 +84,41 @@ def to_problems(
     return problems
 
 
+def read_set(known: ProblemSet, purpose: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) of each problem for "train" or "test"; rows have `id`, `problem`, `answer`, and what else was there.
+
+    Raises:
+        DataError: the hub cannot be reached, or the set has other columns than are known here.
+    """
+    if not known.hub:
+        raise DataError(f"`{known.name}` has no file: it is the task `{known.task}`; use it as `task` or in `eval.set`")
+    rows = enumerate(read_rows(known.hub, known.split(purpose)))
+    try:
+        for number, (where, row) in rows:
+            yield where, normalise(known, row, number, where)
+    except DataError as error:
+        raise DataError(
+            f"set `{known.name}`: {error}; `dapoctl eval` takes its problems from a file with --data"
+        ) from None
+
+
+def normalise(known: ProblemSet, row: Mapping[str, Any], number: int, where: str) -> dict[str, Any]:
+    """A row of `known` under the names `id`, `problem`, `answer`.
+
+    Raises:
+        DataError: it lacks a column.
+    """
+    for column in (known.problem, known.answer):
+        if column not in row:
+            raise DataError(f"{where}: the set `{known.name}` has no column `{column}`, but {', '.join(map(str, row))}")
+    question = row[known.problem]
+    if isinstance(question, str):
+        question = _ASKED_AFTER.sub("", _ASKED_BEFORE.sub("", question))
+    own = row.get(known.id) if known.id else None
+    identity = own if isinstance(own, str) else f"{known.name}-{number if own is None else own:0>2}"
+    return {**row, "id": identity, "problem": question, "answer": row[known.answer]}
+
+
 def _text(row: Mapping[str, Any], field: str, where: str, option: str, *, numbers: bool) -> str:
     if field not in row:
         known = ", ".join(map(str, row)) or "none"
@@ -139,8 +178,6 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _hub(name: str, config: str | None, split: str) -> Iterator[tuple[str, Any]]:
     import datasets
-
-    from dapoctl.tasks.sets import SETS
 
     if "/" not in name and (close := nearest(name, [*SETS])):
         raise DataError(f"there is no file {name} here, nor a set of that name.{close} Known: {', '.join(SETS)}")

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dapoctl.batch import Problem
 from dapoctl.errors import DataError, nearest
@@ -90,12 +88,6 @@ SETS = {
     )
 }
 
-# DAPO-Math-17k is also handed around with the prompt around each question.
-_ASKED_BEFORE = re.compile(
-    r"\ASolve the following math problem step by step\..*?is the answer to the problem\.\s*", re.DOTALL
-)
-_ASKED_AFTER = re.compile(r"\s*Remember to put your answer on its own line after \"Answer:\"\.\s*\Z")
-
 
 def find_set(name: str) -> ProblemSet | None:
     """The set called `name`; None when there is none."""
@@ -109,43 +101,6 @@ def unknown_set(name: str, others: Sequence[str] = ()) -> DataError:
         f"unknown set `{name}`.{nearest(name, known)} Known: {', '.join(known)}; or give a .jsonl or .parquet file with"
         " `problem` and `answer` (--data FILE)"
     )
-
-
-def read_set(known: ProblemSet, purpose: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) of each problem for "train" or "test"; rows have `id`, `problem`, `answer`, and what else was there.
-
-    Raises:
-        DataError: the hub cannot be reached, or the set has other columns than are known here.
-    """
-    from dapoctl.tasks.rows import read_rows
-
-    if not known.hub:
-        raise DataError(f"`{known.name}` has no file: it is the task `{known.task}`; use it as `task` or in `eval.set`")
-    rows = enumerate(read_rows(known.hub, known.split(purpose)))
-    try:
-        for number, (where, row) in rows:
-            yield where, normalise(known, row, number, where)
-    except DataError as error:
-        raise DataError(
-            f"set `{known.name}`: {error}; `dapoctl eval` takes its problems from a file with --data"
-        ) from None
-
-
-def normalise(known: ProblemSet, row: Mapping[str, Any], number: int, where: str) -> dict[str, Any]:
-    """A row of `known` under the names `id`, `problem`, `answer`.
-
-    Raises:
-        DataError: it lacks a column.
-    """
-    for column in (known.problem, known.answer):
-        if column not in row:
-            raise DataError(f"{where}: the set `{known.name}` has no column `{column}`, but {', '.join(map(str, row))}")
-    question = row[known.problem]
-    if isinstance(question, str):
-        question = _ASKED_AFTER.sub("", _ASKED_BEFORE.sub("", question))
-    own = row.get(known.id) if known.id else None
-    identity = own if isinstance(own, str) else f"{known.name}-{number if own is None else own:0>2}"
-    return {**row, "id": identity, "problem": question, "answer": row[known.answer]}
 
 
 def content_hash(problems: Sequence[Problem]) -> str:
