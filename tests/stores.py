@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.config.load import load
-from dapoctl.runs.create import create
 from dapoctl.runs.files import write_json, write_lines
+from dapoctl.runs.jobs.create import create
 
 BEGAN = 1_767_225_600.0
 """The first of January 2026: when the runs of these stores were created, unless they say otherwise"""

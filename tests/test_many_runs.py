@@ -11,8 +11,8 @@ import pytest
 
 from dapoctl.runs.attempts import attempts
 from dapoctl.runs.files import read_json
-from dapoctl.runs.queue import tickets
 from dapoctl.runs.summary import read_run
+from dapoctl.runs.tickets import tickets
 from tests.background import SHORT, Store, wait_for
 
 TINY = ("steps=1", *SHORT[1:], "rollout.prompts=1")

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from dapoctl.errors import UserError
-from dapoctl.runs.devices import Device, devices, give_back, holder, lease
+from dapoctl.runs.jobs.leases import Device, devices, give_back, holder, lease
+from dapoctl.runs.jobs.queue import changing, drop, enqueue, hold, move
+from dapoctl.runs.jobs.scheduler import Decision, decide
 from dapoctl.runs.processes import run_starter
-from dapoctl.runs.queue import Ticket, changing, drop, enqueue, hold, move, state, tickets
-from dapoctl.runs.scheduler import Decision, decide
+from dapoctl.runs.tickets import Ticket, state, tickets
 
 SLOTS = [Device(f"slot-{index}", f"slot {index}") for index in range(2)]
 GPUS = [Device(f"GPU-{index}", f"GPU {index}", "H100", total=80 * 2**30) for index in range(4)]

@@ -17,7 +17,7 @@ from dapoctl.engines import Completion, Sampling
 from dapoctl.engines.hf import HfEngine
 from dapoctl.engines.scoring import Scoring
 from dapoctl.errors import HookError
-from dapoctl.interrupt import StopRequested
+from dapoctl.runs.interrupt import StopRequested
 from dapoctl.training.learner import History, Learner
 from dapoctl.training.rollout import sample
 

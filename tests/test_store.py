@@ -15,10 +15,10 @@ import pytest
 
 from dapoctl.errors import UserError
 from dapoctl.runs import index
-from dapoctl.runs.cleaning import check_removable, remove_run, size_of
 from dapoctl.runs.files import last_row, read_lines, write_json, write_lines
 from dapoctl.runs.index import INDEX, list_runs
 from dapoctl.runs.notes import change_tags, write_note
+from dapoctl.runs.remove import check_removable, remove_run, size_of
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import metric_rows, read_run
 

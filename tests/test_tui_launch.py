@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from dapoctl.cli import app as command_line
 from dapoctl.components.catalog import installed
-from dapoctl.runs.devices import devices, give_back, lease
-from dapoctl.runs.queue import tickets
+from dapoctl.runs.jobs.leases import devices, give_back, lease
 from dapoctl.runs.summary import read_run
+from dapoctl.runs.tickets import tickets
 from dapoctl.tui.app import Bench
 from tests.background import SHORT, Store, wait_for_state
 from tests.helpers import plugin_file

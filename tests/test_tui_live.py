@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dapoctl.runs.queue import tickets
 from dapoctl.runs.summary import read_run
+from dapoctl.runs.tickets import tickets
 from tests.background import LONG, Store, processes_left, wait_for, wait_for_state, wait_for_step
 from tests.stores import add_run
 from tests.tui import NARROW, SMALL, WIDE, bench, play

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dapoctl.tui import logfile
-from dapoctl.tui.logfile import ERROR, Kept, LogFile, Row, searched
+from dapoctl.runs import logfile
+from dapoctl.runs.logfile import ERROR, Kept, LogFile, Row, searched
 
 PIECES = [
     b"step 1\n",

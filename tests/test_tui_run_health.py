@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dapoctl.runs.history import Series
 from dapoctl.tui import health
-from dapoctl.tui.courses import Series
 from dapoctl.tui.health import Look, check
 
 Values = Sequence[float]

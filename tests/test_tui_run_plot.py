@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from dapoctl.tui.courses import Series
+from dapoctl.runs.history import Series
 from dapoctl.tui.curves import panels, written
 from dapoctl.tui.plot import BLANK, DOTS, Curve, Growing, Picture, columns, curve, draw, edges, extent, smooth
 

@@ -15,7 +15,7 @@ import pytest
 
 from dapoctl.config.load import load
 from dapoctl.errors import UserError
-from dapoctl.runs.create import create
+from dapoctl.runs.jobs.create import create
 from tests.background import Store, wait_for
 
 NEEDED = "textual-serve is not installed (pip install textual-serve)"

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from dapoctl.runs import summary
-from dapoctl.tui import watch as watching
-from dapoctl.tui.courses import Course, Courses
+from dapoctl.runs.history import Course, Courses
+from dapoctl.runs.jobs import watch as watching
+from dapoctl.runs.jobs.watch import StoreWatch
 from dapoctl.tui.describe import age, called, changes, left
-from dapoctl.tui.watch import StoreWatch
 from tests.stores import add_run, many
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from dapoctl.runs.devices import Device, give_back, lease
 from dapoctl.runs.files import write_json
-from dapoctl.runs.queue import FOLDER, Ticket, put
+from dapoctl.runs.jobs.leases import Device, give_back, lease
+from dapoctl.runs.jobs.queue import put
+from dapoctl.runs.tickets import FOLDER, Ticket
 from dapoctl.tui.app import Bench
 from tests.stores import BEGAN, MINUTE, add_run, learning
 from tests.tui import View
@@ -65,7 +66,7 @@ def showcase(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DAPOCTL_LEASES", str(folder / "leases"))
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr("dapoctl.runs.devices._gpus", lambda: GPUS)
+    monkeypatch.setattr("dapoctl.runs.jobs.leases._gpus", lambda: GPUS)
     monkeypatch.setattr(time, "time", lambda: NOW)
     root = Path("runs")
     add_run(root, "20260101-001200-grpo-8dbc", steps=200, evals={"arithmetic": 0.707}, created=BEGAN + 12 * MINUTE)

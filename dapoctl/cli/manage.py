@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dapoctl.cli.background import announce, asked_background, check, send_off
+from dapoctl.cli.background import announce, asked_background
 from dapoctl.cli.options import Detach, Gpus, Json, Priority, Queue, RunId, RunsDir, Yes
 from dapoctl.cli.output import emit, emit_json, one_line, plain
 from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
 from dapoctl.cli.runs import group
 from dapoctl.errors import UserError
+from dapoctl.runs.jobs.submit import check, send_off
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,8 +87,8 @@ def stop(
     """End runs: each saves a checkpoint, then nothing is left of its processes. A waiting one leaves the queue."""
     from dataclasses import asdict
 
-    from dapoctl.runs.control import stop as stop_run
-    from dapoctl.runs.scheduler import schedule
+    from dapoctl.runs.jobs.control import stop as stop_run
+    from dapoctl.runs.jobs.scheduler import schedule
 
     found = []
     for directory in _find(runs_dir, runs):
@@ -121,10 +122,10 @@ def resume(
 ) -> None:
     """Go on with a stopped, failed or lost run from its last checkpoint."""
     from dapoctl.cli.foreground import foreground
-    from dapoctl.runs.changes import agree, refuse_changed
     from dapoctl.runs.checkpoints import latest, step_of
-    from dapoctl.runs.control import check_resumable, in_front
-    from dapoctl.runs.launch import read_launch
+    from dapoctl.runs.jobs.control import check_resumable, in_front
+    from dapoctl.runs.jobs.launch import read_launch
+    from dapoctl.runs.plugin_changes import agree, refuse_changed
     from dapoctl.runs.summary import read_run
 
     (directory,) = _find(runs_dir, [run])
@@ -169,7 +170,7 @@ def remove(
 ) -> None:
     """Delete runs, or only their checkpoints."""
     from dapoctl.cli.figures import amount
-    from dapoctl.runs.cleaning import check_removable, remove_checkpoints, remove_run, size_of
+    from dapoctl.runs.remove import check_removable, remove_checkpoints, remove_run, size_of
 
     directories = _find(runs_dir, runs)
     for directory in directories:

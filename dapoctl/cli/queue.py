@@ -37,9 +37,9 @@ def list_(runs_dir: RunsDir = None, json: Json = False) -> None:
 
 def _show(runs_dir: Path | None, json: bool) -> None:
     """Start whatever can start, then show the rest."""
-    from dapoctl.runs.queue import state
-    from dapoctl.runs.scheduler import outlook, schedule
+    from dapoctl.runs.jobs.scheduler import outlook, schedule
     from dapoctl.runs.store import runs_root
+    from dapoctl.runs.tickets import state
 
     root = runs_root(runs_dir)
     started = schedule(root) if root.is_dir() else []
@@ -91,7 +91,7 @@ def release(run: WaitingOrAll = None, runs_dir: RunsDir = None, json: Json = Fal
 
 
 def _hold(runs_dir: Path | None, run: str | None, held: bool) -> None:
-    from dapoctl.runs.queue import hold as hold_run
+    from dapoctl.runs.jobs.queue import hold as hold_run
     from dapoctl.runs.store import runs_root
 
     root, name = (runs_root(runs_dir), None) if run is None else _ticket(runs_dir, run)
@@ -106,7 +106,7 @@ def move(
     json: Json = False,
 ) -> None:
     """Change a run's place among those of its priority."""
-    from dapoctl.runs.queue import move as move_run
+    from dapoctl.runs.jobs.queue import move as move_run
 
     move_run(*_ticket(runs_dir, run), to)
     _show(runs_dir, json)
@@ -115,7 +115,7 @@ def move(
 @group.command("drop")
 def drop(run: Waiting, runs_dir: RunsDir = None, json: Json = False) -> None:
     """Take a run out of the queue; the run stays, and can be resumed."""
-    from dapoctl.runs.queue import drop as drop_run
+    from dapoctl.runs.jobs.queue import drop as drop_run
 
     drop_run(*_ticket(runs_dir, run))
     _show(runs_dir, json)
@@ -123,7 +123,7 @@ def drop(run: Waiting, runs_dir: RunsDir = None, json: Json = False) -> None:
 
 def gpus(json: Json = False) -> None:
     """GPUs of this machine, or its slots: use, memory, temperature, and who has them."""
-    from dapoctl.runs.devices import devices, foreign, holder
+    from dapoctl.runs.jobs.leases import devices, foreign, holder
 
     there = devices()
     rows: list[dict[str, Any]] = [{**asdict(d), "lease": holder(d), "foreign": foreign(d)} for d in there]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dapoctl.cli.background import announce, asked_background, check, send_off
+from dapoctl.cli.background import announce, asked_background
 from dapoctl.cli.options import (
     ConfigFiles,
     Detach,
@@ -23,6 +23,7 @@ from dapoctl.cli.options import (
 from dapoctl.cli.output import emit, emit_json
 from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
 from dapoctl.errors import UserError
+from dapoctl.runs.jobs.submit import check, send_off
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,11 +77,11 @@ def run(
         return
 
     from dapoctl.cli.foreground import foreground
-    from dapoctl.runs.control import in_front
+    from dapoctl.runs.jobs.control import in_front
     from dapoctl.runs.store import runs_root
 
     if background is not None:
-        from dapoctl.runs.create import create
+        from dapoctl.runs.jobs.create import create
 
         check(background, resolved.as_dict())
         directory = create(resolved, runs_root(runs_dir), sys.argv).resolve()

@@ -44,14 +44,14 @@ def list_(
     from dapoctl.cli.tables import runs_table
     from dapoctl.runs.index import list_runs
     from dapoctl.runs.query import parse, select
-    from dapoctl.runs.queue import tickets
     from dapoctl.runs.store import runs_root
+    from dapoctl.runs.tickets import tickets
 
     if filter_ is not None:
         parse(filter_)
     root = runs_root(runs_dir)
     if tickets(root):
-        from dapoctl.runs.scheduler import schedule
+        from dapoctl.runs.jobs.scheduler import schedule
 
         schedule(root)
     found = everything = list_runs(root)

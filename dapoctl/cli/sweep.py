@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dapoctl.cli.background import Background, announce, check, send_off
+from dapoctl.cli.background import announce
 from dapoctl.cli.options import ConfigFiles, Gpus, Json, Name, Override, Plugins, Priority, Recipe, RunsDir, Seed
 from dapoctl.cli.output import emit, emit_json, one_line, warn
 from dapoctl.errors import UserError
+from dapoctl.runs.jobs.submit import Background, check, send_off
 
 if TYPE_CHECKING:
     from dapoctl.config.load import Resolved
@@ -47,7 +48,7 @@ def sweep(
     """
     from dapoctl.config.load import load, split_names
     from dapoctl.config.sweep import expand, parse_axis, run_names
-    from dapoctl.runs.create import create, default_name
+    from dapoctl.runs.jobs.create import create, default_name
     from dapoctl.runs.store import runs_root
 
     points = expand([parse_axis(text) for text in axis])

@@ -10,7 +10,7 @@ from dapoctl.cli.figures import number, percent
 from dapoctl.cli.output import one_line, width
 from dapoctl.cli.profile import profile_place
 from dapoctl.cli.progress import REWARD, is_held_out
-from dapoctl.runs.changes import agreed
+from dapoctl.runs.plugin_changes import agreed
 
 if TYPE_CHECKING:
     from dapoctl.runs.difference import Difference

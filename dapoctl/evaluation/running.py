@@ -29,7 +29,7 @@ from dapoctl.evaluation.sampling import prefixed, rows_of
 from dapoctl.evaluation.sets import alone
 from dapoctl.evaluation.storage import EvaluationWriter, claimed, stored_rows
 from dapoctl.evaluation.summary import device_name
-from dapoctl.interrupt import Stopper, StopRequested
+from dapoctl.runs.interrupt import Stopper, StopRequested
 from dapoctl.runs.record import RunRecord
 
 if TYPE_CHECKING:

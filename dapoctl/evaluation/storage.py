@@ -15,12 +15,12 @@ from typing import Any
 from dapoctl.errors import UserError
 from dapoctl.evaluation.summary import differences
 from dapoctl.evaluation.target import Target, recorded_config
-from dapoctl.runs.create import EVALUATION, create_run
 from dapoctl.runs.files import LineWriter, read_json, read_lines, write_json
 from dapoctl.runs.index import run_directories
+from dapoctl.runs.jobs.create import create_run
 from dapoctl.runs.locks import release, try_lock
 from dapoctl.runs.state import has_writer
-from dapoctl.runs.summary import EVALS, SPEC
+from dapoctl.runs.summary import EVALS, EVALUATION, SPEC
 
 SAMPLES, SUMMARY, LOCK = "samples.jsonl", "summary.json", ".lock"
 

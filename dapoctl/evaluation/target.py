@@ -15,9 +15,8 @@ from dapoctl.errors import ConfigError, UserError, validation_message
 from dapoctl.evaluation.summary import fingerprint
 from dapoctl.models import locate
 from dapoctl.runs.checkpoints import checkpoints, latest, step_of
-from dapoctl.runs.create import EVALUATION
 from dapoctl.runs.store import find_run
-from dapoctl.runs.summary import read_record
+from dapoctl.runs.summary import EVALUATION, read_record
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dapoctl.runs.changes import agreed
+from dapoctl.runs.plugin_changes import agreed
 from dapoctl.runs.summary import RunSummary
 
 ABSENT = "-"

@@ -16,9 +16,9 @@ from typing import Any
 from dapoctl.errors import StorageError
 from dapoctl.runs.attempts import EXIT
 from dapoctl.runs.files import read_json, write_text
-from dapoctl.runs.queue import tickets
 from dapoctl.runs.state import ENDED, standing
 from dapoctl.runs.summary import EVALS, METRICS, NOTES, SPEC, RunSummary, read_record, with_standing
+from dapoctl.runs.tickets import tickets
 
 INDEX = ".index.json"
 VERSION = 2

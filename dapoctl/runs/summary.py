@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.runs.files import SCHEMA, last_row, read_json, read_lines
-from dapoctl.runs.queue import find_ticket
 from dapoctl.runs.state import Standing, standing
+from dapoctl.runs.tickets import find_ticket
 
 SPEC, METRICS, NOTES, EVALS = "spec.json", "metrics.jsonl", "notes.json", "evals"
 
@@ -161,3 +161,8 @@ def read_notes(directory: Path) -> tuple[tuple[str, ...], str]:
     if not isinstance(found, dict) or not isinstance(found.get("tags", []), list):
         return (), ""
     return tuple(str(tag) for tag in found.get("tags", [])), str(found.get("note", ""))
+
+
+TRAINING, EVALUATION = "train", "eval"
+
+"""Kinds of runs: one that trains, and the evaluations of a model that no run trained"""

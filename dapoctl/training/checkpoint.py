@@ -16,8 +16,8 @@ from dapoctl.errors import StorageError
 from dapoctl.evaluation.summary import COMMAND
 from dapoctl.runs.checkpoints import LATEST, STATE, latest
 from dapoctl.runs.checkpoints import step_of as _step
-from dapoctl.runs.cleaning import size_of
 from dapoctl.runs.files import full_disk, read_json, storage_errors, write_text
+from dapoctl.runs.remove import size_of
 from dapoctl.training.learner import History, Learner
 
 __all__ = ["held_out", "latest", "read_state", "restore", "save"]

@@ -18,10 +18,10 @@ from dapoctl.components.pipeline import Pipeline
 from dapoctl.config.load import Layers, Resolved, flatten, resolve
 from dapoctl.errors import TRACEBACK, DapoctlError, HookError, OutOfMemoryError, RunWarning
 from dapoctl.evaluation.sampling import EvalSet, evaluate
-from dapoctl.interrupt import Stopper, StopRequested
-from dapoctl.runs.changes import refuse_changed, since_the_beginning
-from dapoctl.runs.control import check_resumable
-from dapoctl.runs.create import create
+from dapoctl.runs.interrupt import Stopper, StopRequested
+from dapoctl.runs.jobs.control import check_resumable
+from dapoctl.runs.jobs.create import create
+from dapoctl.runs.plugin_changes import refuse_changed, since_the_beginning
 from dapoctl.runs.record import RunRecord
 from dapoctl.runs.summary import read_run
 from dapoctl.training import checkpoint

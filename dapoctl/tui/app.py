@@ -17,10 +17,10 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from dapoctl.tui.courses import Courses
+from dapoctl.runs.history import Courses
+from dapoctl.runs.jobs.watch import STATES_EVERY, Snapshot, StoreWatch
 from dapoctl.tui.keys import key, read_keymap
 from dapoctl.tui.screens.base import BenchScreen
-from dapoctl.tui.watch import STATES_EVERY, Snapshot, StoreWatch
 
 TICK = 0.5
 """Seconds between looks at the files that are on the screen"""

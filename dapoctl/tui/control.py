@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from dapoctl.cli.background import Background, check, send_off
 from dapoctl.config.load import Resolved, load
 from dapoctl.runs.attempts import GRACE
-from dapoctl.runs.control import check_resumable, queue_run, stop, ticket_for
-from dapoctl.runs.create import create
-from dapoctl.runs.scheduler import schedule
+from dapoctl.runs.jobs.control import check_resumable, queue_run, stop, ticket_for
+from dapoctl.runs.jobs.create import create
+from dapoctl.runs.jobs.scheduler import schedule
+from dapoctl.runs.jobs.submit import Background, check, send_off
 from dapoctl.runs.state import ALIVE, ENDED, has_writer
 from dapoctl.runs.summary import RunSummary, read_run
 from dapoctl.tui.screens.base import BenchScreen

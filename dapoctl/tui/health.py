@@ -47,7 +47,7 @@ from dapoctl.tui.health_limits import (
 )
 
 if TYPE_CHECKING:
-    from dapoctl.tui.courses import Series
+    from dapoctl.runs.history import Series
 
 
 @dataclass(frozen=True)

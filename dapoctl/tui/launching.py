@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dapoctl.components.catalog import installed
 from dapoctl.errors import ConfigError, UserError
-from dapoctl.runs.control import NothingFreeError
+from dapoctl.runs.jobs.control import NothingFreeError
 from dapoctl.tui.control import Sent, start_new
 from dapoctl.tui.form import parts as catalogue
 from dapoctl.tui.form.choice import Choice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dapoctl.tui.logfile import Kept, LogFile, Row
+from dapoctl.runs.logfile import Kept, LogFile, Row
 
 AROUND = 300
 """Lines that are held before and after the place"""

@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dapoctl.tui.courses import Series
+    from dapoctl.runs.history import Series
 
     Floats = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from dapoctl.cli.comparison import badge_lines, configs, notes, verdict
 from dapoctl.cli.pages import text as words_of
 from dapoctl.cli.problems import curves, responses
 from dapoctl.evaluation.comparison import Comparison, Line, select
+from dapoctl.runs.history import Courses
 from dapoctl.tui.comparing import LACKS, Found
-from dapoctl.tui.courses import Courses
 from dapoctl.tui.text import line
 from dapoctl.tui.widgets.matrix import ORDERS
 from dapoctl.tui.widgets.sides import cost_line, course_lines

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from rich.text import Text
 
-from dapoctl.runs.devices import GIB, SLOTS, Device, slot_count
-from dapoctl.runs.queue import drop, hold, move, state
-from dapoctl.runs.scheduler import LEASED, Decision, outlook, schedule
+from dapoctl.runs.jobs.leases import GIB, SLOTS, Device, slot_count
+from dapoctl.runs.jobs.queue import drop, hold, move
+from dapoctl.runs.jobs.scheduler import LEASED, Decision, outlook, schedule
+from dapoctl.runs.tickets import state
 from dapoctl.tui.text import cell, line
 
 BAR = 10

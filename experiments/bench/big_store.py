@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 from dapoctl.config.load import load
-from dapoctl.runs.create import create
 from dapoctl.runs.files import write_json, write_lines
 from dapoctl.runs.index import INDEX
+from dapoctl.runs.jobs.create import create
 
 MIB = 2**20
 METRICS = [

@@ -19,6 +19,7 @@ from dapoctl.cli import matrices
 from dapoctl.cli.pages import note
 from dapoctl.cli.pages import text as words_of
 from dapoctl.evaluation.ablation import Row
+from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.ablating import Gap, Table, candidates, fetch_table
 from dapoctl.tui.choices import as_json, ask_set, export
@@ -28,7 +29,6 @@ from dapoctl.tui.evaluate import evaluate_runs, options_like, usual_options
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.working import WorkingScreen
 from dapoctl.tui.text import data, line
-from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.arms import columns_of, gap_text, row_cells
 from dapoctl.tui.widgets.grid import Grid
 from dapoctl.tui.widgets.virtual import VirtualList

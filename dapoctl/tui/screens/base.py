@@ -20,8 +20,8 @@ from dapoctl.errors import DapoctlError
 from dapoctl.tui.widgets.bars import Card, TopBar
 
 if TYPE_CHECKING:
+    from dapoctl.runs.jobs.watch import Snapshot
     from dapoctl.tui.app import Bench
-    from dapoctl.tui.watch import Snapshot
 
 T = TypeVar("T")
 FIRST = ("app.quit", "app.help")

@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from dapoctl.evaluation.background import Background, background
 from dapoctl.evaluation.comparison import Line
+from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.tui import choices
 from dapoctl.tui.comparing import Found, Shelf, Side, Stamps, fetch, stamps_now
 from dapoctl.tui.evaluate import evaluate_runs, options_like, stop_evaluations, usual_options
@@ -33,7 +34,6 @@ from dapoctl.tui.telling import (
     verdicts,
 )
 from dapoctl.tui.text import data
-from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.grid import Grid, GridRows
 from dapoctl.tui.widgets.matrix import ORDERS, Matrix
 from dapoctl.tui.widgets.sides import BARE, columns_of, rows_of

@@ -16,8 +16,8 @@ from textual.widgets import Static
 
 from dapoctl.components.catalog import installed
 from dapoctl.errors import ConfigError, UserError
-from dapoctl.runs.control import NothingFreeError
 from dapoctl.runs.difference import Difference
+from dapoctl.runs.jobs.control import NothingFreeError
 from dapoctl.runs.store import runs_root
 from dapoctl.runs.summary import RunSummary, read_record
 from dapoctl.tui.control import Sent

@@ -13,12 +13,12 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.errors import UserError
+from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.query import select
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
 from dapoctl.tui.text import data, line
-from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.inspector import Inspector
 from dapoctl.tui.widgets.run_table import ORDERS, RunTable

@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.geometry import Region
 from textual.message import Message
 
-from dapoctl.runs.create import default_name
+from dapoctl.runs.jobs.create import default_name
 from dapoctl.tui.form.choice import Choice
 from dapoctl.tui.form.fields import MISSING, Field
 from dapoctl.tui.form.rows import Row, Section, changed, rows, sections

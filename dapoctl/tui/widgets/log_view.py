@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from dapoctl.tui.logfile import ERROR, Row
+from dapoctl.runs.logfile import ERROR, Row
 from dapoctl.tui.text import line
 
 ASIDE = 16

@@ -10,12 +10,12 @@ from rich.text import Text
 
 from dapoctl.cli.figures import number, sparkline
 from dapoctl.cli.progress import REWARD
+from dapoctl.runs.history import Courses
+from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
-from dapoctl.tui.courses import Courses
 from dapoctl.tui.describe import COLOURS, age, called, changes, held_out, held_out_text, left, state_of, state_text
 from dapoctl.tui.text import cell, line, middle
-from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.virtual import VirtualList
 
 SPARK, SPARK_NARROW = 12, 6

@@ -19,7 +19,7 @@ from dapoctl.tui.widgets.grid import Column
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.comparison import Comparison, Contrast, Measured
-    from dapoctl.tui.courses import Courses
+    from dapoctl.runs.history import Courses
 
 UNLIKE = "≠"
 CURVES = {REWARD: "reward", "score/accuracy": "accuracy", "response/length_mean": "length"}

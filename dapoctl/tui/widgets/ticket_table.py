@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from dapoctl.runs.scheduler import Decision
+from dapoctl.runs.jobs.scheduler import Decision
 from dapoctl.tui.describe import age
 from dapoctl.tui.text import cell, line
 from dapoctl.tui.widgets.virtual import VirtualList

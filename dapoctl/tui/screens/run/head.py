@@ -12,11 +12,11 @@ from textual.widgets import Static
 from dapoctl.cli.figures import duration
 from dapoctl.cli.progress import PHASES
 from dapoctl.runs.attempts import Activity
+from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.describe import COLOURS, age, called, changes, state_of, state_text
 from dapoctl.tui.text import line
-from dapoctl.tui.watch import Snapshot
 from dapoctl.tui.widgets.words import renew
 
 BAR = 12

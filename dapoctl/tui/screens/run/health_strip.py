@@ -9,8 +9,8 @@ from textual import events
 from textual.widgets import Static
 
 from dapoctl.runs.attempts import Activity
+from dapoctl.runs.history import Course
 from dapoctl.runs.summary import RunSummary
-from dapoctl.tui.courses import Course
 from dapoctl.tui.health import RULES, Health, Look, check, strip_words
 from dapoctl.tui.health_limits import RECENT
 from dapoctl.tui.widgets.words import renew

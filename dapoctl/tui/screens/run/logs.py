@@ -14,9 +14,9 @@ from textual.widgets import Static
 from dapoctl.cli.figures import amount
 from dapoctl.runs.attempts import EXIT, LOG, attempts
 from dapoctl.runs.files import read_json
+from dapoctl.runs.logfile import ERROR, Kept, LogFile, Sought, searched
 from dapoctl.tui.keys import key
 from dapoctl.tui.log_window import Window, read_window
-from dapoctl.tui.logfile import ERROR, Kept, LogFile, Sought, searched
 from dapoctl.tui.screens.run.finder import Finder, Told
 from dapoctl.tui.screens.run.pane import Pane, goes_on
 from dapoctl.tui.text import data, line

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dapoctl.tui.courses import Course
+from dapoctl.runs.history import Course
 from dapoctl.tui.curves import Panel, panels, written
 from dapoctl.tui.plot import Curve, Growing, smooth
 from dapoctl.tui.widgets.chart import COLOURS

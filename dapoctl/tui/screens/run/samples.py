@@ -17,8 +17,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.cli.figures import number
+from dapoctl.runs.samples import Group, Response, Step, path_of, read_step, read_text, steps_of
 from dapoctl.tui.keys import key
-from dapoctl.tui.samples import Group, Response, Step, path_of, read_step, read_text, steps_of
 from dapoctl.tui.screens.run.pane import Pane, goes_on
 from dapoctl.tui.text import cell, data, line, safe
 from dapoctl.tui.widgets.dialogs import Ask

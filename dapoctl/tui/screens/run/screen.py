@@ -14,13 +14,13 @@ from textual.containers import Vertical
 from textual.widget import Widget
 
 from dapoctl.runs.attempts import Activity, attempts, read_activity
+from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.control import resume_run, stop_runs
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
 from dapoctl.tui.screens.run.head import Head, TabBar
 from dapoctl.tui.screens.run.pane import Pane
-from dapoctl.tui.watch import Snapshot
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dapoctl.runs.attempts import LOCK, was_started
-from dapoctl.runs.devices import Device, Lease, devices, foreign, give_back, holder, lease
-from dapoctl.runs.launch import LaunchError, launch
+from dapoctl.runs.jobs.launch import LaunchError, launch
+from dapoctl.runs.jobs.leases import Device, Lease, devices, foreign, give_back, holder, lease
+from dapoctl.runs.jobs.queue import LOCK_FILE, changing, take
 from dapoctl.runs.locks import is_locked, release, try_lock
-from dapoctl.runs.queue import FOLDER, LOCK_FILE, Ticket, changing, state, take, tickets
+from dapoctl.runs.tickets import FOLDER, Ticket, state, tickets
 
 IN_USE = "in use by"
 LEASED = "leased by"

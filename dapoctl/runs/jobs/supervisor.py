@@ -1,6 +1,6 @@
 """The supervisor of one attempt: starts the trainer, proves that it lives, stops it when asked, tells how it ended.
 
-`python -m dapoctl.runs.supervisor DIRECTORY NUMBER --lock=FD --leases=[FD,...] --devices=[...]` returns when the
+`python -m dapoctl.runs.jobs.supervisor DIRECTORY NUMBER --lock=FD --leases=[FD,...] --devices=[...]` returns when the
 supervisor runs on in the background, in a session of its own. It holds the lock on the run's folder for as long as it
 lives, and with the trainer the leases of the devices.
 """
@@ -27,10 +27,10 @@ from dapoctl.errors import DapoctlError, StorageError
 from dapoctl.runs.attempts import EXIT, HEARTBEAT, LOG, PROCESS, StopRequest, attempt_folder, read_stop
 from dapoctl.runs.ending import Ending, ending, oom_kills
 from dapoctl.runs.files import SCHEMA, read_json, write_json
-from dapoctl.runs.launch import OF_THE_ATTEMPT
+from dapoctl.runs.jobs.launch import OF_THE_ATTEMPT
+from dapoctl.runs.jobs.scheduler import blocked_by_memory, schedule
 from dapoctl.runs.locks import release
 from dapoctl.runs.processes import MARK, Identity, kill_family, send
-from dapoctl.runs.scheduler import blocked_by_memory, schedule
 
 LOOK = 0.2
 """Seconds between two looks at the trainer and at requests"""

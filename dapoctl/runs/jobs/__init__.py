@@ -1,0 +1,1 @@
+"""Starting runs and looking after them: processes, GPU leases, the queue."""
