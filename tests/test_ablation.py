@@ -17,8 +17,8 @@ from scipy import stats
 
 from dapoctl.cli import matrices, pages
 from dapoctl.errors import UserError
-from dapoctl.evaluation.ablation import Ablation, ablate, effect, group
-from dapoctl.evaluation.records import Evaluation, open_evaluation
+from dapoctl.evaluation.compare.ablation import Ablation, ablate, effect, group
+from dapoctl.evaluation.stored import Evaluation, open_evaluation
 from tests.evaluations import counted, evaluate, make_run, rows_of
 from tests.test_compare_cli import dapoctl
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dapoctl.evaluation.badges import SETTINGS, badges, divergence
-from dapoctl.evaluation.records import Evaluation, open_evaluation
+from dapoctl.evaluation.compare.badges import SETTINGS, badges, divergence
+from dapoctl.evaluation.stored import Evaluation, open_evaluation
 from dapoctl.runs.files import write_json
 from tests.evaluations import counted, evaluate, make_run, row, rows_of
 

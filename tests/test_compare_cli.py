@@ -15,9 +15,9 @@ import pytest
 from dapoctl.cli import pages
 from dapoctl.cli.comparison import page
 from dapoctl.cli.transcripts import page as transcript
-from dapoctl.evaluation.comparison import Comparison, compare, select
-from dapoctl.evaluation.intervals import Interval
-from dapoctl.evaluation.records import responses
+from dapoctl.evaluation.compare.comparison import Comparison, compare, select
+from dapoctl.evaluation.statistics.intervals import Interval
+from dapoctl.evaluation.stored import responses
 from tests.evaluations import counted, evaluate, make_run, row, rows_of
 from tests.test_cli_imports import HEAVY, modules_after
 

@@ -11,9 +11,9 @@ import pytest
 from scipy import stats
 
 from dapoctl.errors import UserError
-from dapoctl.evaluation.comparison import Comparison, compare, label, select
-from dapoctl.evaluation.cost import cost_of
-from dapoctl.evaluation.records import open_evaluation
+from dapoctl.evaluation.compare.comparison import Comparison, compare, label, select
+from dapoctl.evaluation.compare.cost import cost_of
+from dapoctl.evaluation.stored import open_evaluation
 from dapoctl.runs.files import write_json, write_lines
 from tests.evaluations import counted, evaluate, make_run, row, rows_of
 

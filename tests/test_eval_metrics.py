@@ -12,7 +12,15 @@ import pytest
 from scipy import stats
 from scipy.special import comb
 
-from dapoctl.evaluation.metrics import figures, majority, pass_at, powers, rights, score_problems, summarize
+from dapoctl.evaluation.statistics.pass_at_k import (
+    figures,
+    majority,
+    pass_at,
+    powers,
+    rights,
+    score_problems,
+    summarize,
+)
 from tests.evaluations import counted, row, rows_of
 
 

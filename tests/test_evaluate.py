@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from dapoctl.cli import main
-from dapoctl.evaluation.planning import Request, plan
-from dapoctl.evaluation.running import BLOCK, problem_seed
-from dapoctl.evaluation.storage import EvaluationWriter, stored_rows
+from dapoctl.evaluation.evaluate import BLOCK, problem_seed
+from dapoctl.evaluation.plan import Request, plan
 from dapoctl.evaluation.summary import differences
+from dapoctl.evaluation.writer import EvaluationWriter, stored_rows
 from dapoctl.runs.files import read_json, read_lines
 from dapoctl.runs.index import list_runs
 from dapoctl.runs.store import find_run

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dapoctl.evaluation.rescoring import read_responses, rescore
-from dapoctl.evaluation.storage import stored_rows
+from dapoctl.evaluation.writer import stored_rows
 
 ROOT = Path(__file__).parents[1]
 MODELS = Path(os.environ.get("DAPOCTL_TEST_MODELS", ROOT / "models"))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dapoctl.errors import UserError
-from dapoctl.evaluation.records import load_evaluation, open_evaluation, responses, sets_of, split_step, steps_of
+from dapoctl.evaluation.stored import load_evaluation, open_evaluation, responses, sets_of, split_step, steps_of
 from dapoctl.runs.files import write_json, write_lines
 from dapoctl.runs.summary import read_run
 from tests.evaluations import counted, evaluate, make_run, row, rows_of

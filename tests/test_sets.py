@@ -12,8 +12,8 @@ import pytest
 
 from dapoctl.batch import Problem
 from dapoctl.errors import DataError, UserError
+from dapoctl.evaluation.problem_source import find_source
 from dapoctl.evaluation.protocol import INSTRUCTION, PRESETS, build_protocol
-from dapoctl.evaluation.sets import find_source
 from dapoctl.tasks import read_problems as rows_module
 from dapoctl.tasks.math import Math
 from dapoctl.tasks.problem_sets import SETS, content_hash, find_set

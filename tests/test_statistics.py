@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats import contingency_tables, multitest
 
-from dapoctl.evaluation.intervals import (
+from dapoctl.evaluation.statistics.intervals import (
     TAIL,
     all_drawn_anew,
     difference_drawn_anew,
@@ -21,7 +21,7 @@ from dapoctl.evaluation.intervals import (
     student_cdf,
     student_quantile,
 )
-from dapoctl.evaluation.statistics import FEWEST, holm, mcnemar, minimal_detectable, sign_flip
+from dapoctl.evaluation.statistics.significance import FEWEST, holm, mcnemar, minimal_detectable, sign_flip
 
 ONE = np.array([3, -1, 0, 2, 2, 5, -4, 1, 0, 6])
 

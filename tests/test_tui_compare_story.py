@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 
 from dapoctl.errors import UserError
 from dapoctl.evaluation.background import ALIVE, EVALS, RECORD, background, start, stop
-from dapoctl.evaluation.records import load_evaluation
+from dapoctl.evaluation.stored import load_evaluation
 from dapoctl.runs.files import read_json
 from dapoctl.runs.processes import Identity
 from dapoctl.runs.summary import read_run

@@ -11,7 +11,7 @@ from dapoctl.cli.output import emit, emit_json, width
 from dapoctl.errors import UserError
 
 if TYPE_CHECKING:
-    from dapoctl.evaluation.records import Evaluation
+    from dapoctl.evaluation.stored import Evaluation
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,7 +48,7 @@ def ablation(
     """
     from dapoctl.cli import matrices
     from dapoctl.cli.pages import laid_out
-    from dapoctl.evaluation.ablation import ablate
+    from dapoctl.evaluation.compare.ablation import ablate
 
     one_format(json=json, markdown=markdown, csv=csv)
     words = [*([baseline] if baseline is not None else []), *(runs or []), *_filtered(runs_dir, filter_, task)]
@@ -71,7 +71,7 @@ def _filtered(runs_dir: Path | None, query: str | None, task: str) -> list[str]:
     """The ids of the runs that a query asks for and that were evaluated on the set."""
     if query is None:
         return []
-    from dapoctl.evaluation.records import steps_of
+    from dapoctl.evaluation.stored import steps_of
     from dapoctl.runs.index import list_runs
     from dapoctl.runs.query import select
     from dapoctl.runs.store import runs_root
@@ -85,7 +85,7 @@ def _filtered(runs_dir: Path | None, query: str | None, task: str) -> list[str]:
 
 def _open(runs_dir: Path | None, words: list[str], task: str) -> "tuple[list[Evaluation], list[tuple[str, str]]]":
     """(evaluations, the first of them the baseline's; what cannot be read, and why)."""
-    from dapoctl.evaluation.records import open_evaluation
+    from dapoctl.evaluation.stored import open_evaluation
     from dapoctl.runs.store import runs_root
 
     found: dict[Path, Evaluation] = {}

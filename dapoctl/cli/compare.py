@@ -72,8 +72,8 @@ def compare(
     from dapoctl.cli import exports
     from dapoctl.cli.comparison import page
     from dapoctl.cli.pages import laid_out
-    from dapoctl.evaluation.comparison import compare as compare_runs
-    from dapoctl.evaluation.comparison import select
+    from dapoctl.evaluation.compare.comparison import compare as compare_runs
+    from dapoctl.evaluation.compare.comparison import select
     from dapoctl.runs.store import runs_root
 
     one_format(json=json, markdown=markdown, csv=csv)

@@ -12,12 +12,12 @@ from dapoctl.cli import pages
 from dapoctl.cli.output import one_line
 from dapoctl.cli.problems import WIDE, WIDEST, at_k, curves, matrix, responses
 from dapoctl.cli.tables import diff_lines
-from dapoctl.evaluation.statistics import FEWEST
+from dapoctl.evaluation.statistics.significance import FEWEST
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from dapoctl.evaluation.comparison import Comparison, Contrast, Line, Measured
+    from dapoctl.evaluation.compare.comparison import Comparison, Contrast, Line, Measured
 
 ALPHA = 0.05
 

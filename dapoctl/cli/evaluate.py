@@ -11,8 +11,8 @@ from dapoctl.cli.options import Json, RunsDir
 from dapoctl.cli.output import emit, emit_json, warn
 
 if TYPE_CHECKING:
-    from dapoctl.evaluation.planning import Job, Request
-    from dapoctl.evaluation.running import Outcome
+    from dapoctl.evaluation.evaluate import Outcome
+    from dapoctl.evaluation.plan import Job, Request
 
 INTERRUPTED = 130
 
@@ -93,7 +93,7 @@ def evaluate(
 
     Ctrl-C stops; the same command goes on, and when all is there, shows it. `dapoctl compare` sets evaluations side by side.
     """
-    from dapoctl.evaluation.planning import Request, plan
+    from dapoctl.evaluation.plan import Request, plan
     from dapoctl.runs.store import runs_root
 
     changes = {
@@ -170,7 +170,7 @@ def options_of(request: "Request") -> list[str]:
 
 def _run(job: "Job") -> "Outcome":
     from dapoctl.cli.evaluation_view import Ticker
-    from dapoctl.evaluation.running import evaluate as run
+    from dapoctl.evaluation.evaluate import evaluate as run
 
     ticker = Ticker(sys.stderr, str(job.wanted["set"]))
     with ticker.shown():

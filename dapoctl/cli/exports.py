@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from dapoctl.cli import pages
 from dapoctl.cli.output import one_line
-from dapoctl.evaluation.intervals import LEVEL
+from dapoctl.evaluation.statistics.intervals import LEVEL
 
 if TYPE_CHECKING:
-    from dapoctl.evaluation.comparison import Comparison, Contrast, Line, Measured
-    from dapoctl.evaluation.intervals import Interval
-    from dapoctl.evaluation.metrics import Figure
+    from dapoctl.evaluation.compare.comparison import Comparison, Contrast, Line, Measured
+    from dapoctl.evaluation.statistics.intervals import Interval
+    from dapoctl.evaluation.statistics.pass_at_k import Figure
 
 
 def known(value: Any) -> Any:

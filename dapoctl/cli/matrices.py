@@ -12,8 +12,8 @@ from dapoctl.cli import pages
 from dapoctl.cli.comparison import ALPHA
 from dapoctl.cli.exports import csv_text, escaped, known, markdown_table
 from dapoctl.cli.problems import WIDE
-from dapoctl.evaluation.ablation import OF_A_SEED, Ablation, Effect, Row
-from dapoctl.evaluation.intervals import LEVEL
+from dapoctl.evaluation.compare.ablation import OF_A_SEED, Ablation, Effect, Row
+from dapoctl.evaluation.statistics.intervals import LEVEL
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

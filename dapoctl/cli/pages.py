@@ -15,7 +15,7 @@ from rich.text import Text
 from dapoctl.cli.output import colours, one_line
 
 if TYPE_CHECKING:
-    from dapoctl.evaluation.intervals import Interval
+    from dapoctl.evaluation.statistics.intervals import Interval
 
 UNKNOWN = "?"
 READABLE = 100

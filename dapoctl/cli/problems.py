@@ -10,13 +10,13 @@ from rich.text import Text
 
 from dapoctl.cli import pages
 from dapoctl.cli.output import one_line
-from dapoctl.evaluation.metrics import powers
+from dapoctl.evaluation.statistics.pass_at_k import powers
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from dapoctl.evaluation.comparison import Comparison, Line, Measured
-    from dapoctl.evaluation.metrics import Figure
+    from dapoctl.evaluation.compare.comparison import Comparison, Line, Measured
+    from dapoctl.evaluation.statistics.pass_at_k import Figure
 
 WIDE = 120
 """Columns from which tables say more"""

@@ -11,13 +11,13 @@ from rich.text import Text
 from dapoctl.cli import pages
 from dapoctl.cli.output import emit, emit_json, one_line, plain, width
 from dapoctl.errors import UserError, nearest
-from dapoctl.evaluation.badges import divergence
-from dapoctl.evaluation.records import responses
+from dapoctl.evaluation.compare.badges import divergence
+from dapoctl.evaluation.stored import responses
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from dapoctl.evaluation.comparison import Comparison, Measured
+    from dapoctl.evaluation.compare.comparison import Comparison, Measured
 
 MARK = "▶"
 """Stands before the first character that differs"""

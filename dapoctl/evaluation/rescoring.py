@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.errors import DataError, UserError, nearest
-from dapoctl.evaluation.storage import SAMPLES
+from dapoctl.evaluation.writer import SAMPLES
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import EVALS
 from dapoctl.tasks.scorers import build_scorer

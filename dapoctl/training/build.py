@@ -13,8 +13,8 @@ from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
 from dapoctl.engines.checked import Watched
 from dapoctl.errors import ConfigError, DataError, HookError, RunWarning
-from dapoctl.evaluation.sampling import EvalSet
-from dapoctl.evaluation.sets import SPLIT, Source, alone, find_source
+from dapoctl.evaluation.during_training import EvalSet
+from dapoctl.evaluation.problem_source import SPLIT, Source, alone, find_source
 from dapoctl.models.loading import load_policy, load_reference
 from dapoctl.models.policy import Policy
 from dapoctl.tasks.problem_sets import DATA_TASK

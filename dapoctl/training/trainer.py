@@ -17,7 +17,7 @@ from dapoctl.components.base import Component
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config.load import Layers, Resolved, flatten, resolve
 from dapoctl.errors import TRACEBACK, DapoctlError, HookError, OutOfMemoryError, RunWarning
-from dapoctl.evaluation.sampling import EvalSet, evaluate
+from dapoctl.evaluation.during_training import EvalSet, evaluate
 from dapoctl.runs.interrupt import Stopper, StopRequested
 from dapoctl.runs.jobs.control import check_resumable
 from dapoctl.runs.jobs.create import create

@@ -10,8 +10,8 @@ from typing import Any
 from dapoctl.config.load import Layers, Resolved, resolve
 from dapoctl.config.schema import RunConfig
 from dapoctl.errors import DapoctlError, UserError
-from dapoctl.evaluation.ablation import OF_A_SEED, Ablation, Row, ablate
-from dapoctl.evaluation.records import Evaluation, sets_of, steps_of
+from dapoctl.evaluation.compare.ablation import OF_A_SEED, Ablation, Row, ablate
+from dapoctl.evaluation.stored import Evaluation, sets_of, steps_of
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.comparing import Shelf, Stamps, stamps_of, usual_set
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from dapoctl.cli import exports
 from dapoctl.cli.figures import percent
 from dapoctl.cli.output import finite
-from dapoctl.evaluation.comparison import Comparison, Line
-from dapoctl.evaluation.records import sets_of, split_step, summary_at
+from dapoctl.evaluation.compare.comparison import Comparison, Line
+from dapoctl.evaluation.stored import sets_of, split_step, summary_at
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.comparing import Found, Side
 from dapoctl.tui.describe import called, state_text

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from dapoctl.errors import UserError
 from dapoctl.evaluation.background import Background, background
-from dapoctl.evaluation.comparison import Comparison, compare_evaluations
-from dapoctl.evaluation.reading import SAMPLES, SUMMARY
-from dapoctl.evaluation.records import Evaluation, load_evaluation, sets_of, split_step, steps_of
+from dapoctl.evaluation.compare.comparison import Comparison, compare_evaluations
+from dapoctl.evaluation.files import SAMPLES, SUMMARY
+from dapoctl.evaluation.stored import Evaluation, load_evaluation, sets_of, split_step, steps_of
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import EVALS, read_run
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dapoctl.errors import UserError
 from dapoctl.evaluation.background import Background, background, start, stop
 from dapoctl.evaluation.protocol import DEFAULT, PRESETS
-from dapoctl.evaluation.records import Evaluation, split_step
+from dapoctl.evaluation.stored import Evaluation, split_step
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tasks.problem_sets import DATA_TASK, SETS

@@ -10,7 +10,7 @@ from rich.text import Text
 from dapoctl.cli.comparison import badge_lines, configs, notes, verdict
 from dapoctl.cli.pages import text as words_of
 from dapoctl.cli.problems import curves, responses
-from dapoctl.evaluation.comparison import Comparison, Line, select
+from dapoctl.evaluation.compare.comparison import Comparison, Line, select
 from dapoctl.runs.history import Courses
 from dapoctl.tui.comparing import LACKS, Found
 from dapoctl.tui.text import line

@@ -18,7 +18,7 @@ from textual.widgets import Static
 from dapoctl.cli import matrices
 from dapoctl.cli.pages import note
 from dapoctl.cli.pages import text as words_of
-from dapoctl.evaluation.ablation import Row
+from dapoctl.evaluation.compare.ablation import Row
 from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.ablating import Gap, Table, candidates, fetch_table

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.evaluation.background import Background, background
-from dapoctl.evaluation.comparison import Line
+from dapoctl.evaluation.compare.comparison import Line
 from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.tui import choices
 from dapoctl.tui.comparing import Found, Shelf, Side, Stamps, fetch, stamps_now

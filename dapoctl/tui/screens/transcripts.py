@@ -16,9 +16,9 @@ from textual.widgets import Static
 from dapoctl.cli import pages
 from dapoctl.cli.transcripts import telling
 from dapoctl.errors import UserError
-from dapoctl.evaluation.badges import divergence
-from dapoctl.evaluation.comparison import label, matrix_of
-from dapoctl.evaluation.records import Evaluation, responses, split_step
+from dapoctl.evaluation.compare.badges import divergence
+from dapoctl.evaluation.compare.comparison import label, matrix_of
+from dapoctl.evaluation.stored import Evaluation, responses, split_step
 from dapoctl.runs.store import find_run
 from dapoctl.tui.comparing import Shelf
 from dapoctl.tui.describe import called

@@ -14,7 +14,7 @@ from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.grid import Column
 
 if TYPE_CHECKING:
-    from dapoctl.evaluation.ablation import Ablation, Row
+    from dapoctl.evaluation.compare.ablation import Ablation, Row
     from dapoctl.tui.ablating import Gap
 
 UNLIKE = "≠"

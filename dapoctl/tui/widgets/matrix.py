@@ -9,7 +9,7 @@ from rich.text import Text
 
 from dapoctl.cli.pages import shade
 from dapoctl.cli.problems import apart
-from dapoctl.evaluation.comparison import Comparison, Line
+from dapoctl.evaluation.compare.comparison import Comparison, Line
 from dapoctl.tui.text import cell, line
 from dapoctl.tui.widgets.virtual import VirtualList
 

@@ -18,7 +18,7 @@ from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.grid import Column
 
 if TYPE_CHECKING:
-    from dapoctl.evaluation.comparison import Comparison, Contrast, Measured
+    from dapoctl.evaluation.compare.comparison import Comparison, Contrast, Measured
     from dapoctl.runs.history import Courses
 
 UNLIKE = "≠"

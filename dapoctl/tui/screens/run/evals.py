@@ -14,8 +14,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.cli.figures import number, percent
-from dapoctl.evaluation.reading import SUMMARY, read_summary
-from dapoctl.evaluation.records import sets_of, steps_of
+from dapoctl.evaluation.files import SUMMARY, read_summary
+from dapoctl.evaluation.stored import sets_of, steps_of
 from dapoctl.runs.summary import EVALS
 from dapoctl.tui.plot import Curve, curve
 from dapoctl.tui.screens.run.pane import Pane

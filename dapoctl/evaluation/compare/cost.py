@@ -11,7 +11,7 @@ from dapoctl.runs.files import read_json
 from dapoctl.runs.summary import metric_rows
 
 if TYPE_CHECKING:
-    from dapoctl.evaluation.records import Evaluation
+    from dapoctl.evaluation.stored import Evaluation
 
 TIMES = "time/"
 RATE, SAMPLING = "throughput/generated_tokens_per_s", "time/generate"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dapoctl.evaluation.intervals import BLOCK, TAIL, student_quantile
+from dapoctl.evaluation.statistics.intervals import BLOCK, TAIL, student_quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dapoctl.evaluation.intervals import Interval, all_drawn_anew, on_these_problems, share_drawn_anew
+from dapoctl.evaluation.statistics.intervals import Interval, all_drawn_anew, on_these_problems, share_drawn_anew
 from dapoctl.tasks.answers import integer
 
 if TYPE_CHECKING:

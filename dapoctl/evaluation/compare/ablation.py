@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dapoctl.errors import UserError
-from dapoctl.evaluation.badges import Badge, badges
-from dapoctl.evaluation.intervals import (
+from dapoctl.evaluation.compare.badges import Badge, badges
+from dapoctl.evaluation.statistics.intervals import (
     TAIL,
     UNKNOWN,
     Interval,
@@ -37,9 +37,9 @@ from dapoctl.evaluation.intervals import (
     student_cdf,
     student_quantile,
 )
-from dapoctl.evaluation.metrics import pass_at, rights
-from dapoctl.evaluation.records import Evaluation
-from dapoctl.evaluation.statistics import holm
+from dapoctl.evaluation.statistics.pass_at_k import pass_at, rights
+from dapoctl.evaluation.statistics.significance import holm
+from dapoctl.evaluation.stored import Evaluation
 from dapoctl.runs.difference import Difference, difference
 
 if TYPE_CHECKING:

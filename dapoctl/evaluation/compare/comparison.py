@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dapoctl.errors import UserError
-from dapoctl.evaluation.badges import Badge, badges
-from dapoctl.evaluation.cost import Cost, cost_of
-from dapoctl.evaluation.intervals import (
+from dapoctl.evaluation.compare.badges import Badge, badges
+from dapoctl.evaluation.compare.cost import Cost, cost_of
+from dapoctl.evaluation.statistics.intervals import (
     UNKNOWN,
     Interval,
     difference_drawn_anew,
@@ -22,9 +22,9 @@ from dapoctl.evaluation.intervals import (
     noise_variance,
     on_these_problems,
 )
-from dapoctl.evaluation.metrics import Figure, figures, pass_at, powers, rights
-from dapoctl.evaluation.records import Evaluation, open_evaluation
-from dapoctl.evaluation.statistics import Significance, holm, mcnemar, minimal_detectable, sign_flip
+from dapoctl.evaluation.statistics.pass_at_k import Figure, figures, pass_at, powers, rights
+from dapoctl.evaluation.statistics.significance import Significance, holm, mcnemar, minimal_detectable, sign_flip
+from dapoctl.evaluation.stored import Evaluation, open_evaluation
 from dapoctl.runs.difference import Difference, difference
 
 if TYPE_CHECKING:

@@ -22,13 +22,13 @@ from dapoctl.engines import Completion, Engine, Sampling
 from dapoctl.engines.checked import Watched
 from dapoctl.engines.scoring import Scoring
 from dapoctl.errors import DapoctlError
-from dapoctl.evaluation.metrics import summarize
-from dapoctl.evaluation.planning import Job
+from dapoctl.evaluation.during_training import prefixed, rows_of
+from dapoctl.evaluation.plan import Job
+from dapoctl.evaluation.problem_source import alone
 from dapoctl.evaluation.protocol import Protocol
-from dapoctl.evaluation.sampling import prefixed, rows_of
-from dapoctl.evaluation.sets import alone
-from dapoctl.evaluation.storage import EvaluationWriter, claimed, stored_rows
+from dapoctl.evaluation.statistics.pass_at_k import summarize
 from dapoctl.evaluation.summary import device_name
+from dapoctl.evaluation.writer import EvaluationWriter, claimed, stored_rows
 from dapoctl.runs.interrupt import Stopper, StopRequested
 from dapoctl.runs.record import RunRecord
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dapoctl.evaluation.records import Evaluation
+    from dapoctl.evaluation.stored import Evaluation
 
 SETTINGS = {
     "template": "template",

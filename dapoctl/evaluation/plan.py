@@ -10,11 +10,11 @@ from typing import Any
 
 from dapoctl.batch import Problem
 from dapoctl.errors import UserError
+from dapoctl.evaluation.problem_source import Source, check_label, find_source
 from dapoctl.evaluation.protocol import Protocol, build_protocol
-from dapoctl.evaluation.sets import Source, check_label, find_source
-from dapoctl.evaluation.storage import find_place, folder_of, is_complete, new_place, read_summary
 from dapoctl.evaluation.summary import summary_of
 from dapoctl.evaluation.target import Target, find_target
+from dapoctl.evaluation.writer import find_place, folder_of, is_complete, new_place, read_summary
 
 
 @dataclass(frozen=True, slots=True)

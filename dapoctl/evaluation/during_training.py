@@ -11,8 +11,8 @@ from dapoctl.components.pipeline import Pipeline
 from dapoctl.config.schema import RunConfig
 from dapoctl.engines import Completion, Engine, Sampling
 from dapoctl.engines.scoring import Scoring
-from dapoctl.evaluation.metrics import summarize
 from dapoctl.evaluation.protocol import Protocol
+from dapoctl.evaluation.statistics.pass_at_k import summarize
 from dapoctl.evaluation.summary import TRAINING, device_name, summary_of
 
 if TYPE_CHECKING:

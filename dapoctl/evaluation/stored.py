@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.errors import UserError, nearest
-from dapoctl.evaluation.metrics import ProblemScore, score_problems
-from dapoctl.evaluation.reading import SAMPLES, SUMMARY, read_rows, read_summary, samples_trouble
+from dapoctl.evaluation.files import SAMPLES, SUMMARY, read_rows, read_summary, samples_trouble
+from dapoctl.evaluation.statistics.pass_at_k import ProblemScore, score_problems
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import EVALS, RunSummary, read_run
 
