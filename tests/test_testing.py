@@ -23,10 +23,10 @@ from wrong_losses import TopFifth
 from dapoctl import Batch, Component, DapoctlError, Engine, Tokens, UserError, hookimpl
 from dapoctl.hookspecs import stages
 from dapoctl.testing import ConformanceError, Result, check_component, examine, make_tokens
-from dapoctl.testing.companions import BY_HOOK, COMPANIONS
-from dapoctl.testing.properties import PROPERTIES
+from dapoctl.testing.minimal_components import BY_HOOK, COMPANIONS
+from dapoctl.testing.properties.registry import PROPERTIES
+from dapoctl.testing.properties.training import step
 from dapoctl.testing.subject import Subject
-from dapoctl.testing.training import step
 
 POINTS = {point.name: point for point in metadata.entry_points(group="dapoctl.plugins")}
 WRONG_PAIRS = [(name, cls) for name, classes in WRONG.items() for cls in classes]

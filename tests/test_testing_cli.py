@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from dapoctl.batch import Score
-from dapoctl.testing.properties import PROPERTIES
+from dapoctl.testing.properties.registry import PROPERTIES
 from dapoctl.testing.values import close, difference, show
 
 SOURCE = '''

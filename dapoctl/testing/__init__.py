@@ -13,8 +13,8 @@ Example:
 component's own numbers. Nothing here needs pytest.
 """
 
-from dapoctl.testing.making import make_batch, make_tokens
+from dapoctl.testing.check import check_component, examine
+from dapoctl.testing.factories import make_batch, make_tokens
 from dapoctl.testing.results import ConformanceError, Failure, Result
-from dapoctl.testing.running import check_component, examine
 
 __all__ = ["ConformanceError", "Failure", "Result", "check_component", "examine", "make_batch", "make_tokens"]

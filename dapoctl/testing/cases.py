@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dapoctl.batch import Batch, Tokens
-from dapoctl.testing.making import make_batch, make_tokens
+from dapoctl.testing.factories import make_batch, make_tokens
 from dapoctl.testing.values import numbers
 
 Arguments = dict[str, Any]

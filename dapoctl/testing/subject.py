@@ -17,13 +17,13 @@ from dapoctl.components.base import Component, provided_by, stages_of
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.errors import HookError, UserError
 from dapoctl.testing.cases import TOKENS, VOCABULARIES, Case, batch_cases
-from dapoctl.testing.companions import companions
+from dapoctl.testing.minimal_components import companions
+from dapoctl.testing.plain_cases import POOLS, PROBLEMS, SplitCase, text_cases
 from dapoctl.testing.results import Broken, Unchecked
-from dapoctl.testing.situations import POOLS, PROBLEMS, SplitCase, text_cases
 from dapoctl.training.metrics import Metrics
 
 if TYPE_CHECKING:
-    from dapoctl.testing.engines import Rig
+    from dapoctl.testing.rig import Rig
 
 BATCH_HOOKS = ("shape_rewards", "filter_groups", "estimate_advantages", "mask_responses", "weigh_tokens")
 TOKEN_HOOKS = ("policy_loss", "regularize")
@@ -64,13 +64,13 @@ class Subject:
             Broken: it cannot be built.
             Unchecked: not on this machine.
         """
-        from dapoctl.testing.engines import Rig
+        from dapoctl.testing.rig import Rig
 
         # Where it cannot be built, that is not tried again for every property.
         if self._unbuilt is not None:
             raise self._unbuilt
         try:
-            return Rig(self)
+            return Rig(self.name, self.stack.enter_context(self.opened()), self.stack)
         except (Broken, Unchecked) as reason:
             self._unbuilt = reason
             raise

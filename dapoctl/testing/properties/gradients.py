@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.testing.cases import Arguments, TokenCase
-from dapoctl.testing.invariant import pick
+from dapoctl.testing.properties.invariance import pick
 from dapoctl.testing.results import Broken
 from dapoctl.testing.subject import BATCH_HOOKS, Subject, call
 from dapoctl.testing.values import close, show

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dapoctl.components.pipeline import Pipeline
+from dapoctl.testing.plain_cases import PoolCase
 from dapoctl.testing.results import Broken
-from dapoctl.testing.situations import PoolCase
 from dapoctl.testing.subject import OBSERVERS, TENSOR_HOOKS, Subject, call, kept_generators, seed_everything, tell
 from dapoctl.testing.values import difference, show
 

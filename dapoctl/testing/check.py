@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from dapoctl.components.base import Component, snake_case
-from dapoctl.testing.properties import PROPERTIES, Property
+from dapoctl.testing.properties.registry import PROPERTIES, Property
 from dapoctl.testing.results import Broken, ConformanceError, Failure, Result, Status, Unchecked
 from dapoctl.testing.subject import Subject
 

@@ -13,8 +13,8 @@ import torch
 from dapoctl.batch import RunInfo
 from dapoctl.config import RunConfig
 from dapoctl.errors import UserError
+from dapoctl.testing.plain_cases import SplitCase
 from dapoctl.testing.results import Broken, Unchecked
-from dapoctl.testing.situations import SplitCase
 from dapoctl.testing.subject import Subject, call, tell
 from dapoctl.testing.values import difference, show
 

@@ -20,8 +20,8 @@ from dapoctl.engines.hf import HfEngine
 from dapoctl.errors import PluginError
 from dapoctl.models.loading import load_policy, load_reference
 from dapoctl.models.policy import Policy
-from dapoctl.testing.companions import companions
-from dapoctl.testing.invariant import widen
+from dapoctl.testing.minimal_components import companions
+from dapoctl.testing.properties.invariance import widen
 from dapoctl.testing.results import Broken
 from dapoctl.testing.subject import BATCH_HOOKS, TOKEN_HOOKS, VOCAB_HOOKS, Subject
 from dapoctl.training.batching import build_batch

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dapoctl.testing import (
-    declared,
+from dapoctl.testing.properties import (
+    class_definition,
+    determinism,
     devices,
     engines,
     gradients,
-    invariant,
-    repeated,
-    returned,
+    invariance,
+    return_values,
     state,
-    surroundings,
+    tasks_and_observers,
     training,
 )
 from dapoctl.testing.subject import (
@@ -58,30 +58,31 @@ CLASS = (
     Property(
         "builds", "can be made from its defaults, or from the parameters given",
         "Give every parameter a default, and let making the component neither compute nor open anything.",
-        declared.builds,
+        class_definition.builds,
     ),
     Property(
         "docstring", "says what it does, in a docstring of its own",
-        "Write one line under `class`: `plugins list` and `plugins show` print it.", declared.docstring,
+        "Write one line under `class`: `plugins list` and `plugins show` print it.", class_definition.docstring,
     ),
     Property(
         "fields", "every parameter is described and in the JSON schema",
-        'Write a docstring under the field: """What it is, in which unit.""".', declared.fields,
+        'Write a docstring under the field: """What it is, in which unit.""".', class_definition.fields,
     ),
     Property(
         "hooks", "marked methods are hooks, and methods with a hook's name are marked",
-        "Put @hookimpl above a method with a hook's name, and take arguments by the names in hookspecs.py.", declared.hooks,
+        "Put @hookimpl above a method with a hook's name, and take arguments by the names in hookspecs.py.",
+        class_definition.hooks,
     ),
 )  # fmt: skip
 RETURNED = (
     Property(
         "result", "returns what its hook promises, for small and odd batches, too",
         "Handle this input: groups may have any size, rewards may all be equal, a mask may be empty.",
-        returned.result, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("builds", "hooks"),
+        return_values.result, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("builds", "hooks"),
     ),
     Property(
         "dtype", "masks are bool, other results float32 or float64", "Return float32, or bool for a mask.",
-        returned.dtype, TENSOR_HOOKS, ("result",),
+        return_values.dtype, TENSOR_HOOKS, ("result",),
     ),
     Property(
         "device", "makes its tensors where its inputs are",
@@ -91,51 +92,51 @@ RETURNED = (
     Property(
         "finite", "no NaN and no infinity, whatever the rewards and the log-ratios",
         "Clamp what you divide by and what goes into exp.",
-        returned.finite, tuple(hook for hook in TENSOR_HOOKS if hook not in MASKS), ("result",),
+        return_values.finite, tuple(hook for hook in TENSOR_HOOKS if hook not in MASKS), ("result",),
     ),
     Property(
         "repeatable", "the same input gives the same result",
         "Draw from a generator of your own, seeded with the step (`torch.Generator().manual_seed(batch.step)`), or from"
         " `pool.rng`.",
-        repeated.repeatable, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("result",),
+        determinism.repeatable, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("result",),
     ),
     Property(
         "read_only", "leaves its input as it was",
         "Work on a copy: `batch.rewards - 1` or `.clone()`, and no `-=`, `_()` methods or item assignment on an input.",
-        repeated.read_only, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("result",),
+        determinism.read_only, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("result",),
     ),
 )  # fmt: skip
 INVARIANT = (
     Property(
         "padding", "more columns of padding change nothing",
         "Use `batch.lengths`, `batch.mask` and `batch.max_response_tokens`, and never the width of a tensor.",
-        invariant.padding, BATCH_HOOKS, SOUND,
+        invariance.padding, BATCH_HOOKS, SOUND,
     ),
     Property(
         "group_order", "it does not matter in which order the groups come",
         "Treat `batch.groups` as labels: use group_sum and group_mean, and no group's index as a number.",
-        invariant.group_order, BATCH_HOOKS, SOUND,
+        invariance.group_order, BATCH_HOOKS, SOUND,
     ),
     Property(
         "response_order", "it does not matter in which order responses come, within groups and across",
         "Find a group's responses through `batch.groups` (a token's through `tokens.sequence`): do not reshape to"
         " [P, G], and do not let one response stand for others by its place.",
-        invariant.response_order, (*BATCH_HOOKS, *TOKEN_HOOKS), SOUND,
+        invariance.response_order, (*BATCH_HOOKS, *TOKEN_HOOKS), SOUND,
     ),
     Property(
         "mask", "weights are zero where the mask is false", "Multiply by `batch.mask`.",
-        invariant.mask, ("weigh_tokens",), SOUND,
+        invariance.mask, ("weigh_tokens",), SOUND,
     ),
     Property(
         "counts", "weights stay right when the batch is spread over processes",
         "Divide by `batch.counts`, which are global, and not by sums over the batch at hand.",
-        invariant.counts, ("weigh_tokens",), SOUND,
+        invariance.counts, ("weigh_tokens",), SOUND,
     ),
     Property(
         "cut", "a token's loss does not depend on which other sequences are in the micro-batch or chunk",
         "Normalise within a token or a sequence (`tokens.sequence_mean`); what is shared by the batch belongs in"
         " weigh_tokens or estimate_advantages.",
-        invariant.cut, (*TOKEN_HOOKS, *VOCAB_HOOKS), SOUND,
+        invariance.cut, (*TOKEN_HOOKS, *VOCAB_HOOKS), SOUND,
     ),
 )  # fmt: skip
 LOSSES = (
@@ -157,17 +158,17 @@ LOSSES = (
 WHOLE = (
     Property(
         "problems", "problems have ids of their own, and held-out ones are not trained on",
-        "Make the id from the problem's place or text.", surroundings.problems, ("load_problems",), SOUND,
+        "Make the id from the problem's place or text.", tasks_and_observers.problems, ("load_problems",), SOUND,
     ),
     Property(
         "threads", "several threads at once get the same verdicts",
         "Keep what a verdict needs in local variables, or put a lock around it.",
-        surroundings.threads, ("score_response",), SOUND,
+        tasks_and_observers.threads, ("score_response",), SOUND,
     ),
     Property(
         "observes", "survives any numbers and every way a run can end",
         "Let an observer skip what it cannot draw, such as NaN; an exception in it ends the run.",
-        surroundings.observes, (), ("builds", "hooks"), OBSERVERS,
+        tasks_and_observers.observes, (), ("builds", "hooks"), OBSERVERS,
     ),
     Property(
         "state", "a saved and loaded component goes on as if nothing had happened",

@@ -14,20 +14,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dapoctl.config import RunConfig
 from dapoctl.engines import Completion, Sampling
-from dapoctl.engines.checked import Watched
-from dapoctl.errors import DapoctlError, HookError
-from dapoctl.models.loading import load_policy
-from dapoctl.models.policy import Policy
-from dapoctl.testing.results import Broken, Unchecked
+from dapoctl.errors import HookError
+from dapoctl.testing.results import Broken
+from dapoctl.testing.rig import PROMPTS, SAMPLES, SAMPLING, Rig, words
 
 if TYPE_CHECKING:
     from dapoctl.testing.subject import Subject
 
-PROMPTS = ("1+2=", "12+34=", "7+8+9=", "56-7=")
-SAMPLES = 4
-SAMPLING = Sampling(max_tokens=12, seed=7)
 SETTINGS = (
     SAMPLING,
     dataclasses.replace(SAMPLING, temperature=0.6),
@@ -43,67 +37,6 @@ DRAWS, SIGMAS = 64, 6
 """Responses to each prompt, and standard deviations that may be between what they are and what is expected"""
 MOVED = 0.1
 """Noise on the policy's weights, in standard deviations of each"""
-
-
-class Rig:
-    """An engine of the component, and the policy that it samples from."""
-
-    def __init__(self, subject: Subject) -> None:
-        """
-        Raises:
-            Unchecked: the engine is not installed, or cannot run on this machine.
-            Broken: it cannot be built.
-        """
-        config = RunConfig.model_validate(
-            {
-                "model": {"path": "tiny", "dtype": "float32"},
-                "rollout": {"max_prompt_tokens": 32, "max_response_tokens": SAMPLING.max_tokens},
-            }
-        )
-        self.policy: Policy = load_policy(config)
-        self.prompts = [self.policy.encode(prompt) for prompt in PROMPTS]
-        pipeline = subject.stack.enter_context(subject.opened())
-        try:
-            self.engine = Watched(subject.name, pipeline.one("build_engine", policy=self.policy, config=config))
-        except HookError as error:
-            raise Broken("the embedded model", str(error)) from error
-        except DapoctlError as error:
-            raise Unchecked(str(error)) from error
-        subject.stack.callback(self.engine.close)
-
-    def generate(
-        self, sampling: Sampling, n: int = SAMPLES, places: Sequence[int] | None = None
-    ) -> list[list[Completion]]:
-        """`n` completions for the prompts at `places`, by default all.
-
-        Raises:
-            Broken: the engine raised, or returned something else.
-        """
-        prompts = self.prompts if places is None else [self.prompts[place] for place in places]
-        try:
-            return self.engine.generate(prompts, sampling, n)
-        except DapoctlError as error:
-            raise Broken(words(sampling, len(prompts), n), str(error)) from error
-
-    @torch.inference_mode()
-    def logits(self, place: int, tokens: Sequence[int]) -> Tensor:
-        """What the policy gives each token of a response to the prompt at `place` to choose from [T, V]; float64."""
-        prompt = self.prompts[place]
-        ids = torch.tensor([[*prompt, *tokens]], device=self.policy.device)
-        found: Tensor = self.policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-        return found.double().cpu()
-
-
-def words(sampling: Sampling, prompts: int = len(PROMPTS), n: int = SAMPLES) -> str:
-    """A call of `generate`, for people."""
-    defaults = Sampling(SAMPLING.max_tokens)
-    changed = {
-        field.name: getattr(sampling, field.name)
-        for field in dataclasses.fields(Sampling)
-        if getattr(sampling, field.name) != getattr(defaults, field.name) or field.name == "max_tokens"
-    }
-    settings = ", ".join(f"{name}={value}" for name, value in changed.items())
-    return f"generate({prompts} prompts of the embedded model, {settings}, n={n})"
 
 
 def completions(subject: Subject, _hook: str) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dapoctl.batch import Batch, Counts, Tokens
 from dapoctl.testing.cases import BatchCase, TokenCase, VocabCase
-from dapoctl.testing.draws import draws
+from dapoctl.testing.properties.randomness import draws
 from dapoctl.testing.results import Broken, Unchecked
 from dapoctl.testing.subject import BATCH_HOOKS, VOCAB_HOOKS, Subject, call
 from dapoctl.testing.values import close, show

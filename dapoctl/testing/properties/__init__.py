@@ -1,0 +1,1 @@
+"""What must hold of every component, by what it is about."""
