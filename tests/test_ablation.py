@@ -15,10 +15,10 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from dapoctl.cli import matrices, pages
 from dapoctl.errors import UserError
 from dapoctl.evaluation.compare.ablation import Ablation, ablate, effect, group
 from dapoctl.evaluation.stored import Evaluation, open_evaluation
+from dapoctl.views import ablation, tables
 from tests.evaluations import counted, evaluate, make_run, rows_of
 from tests.test_compare_cli import dapoctl
 
@@ -72,7 +72,7 @@ def test_other_steps_and_other_files_are_other_arms(found: list[Evaluation], tmp
 
 def test_the_matrix(found: list[Evaluation]) -> None:
     table = ablate(found, found[0], "aime24")
-    assert [matrices.name_of(row, table) for row in table.rows] == ["grpo, clip", "+clip_wider -clip", "optim.lr=1e-05"]
+    assert [ablation.name_of(row, table) for row in table.rows] == ["grpo, clip", "+clip_wider -clip", "optim.lr=1e-05"]
     assert [row.problems for row in table.rows] == [8, 8, 8]
     base, wider, faster = (row.effects["avg"] for row in table.rows)
     assert base.value == pytest.approx((11 + 11 + 12) / 96)
@@ -90,7 +90,7 @@ def test_the_baseline_is_what_is_asked_for(found: list[Evaluation]) -> None:
     # It has one seed, so that no row's interval can tell of seeds.
     assert [row.effects["avg"].seeds for row in table.rows] == [False, False, False]
     table = ablate(found, found[4], "aime24")
-    assert [matrices.name_of(row, table) for row in table.rows][1:] == [
+    assert [ablation.name_of(row, table) for row in table.rows][1:] == [
         "+clip -clip_wider",
         "+clip -clip_wider optim.lr=1e-05",
     ]
@@ -193,7 +193,7 @@ def test_arms_that_are_the_same() -> None:
 
 
 def shown(table: Ablation, columns: int) -> list[str]:
-    return pages.laid_out(matrices.page(table, columns), columns).split("\n")
+    return tables.laid_out(ablation.page(table, columns), columns).split("\n")
 
 
 @pytest.mark.parametrize("columns", [80, 160])

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from dapoctl.cli import pages
-from dapoctl.cli.comparison import page
-from dapoctl.cli.transcripts import page as transcript
 from dapoctl.evaluation.compare.comparison import Comparison, compare, select
 from dapoctl.evaluation.statistics.intervals import Interval
 from dapoctl.evaluation.stored import responses
+from dapoctl.views import tables
+from dapoctl.views.comparison import page
+from dapoctl.views.transcripts import page as transcript
 from tests.evaluations import counted, evaluate, make_run, row, rows_of
 from tests.test_cli_imports import HEAVY, modules_after
 
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def shown(found: Comparison, columns: int, rows: int = 40) -> list[str]:
-    return pages.laid_out(page(found, found.matrix, rows, columns), columns).split("\n")
+    return tables.laid_out(page(found, found.matrix, rows, columns), columns).split("\n")
 
 
 def dapoctl(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
@@ -160,7 +160,9 @@ def test_what_models_and_files_say_is_never_markup(tmp_path: Path) -> None:
     found = compare(tmp_path, ["aaaa", "bbbb", NASTY.replace("/", "")], "aime24")
     sides, both = found.sides[:2], tuple(responses(side.evaluation, NASTY) for side in found.sides)
     for columns in (80, 160):
-        written = pages.laid_out(transcript(NASTY, 0, (sides[0], sides[1]), (both[0], both[1]), True, columns), columns)
+        written = tables.laid_out(
+            transcript(NASTY, 0, (sides[0], sides[1]), (both[0], both[1]), True, columns), columns
+        )
         for text in ("\n".join(shown(found, columns)), written):
             assert not {"\x1b", "\u202e", "\x07"} & {*text}
             assert "[/bold][red]\\x1b[31m\\u202eevil\\x07" in text.replace("\n", "")
@@ -173,7 +175,7 @@ def written(root: Path, columns: int, sample: int = 3) -> str:
     found = compare(root, ["aaaa", "bbbb"], "aime24")
     first, second = found.sides
     both = (responses(first.evaluation, "p05"), responses(second.evaluation, "p05"))
-    return pages.laid_out(transcript("p05", sample, (first, second), both, True, columns), columns)
+    return tables.laid_out(transcript("p05", sample, (first, second), both, True, columns), columns)
 
 
 SIDE_BY_SIDE = """\
@@ -287,12 +289,12 @@ def test_a_set_that_nobody_evaluated(root: Path) -> None:
     ],
 )
 def test_figures_with_intervals(value: float, interval: Interval, signed: bool, words: str) -> None:
-    assert pages.with_interval(value, interval, signed) == words
+    assert tables.with_interval(value, interval, signed) == words
 
 
 def test_short_forms() -> None:
-    assert [pages.p_value(p) for p in (0.0001, 0.0314, 1.0, float("nan"))] == ["<0.001", "0.031", "1.000", "?"]
-    assert [pages.count(n) for n in (0, 812, 9999, 12_345, 4.5e6, 2e9)] == [
+    assert [tables.p_value(p) for p in (0.0001, 0.0314, 1.0, float("nan"))] == ["<0.001", "0.031", "1.000", "?"]
+    assert [tables.count(n) for n in (0, 812, 9999, 12_345, 4.5e6, 2e9)] == [
         "0",
         "812",
         "9,999",
@@ -300,15 +302,15 @@ def test_short_forms() -> None:
         "4.5M",
         "2.0G",
     ]
-    assert [pages.hours(h) for h in (0, 8e-8, 0.0421, 12.34, float("nan"))] == ["0", "<0.001", "0.042", "12.3", "?"]
-    assert [pages.shade(x) for x in (0, 0.01, 0.5, 0.99, 1)] == [" ", "░", "▒", "▓", "█"]
-    assert pages.bars([0, 0.5, 1], 1) == "▁▅█"
-    assert pages.bars([0, 0], 0) == "▁▁"
+    assert [tables.hours(h) for h in (0, 8e-8, 0.0421, 12.34, float("nan"))] == ["0", "<0.001", "0.042", "12.3", "?"]
+    assert [tables.shade(x) for x in (0, 0.01, 0.5, 0.99, 1)] == [" ", "░", "▒", "▓", "█"]
+    assert tables.bars([0, 0.5, 1], 1) == "▁▅█"
+    assert tables.bars([0, 0], 0) == "▁▁"
 
 
 def test_nothing_different_and_nothing_left(root: Path) -> None:
     found = compare(root, ["aaaa", "cccc"], "aime24")
     lines = select(found.matrix, only_different=True)
     assert lines == []
-    text = pages.laid_out(page(found, lines, 40, 80), 80)
+    text = tables.laid_out(page(found, lines, 40, 80), 80)
     assert "none of 8 problems fits" in text

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from dapoctl import Component, DapoctlError, RunInfo
-from dapoctl.cli.display import Display, console_on
-from dapoctl.cli.figures import amount, duration, number, sparkline
 from dapoctl.cli.foreground import closing, foreground
-from dapoctl.cli.progress import Progress
-from dapoctl.cli.view import block, step_line
+from dapoctl.cli.live import Display, console_on
 from dapoctl.components.pipeline import Pipeline
+from dapoctl.views.numbers import amount, duration, number, sparkline
+from dapoctl.views.progress import Progress
+from dapoctl.views.progress_block import block, step_line
 
 RUN = "20250101-120000-dapo-ab12"
 

@@ -16,12 +16,12 @@ from helpers import plugin_file
 
 from dapoctl import Component, hookimpl, hookspecs
 from dapoctl.cli import main
-from dapoctl.cli.component_page import component_page, leaflets, only
-from dapoctl.cli.hook_page import COMBINED, hook_page
-from dapoctl.cli.leaflet import ComponentPage
-from dapoctl.cli.markdown import paragraphs, prose, table
 from dapoctl.components.catalog import Catalog, Entry, installed
 from dapoctl.errors import PluginError
+from dapoctl.views.component import ComponentPage
+from dapoctl.views.hook_reference import COMBINED, hook_page
+from dapoctl.views.markdown import paragraphs, prose, table
+from dapoctl.views.reference import component_page, leaflets, only
 
 PLUGINS = Path(__file__).resolve().parent.parent / "plugins"
 

@@ -14,7 +14,7 @@ from dapoctl.tui import bindings
 from dapoctl.tui.app import PLACES, Bench, Place
 from dapoctl.tui.keys import read_keymap
 from dapoctl.tui.screens.base import BenchScreen
-from dapoctl.tui.text import cell, line, middle, safe
+from dapoctl.views.text import cell, line, middle, safe
 from tests.background import Store
 from tests.stores import add_run
 from tests.tui import NARROW, SMALL, bench, play

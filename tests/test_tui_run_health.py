@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dapoctl.runs.history import Series
-from dapoctl.tui import health
-from dapoctl.tui.health import Look, check
+from dapoctl.views import health
+from dapoctl.views.health import Look, check
 
 Values = Sequence[float]
 

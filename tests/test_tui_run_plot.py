@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dapoctl.runs.history import Series
-from dapoctl.tui.curves import panels, written
 from dapoctl.tui.plot import BLANK, DOTS, Curve, Growing, Picture, columns, curve, draw, edges, extent, smooth
+from dapoctl.views.metrics import panels, written
 
 
 def dots(picture: Picture) -> list[tuple[int, int]]:

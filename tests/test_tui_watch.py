@@ -13,7 +13,7 @@ from dapoctl.runs import summary
 from dapoctl.runs.history import Course, Courses
 from dapoctl.runs.jobs import watch as watching
 from dapoctl.runs.jobs.watch import StoreWatch
-from dapoctl.tui.describe import age, called, changes, left
+from dapoctl.views.runs import age, called, changes, left
 from tests.stores import add_run, many
 
 

@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli import ablation, compare, doctor, evaluate, manage, plugins, queue, rescore, run, runs, sweep, tui
+from dapoctl.cli import (
+    ablation,
+    compare,
+    doctor,
+    evaluate,
+    plugins,
+    queue,
+    rescore,
+    run,
+    runs,
+    runs_manage,
+    sweep,
+    tui,
+)
 from dapoctl.cli.output import emit, error, forgive_encodings, hush, show_help
 from dapoctl.errors import TRACEBACK, DapoctlError, PluginError
 
@@ -120,4 +133,4 @@ def _save_traceback() -> str:
     return f"{TRACEBACK} {file.name}"
 
 
-__all__ = ["app", "main", "manage"]
+__all__ = ["app", "main", "runs_manage"]

@@ -7,8 +7,9 @@ import typer
 
 from dapoctl.cli.compare import Csv, Markdown, Task, one_format
 from dapoctl.cli.options import Json, RunsDir
-from dapoctl.cli.output import emit, emit_json, width
+from dapoctl.cli.output import emit, emit_json
 from dapoctl.errors import UserError
+from dapoctl.views.terminal import width
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.stored import Evaluation
@@ -46,9 +47,9 @@ def ablation(
     Intervals are for problems and seeds drawn anew; where a row or the
     baseline has one seed, for problems only.
     """
-    from dapoctl.cli import matrices
-    from dapoctl.cli.pages import laid_out
     from dapoctl.evaluation.compare.ablation import ablate
+    from dapoctl.views import ablation
+    from dapoctl.views.tables import laid_out
 
     one_format(json=json, markdown=markdown, csv=csv)
     words = [*([baseline] if baseline is not None else []), *(runs or []), *_filtered(runs_dir, filter_, task)]
@@ -57,14 +58,14 @@ def ablation(
     found, missing = _open(runs_dir, words, task)
     table = ablate(found, found[0], task, missing)
     if json:
-        emit_json(matrices.ablation_values(table))
+        emit_json(ablation.ablation_values(table))
     elif markdown:
-        emit(matrices.ablation_markdown(table))
+        emit(ablation.ablation_markdown(table))
     elif csv:
-        emit(matrices.ablation_csv(table))
+        emit(ablation.ablation_csv(table))
     else:
         columns = width()
-        emit(laid_out(matrices.page(table, columns), columns))
+        emit(laid_out(ablation.page(table, columns), columns))
 
 
 def _filtered(runs_dir: Path | None, query: str | None, task: str) -> list[str]:

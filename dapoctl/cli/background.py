@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dapoctl.cli.output import command, emit, one_line
+from dapoctl.cli.output import command, emit
 from dapoctl.errors import UserError
 from dapoctl.runs.jobs.submit import Background
+from dapoctl.views.text import one_line
 
 
 def asked_background(detach: bool, queue: bool, priority: int | None, gpus: int | None) -> Background | None:

@@ -31,9 +31,9 @@ def doctor(
 
     Exit code 0 when nothing is in the way of the run, 1 when something is.
     """
-    from dapoctl.cli.checkup import page
     from dapoctl.doctor.report import as_dict, examine
     from dapoctl.runs.store import runs_root
+    from dapoctl.views.doctor import page
 
     resolved = resolve_run(config, override, recipe, plugins, name, seed)
     report = examine(resolved.config, resolved.pipeline, runs_root(runs_dir), gpu_memory)

@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _list_sets(asked: bool) -> None:
     if asked:
-        from dapoctl.cli.evaluation_view import sets_table
+        from dapoctl.views.evaluation import sets_table
 
         emit("\n".join(sets_table()))
         raise typer.Exit
@@ -169,7 +169,7 @@ def options_of(request: "Request") -> list[str]:
 
 
 def _run(job: "Job") -> "Outcome":
-    from dapoctl.cli.evaluation_view import Ticker
+    from dapoctl.cli.live import Ticker
     from dapoctl.evaluation.evaluate import evaluate as run
 
     ticker = Ticker(sys.stderr, str(job.wanted["set"]))
@@ -178,7 +178,7 @@ def _run(job: "Job") -> "Outcome":
 
 
 def _show(job: "Job", summary: dict[str, Any], json: bool, note: str) -> None:
-    from dapoctl.cli.evaluation_view import page
+    from dapoctl.views.evaluation import page
 
     if unasked := summary.get("unasked"):
         warn(

@@ -8,11 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dapoctl.cli.display import Display, console_on
-from dapoctl.cli.figures import change, duration, number, percent
-from dapoctl.cli.output import command, emit, emit_json, one_line, plain, warn
-from dapoctl.cli.profile import profile_table
-from dapoctl.cli.progress import REWARD, Progress, is_held_out, spoken
+from dapoctl.cli.live import Display, console_on
+from dapoctl.cli.output import command, emit, emit_json, warn
+from dapoctl.views.numbers import change, duration, number, percent
+from dapoctl.views.profile import profile_table
+from dapoctl.views.progress import REWARD, Progress, is_held_out, spoken
+from dapoctl.views.text import one_line, plain
 
 if TYPE_CHECKING:
     from dapoctl.components.base import Component

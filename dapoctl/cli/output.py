@@ -5,32 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import os
-import re
 import shlex
-import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
-WIDE = 200
-"""Columns of output that nobody looks at in a terminal: lines stay whole for grep."""
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def plain(text: str) -> str:
-    """`text` with control characters spelled out, so that a name or a model's words cannot steer the terminal."""
-    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
-
-
-def one_line(text: str) -> str:
-    """`plain` text on one line."""
-    return plain(" ".join(text.split()))
+from dapoctl.views.terminal import colours
+from dapoctl.views.text import finite, plain
 
 
 def emit(text: str, to_error: bool = False) -> None:
@@ -48,17 +32,6 @@ def emit_json(value: Any, compact: bool = False) -> None:
     emit(json.dumps(finite(value), indent=None if compact else 2, ensure_ascii=False, default=str, allow_nan=False))
 
 
-def finite(value: Any) -> Any:
-    """`value` with its non-finite floats as strings: JSON has no word for them, and they must not be lost."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
-
-
 def error(message: str) -> None:
     """`error: message` on stderr."""
     _say("error:", typer.colors.RED, message)
@@ -73,16 +46,6 @@ def _say(word: str, colour: str, message: str) -> None:
     styled = typer.style(word, fg=colour, bold=True) if colours(sys.stderr) else word
     with contextlib.suppress(BrokenPipeError):
         emit(f"{styled} " + plain(message).strip().replace("\n", f"\n{' ' * (len(word) + 1)}"), to_error=True)
-
-
-def colours(stream: Any) -> bool:
-    """Whether `stream` is a terminal whose user wants colours."""
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def width() -> int:
-    """Columns to lay text out for."""
-    return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else WIDE
 
 
 def command(verb: str, run: str, runs_dir: Path | None) -> str:

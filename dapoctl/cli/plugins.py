@@ -31,9 +31,9 @@ def add_to(app: typer.Typer) -> None:
 @group.command("list")
 def list_(json: Json = False) -> None:
     """Every component by the stage of the training step that it serves, and the recipes."""
-    from dapoctl.cli.shelf import shelf
     from dapoctl.components.catalog import installed
     from dapoctl.components.listing import summarize, summarize_recipe
+    from dapoctl.views.component_list import shelf
 
     catalog = installed()
     components = [summarize(entry) for entry in catalog.entries()]
@@ -52,16 +52,16 @@ def show(
     json: Json = False,
 ) -> None:
     """One component: its stages, parameters, and where it comes from. For a recipe: its components."""
-    from dapoctl.cli import leaflet
     from dapoctl.components.catalog import installed
+    from dapoctl.views import component
 
     catalog = installed()
     is_recipe = name in catalog.recipes()
     pages: list[Any] = []
     if name in catalog.names() or not is_recipe:
-        pages.append(leaflet.component(name, catalog))
+        pages.append(component.component(name, catalog))
     if is_recipe:
-        pages.append(leaflet.recipe(name, catalog))
+        pages.append(component.recipe(name, catalog))
     if json:
         first, *rest = [page.as_dict() for page in pages]
         emit_json(first | {"recipe": rest[0]} if rest else first)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dapoctl.cli.options import Json
-from dapoctl.cli.output import colours, emit, emit_json, plain, width
+from dapoctl.cli.output import emit, emit_json
+from dapoctl.views.terminal import colours, width
+from dapoctl.views.text import plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -59,7 +61,7 @@ def check(
             {"name": entry.name, **entry.describe(), "parameters": parameters, "ok": ok, "properties": rows(results)}
         )
     else:
-        from dapoctl.cli.pages import laid_out
+        from dapoctl.views.tables import laid_out
 
         emit(laid_out(page(entry, results), min(width(), READABLE) if sys.stdout.isatty() else width()))
     raise typer.Exit(0 if ok else 1)
@@ -150,7 +152,7 @@ def page(entry: Entry, results: Sequence[Result]) -> list[RenderableType]:
     """For people: every property, what is broken, and the sum of it."""
     from rich.table import Table
 
-    from dapoctl.cli.pages import heading, text
+    from dapoctl.views.tables import heading, text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for header in ("PROPERTY", "RESULT", ""):
@@ -178,7 +180,7 @@ def _failure(failure: Failure) -> RenderableType:
     from rich.padding import Padding
     from rich.table import Table
 
-    from dapoctl.cli.pages import text
+    from dapoctl.views.tables import text
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     for key in ("hook", "case", "found", "fix"):

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli.output import emit, plain
+from dapoctl.cli.output import emit
+from dapoctl.views.text import plain
 
 
 def _list_stages(asked: bool) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli.output import emit, plain, warn
+from dapoctl.cli.output import emit, warn
+from dapoctl.views.text import plain
 
 
 def reference(
@@ -19,10 +20,10 @@ def reference(
     ] = None,
 ) -> None:
     """A page in Markdown on every component: stage, paper, parameters. For your package's README, say."""
-    from dapoctl.cli.component_page import component_page, leaflets, only
-    from dapoctl.cli.hook_page import hook_page
     from dapoctl.components.catalog import installed
     from dapoctl.errors import StorageError
+    from dapoctl.views.hook_reference import hook_page
+    from dapoctl.views.reference import component_page, leaflets, only
 
     shelf = only(installed(), distribution)
     # A package that is asked for must be whole; others that are broken leave a gap.

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from dapoctl.cli.options import Json, RunsDir
-from dapoctl.cli.output import emit, emit_json, one_line, plain, show_help, warn
+from dapoctl.cli.output import emit, emit_json, show_help, warn
+from dapoctl.views.text import one_line, plain
 
 group = typer.Typer(help="Runs that wait for a GPU: look, reorder, hold, drop.", invoke_without_command=True)
 Waiting = Annotated[

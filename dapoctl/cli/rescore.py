@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dapoctl.cli.options import Json, RunsDir
-from dapoctl.cli.output import emit, emit_json, one_line, warn
+from dapoctl.cli.output import emit, emit_json, warn
+from dapoctl.views.text import one_line
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.rescoring import Rescored, Responses
@@ -39,7 +40,7 @@ def rescore(
 
     Nothing that is stored changes.
     """
-    from dapoctl.cli.evaluation_view import Ticker
+    from dapoctl.cli.live import Ticker
     from dapoctl.evaluation.rescoring import find_files, read_responses
     from dapoctl.evaluation.rescoring import rescore as judge
     from dapoctl.runs.store import runs_root
@@ -80,8 +81,8 @@ def as_dict(result: Rescored) -> dict[str, Any]:
 
 def page(result: Rescored, show: int) -> list[str]:
     """Counts, pairs and the first `show` disagreements as text."""
-    from dapoctl.cli.evaluation_view import aligned
-    from dapoctl.cli.figures import percent
+    from dapoctl.views.evaluation import aligned
+    from dapoctl.views.numbers import percent
 
     counts, total = result.counts(), len(result.responses.rows)
     rows = [("SCORER", "RIGHT", *(name.upper() for name in list(next(iter(counts.values())))[1:]), "SHARE RIGHT")]

@@ -41,11 +41,11 @@ def list_(
     the id; `field=value` (also != < <= > >= and ~ for "contains") asks about id, name, state, step, created, group, tag,
     model, any key of the configuration (optim.lr) and any metric (reward.mean, eval.aime24.avg).
     """
-    from dapoctl.cli.tables import runs_table
     from dapoctl.runs.index import list_runs
     from dapoctl.runs.query import parse, select
     from dapoctl.runs.store import runs_root
     from dapoctl.runs.tickets import tickets
+    from dapoctl.views.runs import runs_table
 
     if filter_ is not None:
         parse(filter_)
@@ -70,10 +70,10 @@ def list_(
 @group.command("show")
 def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
     """One run: state, components, last metrics."""
-    from dapoctl.cli.tables import run_page
     from dapoctl.runs.store import find_run, runs_root
     from dapoctl.runs.summary import metric_rows, read_run
     from dapoctl.training.profiling import read_profile
+    from dapoctl.views.runs import run_page
 
     summary = read_run(find_run(runs_root(runs_dir), run))
     every: dict[str, float] = {}
@@ -96,11 +96,11 @@ def diff(
     json: Json = False,
 ) -> None:
     """How the configurations of two runs differ: first in components, then key by key."""
-    from dapoctl.cli.tables import diff_lines
     from dapoctl.errors import UserError
     from dapoctl.runs.difference import difference
     from dapoctl.runs.store import find_run, runs_root
     from dapoctl.runs.summary import read_run
+    from dapoctl.views.runs import diff_lines
 
     root = runs_root(runs_dir)
     both = [read_run(find_run(root, name)) for name in (first, second)]

@@ -9,9 +9,10 @@ import typer
 
 from dapoctl.cli.background import announce
 from dapoctl.cli.options import ConfigFiles, Gpus, Json, Name, Override, Plugins, Priority, Recipe, RunsDir, Seed
-from dapoctl.cli.output import emit, emit_json, one_line, warn
+from dapoctl.cli.output import emit, emit_json, warn
 from dapoctl.errors import UserError
 from dapoctl.runs.jobs.submit import Background, check, send_off
+from dapoctl.views.text import one_line
 
 if TYPE_CHECKING:
     from dapoctl.config.load import Resolved

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dapoctl.cli import exports
-from dapoctl.cli.figures import percent
-from dapoctl.cli.output import finite
 from dapoctl.evaluation.compare.comparison import Comparison, Line
 from dapoctl.evaluation.stored import sets_of, split_step, summary_at
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.comparing import Found, Side
-from dapoctl.tui.describe import called, state_text
 from dapoctl.tui.exporting import FORMATS, write_new
 from dapoctl.tui.widgets.pick import Pick
+from dapoctl.views import comparison_export
+from dapoctl.views.numbers import percent
+from dapoctl.views.runs import called, state_text
+from dapoctl.views.text import finite
 
 if TYPE_CHECKING:
     from dapoctl.tui.screens.base import BenchScreen
@@ -125,9 +125,9 @@ def choose_runs(screen: BenchScreen, present: Sequence[str], then: Callable[[lis
 def export_comparison(screen: BenchScreen, found: Comparison, lines: Sequence[Line]) -> None:
     """Ask for a format, and write the comparison with the problems of `lines`."""
     values = {
-        "md": lambda: exports.comparison_markdown(found, lines),
-        "csv": lambda: exports.comparison_csv(found),
-        "json": lambda: as_json(exports.comparison_values(found, lines)),
+        "md": lambda: comparison_export.comparison_markdown(found, lines),
+        "csv": lambda: comparison_export.comparison_csv(found),
+        "json": lambda: as_json(comparison_export.comparison_values(found, lines)),
     }
     export(screen, f"compare-{found.set}", values)
 

@@ -12,14 +12,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from dapoctl import hookspecs
-from dapoctl.cli import leaflet
 from dapoctl.components.catalog import Catalog, Entry, installed
 from dapoctl.components.listing import RecipeSummary, Summary, first_paragraph, summarize, summarize_recipe
 from dapoctl.errors import DapoctlError
-from dapoctl.tui.text import line, safe
+from dapoctl.views import component
+from dapoctl.views.text import line, safe
 
 if TYPE_CHECKING:
-    from dapoctl.cli.parameters import Parameter
+    from dapoctl.views.parameters import Parameter
 
 RECIPES, BROKEN, NO_STAGE = "recipes", "broken", "no stage"
 
@@ -112,7 +112,7 @@ def page(item: Item, items: Sequence[Item]) -> RenderableType:
         if item.summary.problem:
             parts += [Text(), _text(f"✗ {item.summary.problem}", "red")]
         elif isinstance(item.summary, Summary):
-            parts += _component(leaflet.describe(item.entry))
+            parts += _component(component.describe(item.entry))
         else:
             parts += _recipe(item.name, installed())
     except Exception as error:  # noqa: BLE001 (whatever a plugin does when it is imported)
@@ -121,7 +121,7 @@ def page(item: Item, items: Sequence[Item]) -> RenderableType:
     return Group(*parts, *_section("from"), _indented(f"{item.package}\n{item.entry.value}"))
 
 
-def _component(found: leaflet.ComponentPage) -> list[RenderableType]:
+def _component(found: component.ComponentPage) -> list[RenderableType]:
     parts: list[RenderableType] = [Text(), _text(_unwrapped(found.purpose))]
     parts += _section("stages")
     for stage in found.stages:
@@ -144,7 +144,7 @@ def _component(found: leaflet.ComponentPage) -> list[RenderableType]:
 
 
 def _recipe(name: str, catalog: Catalog) -> list[RenderableType]:
-    found = leaflet.recipe(name, catalog)
+    found = component.recipe(name, catalog)
     parts: list[RenderableType] = [Text(), _text(found.recipe.purpose), *_section("components")]
     for part, stages, purpose in found.components:
         origin = "" if part in found.recipe.components or not found.recipe.base else f" (from {found.recipe.base})"
@@ -157,7 +157,7 @@ def _recipe(name: str, catalog: Catalog) -> list[RenderableType]:
 def _signature(parameter: Parameter) -> Text:
     text = Text("  ")
     text.append(line(parameter.name), "bold")
-    text.append(" required" if parameter.required else f" = {line(leaflet.literal(parameter.default))}", "cyan")
+    text.append(" required" if parameter.required else f" = {line(component.literal(parameter.default))}", "cyan")
     return text.append(f"  {line(', '.join([parameter.type, *parameter.bounds]))}", "dim")
 
 

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from dapoctl.cli.comparison import badge_lines, configs, notes, verdict
-from dapoctl.cli.pages import text as words_of
-from dapoctl.cli.problems import curves, responses
 from dapoctl.evaluation.compare.comparison import Comparison, Line, select
 from dapoctl.runs.history import Courses
 from dapoctl.tui.comparing import LACKS, Found
-from dapoctl.tui.text import line
 from dapoctl.tui.widgets.matrix import ORDERS
 from dapoctl.tui.widgets.sides import cost_line, course_lines
+from dapoctl.views.comparison import badge_lines, configs, curves, notes, responses, verdict
+from dapoctl.views.tables import text as words_of
+from dapoctl.views.text import line
 
 NOBODY = "None of these runs was evaluated{on}. e evaluates them in the background; t chooses another set."
 ALL, DIFFERENT, GAINED, LOST = FILTERS = ("all", "only different", "gained", "lost")

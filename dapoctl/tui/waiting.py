@@ -14,7 +14,7 @@ from dapoctl.runs.jobs.leases import GIB, SLOTS, Device, slot_count
 from dapoctl.runs.jobs.queue import drop, hold, move
 from dapoctl.runs.jobs.scheduler import LEASED, Decision, outlook, schedule
 from dapoctl.runs.tickets import state
-from dapoctl.tui.text import cell, line
+from dapoctl.views.text import cell, line
 
 BAR = 10
 NARROW = 60

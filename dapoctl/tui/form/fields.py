@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from dapoctl.cli.parameters import bounds_words, properties, schema_of, type_words
 from dapoctl.components.absent import NONE
 from dapoctl.config.schema import RunConfig
 from dapoctl.errors import reason
+from dapoctl.views.parameters import bounds_words, properties, schema_of, type_words
 
 Kind = Literal["bool", "choice", "int", "float", "text", "list", "any"]
 KINDS: dict[str, Kind] = {"boolean": "bool", "integer": "int", "number": "float", "string": "text", "array": "list"}

@@ -15,23 +15,23 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
-from dapoctl.cli import matrices
-from dapoctl.cli.pages import note
-from dapoctl.cli.pages import text as words_of
 from dapoctl.evaluation.compare.ablation import Row
 from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.ablating import Gap, Table, candidates, fetch_table
 from dapoctl.tui.choices import as_json, ask_set, export
 from dapoctl.tui.comparing import Shelf, Stamps, eval_line, stamps_of
-from dapoctl.tui.describe import called
 from dapoctl.tui.evaluate import evaluate_runs, options_like, usual_options
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.working import WorkingScreen
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.arms import columns_of, gap_text, row_cells
 from dapoctl.tui.widgets.grid import Grid
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views import ablation
+from dapoctl.views.runs import called
+from dapoctl.views.tables import note
+from dapoctl.views.tables import text as words_of
+from dapoctl.views.text import data, line
 
 LOOK = 10.0
 """Seconds between two looks at the evaluations of every run"""
@@ -218,9 +218,9 @@ class AblationScreen(WorkingScreen):
             if current.parameters:
                 parts.append(words_of(", ".join(f"{name} = {value}" for name, value in current.parameters.items())))
         parts += [words_of(f"left out: {word}: {why}", "yellow") for word, why in table.ablation.left_out]
-        parts += [Text(), note(matrices.NOTES)]
-        if matrices.leaves_seeds_out(table.ablation):
-            parts.append(note(matrices.NO_SEEDS))
+        parts += [Text(), note(ablation.NOTES)]
+        if ablation.leaves_seeds_out(table.ablation):
+            parts.append(note(ablation.NO_SEEDS))
         self.query_one("#row Static", Static).update(Group(*parts))
 
     def on_resize(self, _event: events.Resize) -> None:
@@ -289,8 +289,8 @@ class AblationScreen(WorkingScreen):
         found = self.table.ablation if self.table else None
         if found is not None:
             texts = {
-                "md": lambda: matrices.ablation_markdown(found),
-                "csv": lambda: matrices.ablation_csv(found),
-                "json": lambda: as_json(matrices.ablation_values(found)),
+                "md": lambda: ablation.ablation_markdown(found),
+                "csv": lambda: ablation.ablation_csv(found),
+                "json": lambda: as_json(ablation.ablation_values(found)),
             }
             export(self, f"ablation-{found.set}", texts)

@@ -33,11 +33,11 @@ from dapoctl.tui.telling import (
     telling_side,
     verdicts,
 )
-from dapoctl.tui.text import data
 from dapoctl.tui.widgets.grid import Grid, GridRows
 from dapoctl.tui.widgets.matrix import ORDERS, Matrix
 from dapoctl.tui.widgets.sides import BARE, columns_of, rows_of
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import data
 
 EMPTY = """
 Nothing is compared yet.

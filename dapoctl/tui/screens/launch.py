@@ -31,7 +31,6 @@ from dapoctl.tui.form.verdict import Verdict, examine
 from dapoctl.tui.keys import key
 from dapoctl.tui.launching import file_parts, parts_from, start
 from dapoctl.tui.screens.base import BenchScreen
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.dialogs import Ask, Confirm, Page
 from dapoctl.tui.widgets.form_list import FormList, opened_at_first
 from dapoctl.tui.widgets.form_pane import FormPane
@@ -39,6 +38,7 @@ from dapoctl.tui.widgets.launch_text import difference_words, parent_text, side_
 from dapoctl.tui.widgets.part_list import PartList
 from dapoctl.tui.widgets.pick import Pick
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import data, line
 
 PAUSE = 0.08
 """Seconds without a change before the resolver is asked"""

@@ -15,10 +15,10 @@ from textual.widgets import Static
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
 from dapoctl.tui.shelf import Item, everything, page, rows
-from dapoctl.tui.text import data
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.plugin_list import PluginList
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import data
 
 SETTLED = 0.15
 """Seconds that the cursor must rest before a component is imported: whoever scrolls past imports none"""

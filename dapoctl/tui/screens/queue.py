@@ -13,15 +13,15 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.runs.jobs.watch import Snapshot
-from dapoctl.tui.describe import called
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
-from dapoctl.tui.text import data
 from dapoctl.tui.waiting import Waiting, device_lines, drop_run, hold_queue, hold_run, move_run, read_queue
 from dapoctl.tui.widgets.dialogs import Confirm
 from dapoctl.tui.widgets.ticket_table import TicketTable, reason
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.tui.widgets.words import renew
+from dapoctl.views.runs import called
+from dapoctl.views.text import data
 
 EMPTY = """
 Nothing waits.

@@ -18,12 +18,12 @@ from dapoctl.runs.query import select
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.inspector import Inspector
 from dapoctl.tui.widgets.run_table import ORDERS, RunTable
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.tui.widgets.words import renew
+from dapoctl.views.text import data, line
 
 EMPTY = """
 No runs in {root} yet.

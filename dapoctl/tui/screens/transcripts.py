@@ -13,19 +13,19 @@ from textual.containers import Container, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
-from dapoctl.cli import pages
-from dapoctl.cli.transcripts import telling
 from dapoctl.errors import UserError
 from dapoctl.evaluation.compare.badges import divergence
 from dapoctl.evaluation.compare.comparison import label, matrix_of
 from dapoctl.evaluation.stored import Evaluation, responses, split_step
 from dapoctl.runs.store import find_run
 from dapoctl.tui.comparing import Shelf
-from dapoctl.tui.describe import called
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.base import BenchScreen
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.transcript import Laid, Transcript, lay_out
+from dapoctl.views import tables
+from dapoctl.views.runs import called
+from dapoctl.views.text import data, line
+from dapoctl.views.transcripts import telling
 
 LONG = 20_000
 """Characters of a response that are laid out in a thread"""
@@ -248,7 +248,7 @@ class TranscriptsScreen(BenchScreen):
         extracted = "no answer" if row["extracted"] is None else f"answer {line(str(row['extracted']))}"
         good = "green" if row["correct"] else "red"
         facts = f": {extracted}{', cut off' if row['truncated'] else ''}"
-        counts = f"{pages.count(float(row['tokens']))} tokens; {right} of {len(found)} right"
+        counts = f"{tables.count(float(row['tokens']))} tokens; {right} of {len(found)} right"
         outcome = (line(str(row["outcome"])), good)
         if self.has_class("-short"):
             return Text.assemble((f"{label(place)} ", "bold"), outcome, f"{facts}; {counts}", no_wrap=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from rich.text import Text
 from textual.widgets import Static
 
-from dapoctl.tui.text import cell, data, line
+from dapoctl.views.text import cell, data, line
 
 if TYPE_CHECKING:
     from dapoctl.tui.app import Bench

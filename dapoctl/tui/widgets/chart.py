@@ -19,9 +19,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from dapoctl.cli.figures import BROKEN, number
 from dapoctl.tui.plot import Curve, Picture, draw, extent
-from dapoctl.tui.text import cell, line
+from dapoctl.views.numbers import BROKEN, number
+from dapoctl.views.text import cell, line
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 """Of curves, in order"""

@@ -10,7 +10,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from dapoctl.tui.text import data
+from dapoctl.views.text import data
 
 
 class Confirm(ModalScreen[bool]):

@@ -17,8 +17,8 @@ from dapoctl.tui.form.rows import Row, Section, changed, rows, sections
 from dapoctl.tui.form.texts import show, show_plain
 from dapoctl.tui.form.verdict import Verdict
 from dapoctl.tui.keys import key
-from dapoctl.tui.text import cell, data, line
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import cell, data, line
 
 NAME, WIDE_NAME = 28, 32
 """Columns of a field's name, in a narrow and in a wide pane"""

@@ -14,9 +14,9 @@ from dapoctl.tui.form.fields import Field
 from dapoctl.tui.form.rows import Row
 from dapoctl.tui.form.texts import read, show, show_plain
 from dapoctl.tui.keys import key
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.form_list import FormList
 from dapoctl.tui.widgets.pick import Pick
+from dapoctl.views.text import data, line
 
 
 class Editor(Input):

@@ -10,8 +10,8 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.widgets import Static
 
-from dapoctl.tui.text import cell
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import cell
 
 GAP = 1
 TAIL = 7

@@ -7,16 +7,16 @@ import time
 from rich.text import Text
 from textual.widgets import Static
 
-from dapoctl.cli.figures import duration, sparkline
-from dapoctl.cli.progress import PHASES
 from dapoctl.runs.attempts import attempts, read_activity
 from dapoctl.runs.history import Courses
 from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
-from dapoctl.tui.describe import figure, state_text
-from dapoctl.tui.text import cell, data, line
 from dapoctl.tui.widgets.words import renew
+from dapoctl.views.numbers import duration, sparkline
+from dapoctl.views.progress import PHASES
+from dapoctl.views.runs import figure, state_text
+from dapoctl.views.text import cell, data, line
 
 CURVES = {
     "reward/mean": "reward",

@@ -10,7 +10,7 @@ from dapoctl import hookspecs
 from dapoctl.runs.difference import Difference
 from dapoctl.tui.form.texts import show_plain
 from dapoctl.tui.form.verdict import Verdict
-from dapoctl.tui.text import data, line
+from dapoctl.views.text import data, line
 
 
 def verdict_text(verdict: Verdict, left_out: Sequence[str], pending: bool) -> Text:

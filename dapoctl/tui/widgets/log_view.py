@@ -15,7 +15,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from dapoctl.runs.logfile import ERROR, Row
-from dapoctl.tui.text import line
+from dapoctl.views.text import line
 
 ASIDE = 16
 """Columns that an arrow to the side moves by"""

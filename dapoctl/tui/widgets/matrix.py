@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 from rich.text import Text
 
-from dapoctl.cli.pages import shade
-from dapoctl.cli.problems import apart
 from dapoctl.evaluation.compare.comparison import Comparison, Line
-from dapoctl.tui.text import cell, line
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.comparison import apart
+from dapoctl.views.tables import shade
+from dapoctl.views.text import cell, line
 
 ID, LEAST_ID, POINTS = 24, 6, 7
 """Columns of a problem's name, of one where room is short, of a difference"""

@@ -16,8 +16,8 @@ from dapoctl.tui.form.choice import Choice
 from dapoctl.tui.form.parts import BROKEN, Part, groups, is_asked, is_left_out, is_on
 from dapoctl.tui.form.verdict import Verdict
 from dapoctl.tui.keys import key
-from dapoctl.tui.text import cell, data, line
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import cell, data, line
 
 PURPOSE = 50
 """Columns from which there is room to say what a component is for"""

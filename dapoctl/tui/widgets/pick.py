@@ -13,8 +13,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import data, line
 
 
 class Options(VirtualList):

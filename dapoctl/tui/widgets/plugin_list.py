@@ -8,8 +8,8 @@ from rich.text import Text
 from textual.geometry import Region
 
 from dapoctl.tui.shelf import BROKEN, Item, Row, meaning
-from dapoctl.tui.text import cell, line
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import cell, line
 
 NAME = 17
 PACKAGE_FROM = 44

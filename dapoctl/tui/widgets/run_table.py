@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from dapoctl.cli.figures import number, sparkline
-from dapoctl.cli.progress import REWARD
 from dapoctl.runs.history import Courses
 from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
-from dapoctl.tui.describe import COLOURS, age, called, changes, held_out, held_out_text, left, state_of, state_text
-from dapoctl.tui.text import cell, line, middle
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.numbers import number, sparkline
+from dapoctl.views.progress import REWARD
+from dapoctl.views.runs import COLOURS, age, called, changes, held_out, held_out_text, left, state_of, state_text
+from dapoctl.views.text import cell, line, middle
 
 SPARK, SPARK_NARROW = 12, 6
 TAIL = 5

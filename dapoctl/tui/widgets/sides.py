@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from dapoctl.cli import pages
-from dapoctl.cli.comparison import hour_unit, is_clear
-from dapoctl.cli.figures import sparkline
-from dapoctl.cli.problems import at_k
-from dapoctl.cli.progress import REWARD
 from dapoctl.tui.comparing import Found, Side
-from dapoctl.tui.describe import called, changes, figure
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.grid import Column
+from dapoctl.views import tables
+from dapoctl.views.comparison import at_k, hour_unit, is_clear
+from dapoctl.views.numbers import sparkline
+from dapoctl.views.progress import REWARD
+from dapoctl.views.runs import called, changes, figure
+from dapoctl.views.text import data, line
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.compare.comparison import Comparison, Contrast, Measured
@@ -83,30 +82,30 @@ def _cells(side: Measured, contrast: Contrast | None) -> list[Text]:
         against = ["baseline", "", "", "", "", ""]
     else:
         against = [
-            pages.with_interval(contrast.difference, contrast.interval, signed=True),
-            pages.p_value(contrast.holm),
-            pages.size(contrast.detectable),
+            tables.with_interval(contrast.difference, contrast.interval, signed=True),
+            tables.p_value(contrast.holm),
+            tables.size(contrast.detectable),
             str(contrast.higher),
             str(contrast.lower),
-            pages.ends(contrast.noise),
+            tables.ends(contrast.noise),
         ]
     difference, p, detects, up, down, noise = against
     clear = "bold" if contrast is not None and is_clear(contrast) else ""
     return [
         Text.assemble((side.label, "bold"), (unlike, "bold yellow"), end=""),
         data(f"{called(evaluation.run)}@{evaluation.step}"),
-        data(pages.with_interval(avg.value, avg.interval)),
+        data(tables.with_interval(avg.value, avg.interval)),
         data(difference, clear or ("dim" if contrast is None else "")),
         data(p, clear),
         data(detects),
-        data(pages.hours(cost.train_hours)),
-        data(pages.count(cost.train_tokens)),
+        data(tables.hours(cost.train_hours)),
+        data(tables.count(cost.train_tokens)),
         data(up),
         data(down),
         data(noise),
         data(f"{len(evaluation.scores)}{of} x {evaluation.k}"),
-        data(pages.hours(cost.eval_hours)),
-        data(pages.count(cost.eval_tokens)),
+        data(tables.hours(cost.eval_hours)),
+        data(tables.count(cost.eval_tokens)),
         data(changes(evaluation.run)),
     ]
 
@@ -118,8 +117,8 @@ def cost_line(found: Comparison, place: int) -> str:
     def spoken(side: Measured) -> str:
         cost = side.cost
         return (
-            f"{side.label} {pages.hours(cost.train_hours)} {unit} h and {pages.count(cost.train_tokens)} tokens to train,"
-            f" {pages.hours(cost.eval_hours)} h and {pages.count(cost.eval_tokens)} to evaluate"
+            f"{side.label} {tables.hours(cost.train_hours)} {unit} h and {tables.count(cost.train_tokens)} tokens to train,"
+            f" {tables.hours(cost.eval_hours)} h and {tables.count(cost.eval_tokens)} to evaluate"
         )
 
     shown = [found.sides[0], *([found.sides[place]] if 0 < place < len(found.sides) else [])]
@@ -135,4 +134,4 @@ def course_lines(sides: Sequence[Measured], courses: Courses) -> list[Text]:
             if values:
                 words = f"{label:<10}{side.label:<3}{sparkline(values, SPARK)}  {figure(name, values[-1])}"
                 found.append(words)
-    return [pages.heading("how training went"), data("\n".join(found))] if found else []
+    return [tables.heading("how training went"), data("\n".join(found))] if found else []

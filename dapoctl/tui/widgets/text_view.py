@@ -15,8 +15,8 @@ from textual.screen import ModalScreen
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from dapoctl.tui.text import data, safe
 from dapoctl.tui.wrapping import lines
+from dapoctl.views.text import data, safe
 
 Part = tuple[str, str]
 """(text as it came, style)"""

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 
 from dapoctl.runs.jobs.scheduler import Decision
-from dapoctl.tui.describe import age
-from dapoctl.tui.text import cell, line
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.runs import age
+from dapoctl.views.text import cell, line
 
 WIDE = 100
 """Columns from which the id is shown in full"""

@@ -11,9 +11,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from dapoctl.cli.transcripts import MARK
-from dapoctl.tui.text import safe
 from dapoctl.tui.wrapping import wrap
+from dapoctl.views.text import safe
+from dapoctl.views.transcripts import MARK
 
 SAME = "\n(the same text)"
 SHARED, APART = "dim", "bold reverse"

@@ -16,18 +16,18 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.runs.state import ALIVE
-from dapoctl.tui.curves import Panel, written
-from dapoctl.tui.describe import called
-from dapoctl.tui.health import Health
 from dapoctl.tui.keys import key
 from dapoctl.tui.plot import Curve
 from dapoctl.tui.screens.run.health_strip import HealthStrip, health_of, health_page
 from dapoctl.tui.screens.run.material import Material
 from dapoctl.tui.screens.run.pane import Pane
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.chart import Chart, View
 from dapoctl.tui.widgets.text_view import TextPage
 from dapoctl.tui.widgets.words import renew
+from dapoctl.views.health import Health
+from dapoctl.views.metrics import Panel, written
+from dapoctl.views.runs import called
+from dapoctl.views.text import data, line
 
 SMOOTH = (0.0, 0.8, 0.95)
 """What `m` turns through: none, over about 5 steps, over about 20"""

@@ -11,12 +11,12 @@ from textual.binding import BindingType
 from textual.widget import Widget
 from textual.widgets import Static
 
-from dapoctl.tui.configuration import Line, read_configuration
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.run.pane import Pane
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.text_view import TextPage
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.configuration import Line, read_configuration
+from dapoctl.views.text import data, line
 
 MARKS = {"changed": "*", "unlike": "≠"}
 STYLES = {"heading": "bold", "changed": "bold", "unlike": "bold yellow"}

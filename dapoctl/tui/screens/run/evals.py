@@ -13,15 +13,15 @@ from textual import events
 from textual.widget import Widget
 from textual.widgets import Static
 
-from dapoctl.cli.figures import number, percent
 from dapoctl.evaluation.files import SUMMARY, read_summary
 from dapoctl.evaluation.stored import sets_of, steps_of
 from dapoctl.runs.summary import EVALS
 from dapoctl.tui.plot import Curve, curve
 from dapoctl.tui.screens.run.pane import Pane
-from dapoctl.tui.text import cell, data, line
 from dapoctl.tui.widgets.chart import Chart, View
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.numbers import number, percent
+from dapoctl.views.text import cell, data, line
 
 EMPTY = """
 No evaluation yet. `eval.every` in the configuration says when a run evaluates itself;

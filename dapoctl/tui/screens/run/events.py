@@ -13,9 +13,9 @@ from textual.widgets import Static
 
 from dapoctl.runs.files import read_lines
 from dapoctl.tui.screens.run.pane import Pane
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.text_view import TextPage
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import data, line
 
 EVENTS = "events.jsonl"
 STYLES = {"warning": "yellow", "failed": "red", "finished": "green"}

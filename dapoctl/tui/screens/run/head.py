@@ -9,15 +9,15 @@ from textual import events
 from textual.message import Message
 from textual.widgets import Static
 
-from dapoctl.cli.figures import duration
-from dapoctl.cli.progress import PHASES
 from dapoctl.runs.attempts import Activity
 from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
-from dapoctl.tui.describe import COLOURS, age, called, changes, state_of, state_text
-from dapoctl.tui.text import line
 from dapoctl.tui.widgets.words import renew
+from dapoctl.views.numbers import duration
+from dapoctl.views.progress import PHASES
+from dapoctl.views.runs import COLOURS, age, called, changes, state_of, state_text
+from dapoctl.views.text import line
 
 BAR = 12
 """Columns of the bar of steps"""

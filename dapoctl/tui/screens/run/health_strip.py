@@ -11,9 +11,9 @@ from textual.widgets import Static
 from dapoctl.runs.attempts import Activity
 from dapoctl.runs.history import Course
 from dapoctl.runs.summary import RunSummary
-from dapoctl.tui.health import RULES, Health, Look, check, strip_words
-from dapoctl.tui.health_limits import RECENT
 from dapoctl.tui.widgets.words import renew
+from dapoctl.views.health import RULES, Health, Look, check, strip_words
+from dapoctl.views.health_limits import RECENT
 
 ROWS = 2
 """Warnings that are shown in a row each"""

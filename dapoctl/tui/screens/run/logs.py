@@ -11,7 +11,6 @@ from textual.binding import BindingType
 from textual.widget import Widget
 from textual.widgets import Static
 
-from dapoctl.cli.figures import amount
 from dapoctl.runs.attempts import EXIT, LOG, attempts
 from dapoctl.runs.files import read_json
 from dapoctl.runs.logfile import ERROR, Kept, LogFile, Sought, searched
@@ -19,11 +18,12 @@ from dapoctl.tui.keys import key
 from dapoctl.tui.log_window import Window, read_window
 from dapoctl.tui.screens.run.finder import Finder, Told
 from dapoctl.tui.screens.run.pane import Pane, goes_on
-from dapoctl.tui.text import data, line
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.log_view import LogView
 from dapoctl.tui.widgets.text_view import TextPage
 from dapoctl.tui.widgets.words import renew
+from dapoctl.views.numbers import amount
+from dapoctl.views.text import data, line
 
 LONGEST_PAGE = 2**20
 """Bytes of a line that are shown when it is opened"""

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dapoctl.runs.history import Course
-from dapoctl.tui.curves import Panel, panels, written
 from dapoctl.tui.plot import Curve, Growing, smooth
 from dapoctl.tui.widgets.chart import COLOURS
+from dapoctl.views.metrics import Panel, panels, written
 
 LETTERS = "abcdefgh"
 

@@ -16,14 +16,14 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Static
 
-from dapoctl.cli.figures import number
 from dapoctl.runs.samples import Group, Response, Step, path_of, read_step, read_text, steps_of
 from dapoctl.tui.keys import key
 from dapoctl.tui.screens.run.pane import Pane, goes_on
-from dapoctl.tui.text import cell, data, line, safe
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.text_view import Part, TextView
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.numbers import number
+from dapoctl.views.text import cell, data, line, safe
 
 EMPTY = "\nNo samples yet: every response of a step is written when the step ends."
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from dapoctl.cli import pages
-from dapoctl.cli.comparison import ALPHA
-from dapoctl.cli.exports import csv_text, escaped, known, markdown_table
-from dapoctl.cli.problems import WIDE
 from dapoctl.evaluation.compare.ablation import OF_A_SEED, Ablation, Effect, Row
 from dapoctl.evaluation.statistics.intervals import LEVEL
+from dapoctl.views import tables
+from dapoctl.views.comparison import ALPHA, WIDE
+from dapoctl.views.markdown import csv_text, escaped, known, markdown_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,46 +43,46 @@ def name_of(row: Row, table: Ablation) -> str:
 def page(table: Ablation, columns: int) -> Iterator[RenderableType]:
     """The matrix, then what should be known about it."""
     wide = columns >= WIDE
-    yield pages.text(f"{table.set}: what each set of components adds to {table.baseline.first.run.id}", "bold")
+    yield tables.text(f"{table.set}: what each set of components adds to {table.baseline.first.run.id}", "bold")
     headers = ["components", "seeds", "problems", "avg", "difference [95%]", "p Holm"]
     headers += [f"pass@{table.k} [95%]", "maj [95%]"] if wide else []
-    made = pages.table(headers)
+    made = tables.table(headers)
     made.columns[0].no_wrap, made.columns[0].overflow = False, "fold"
     for row in table.rows:
-        made.add_row(pages.text(name_of(row, table)), *_cells(row, row is table.rows[0], wide))
+        made.add_row(tables.text(name_of(row, table)), *_cells(row, row is table.rows[0], wide))
     yield made
     for row in table.rows:
         if row.badges:
             kinds = "; ".join(f"{badge.kind} {badge.words}" for badge in row.badges)
             where = "within the baseline" if row is table.rows[0] else f"{name_of(row, table)} is unlike the baseline"
-            yield pages.text(f"{where}: {kinds}", "yellow")
+            yield tables.text(f"{where}: {kinds}", "yellow")
     for word, why in table.left_out:
-        yield pages.text(f"left out: {word}: {why}", "yellow")
+        yield tables.text(f"left out: {word}: {why}", "yellow")
     yield Text()
-    yield pages.note(NOTES)
+    yield tables.note(NOTES)
     if leaves_seeds_out(table):
-        yield pages.note(NO_SEEDS)
+        yield tables.note(NO_SEEDS)
 
 
 def _cells(row: Row, own: bool, wide: bool) -> list[str | Text]:
     cells: list[str | Text] = [str(len(row.arm.evaluations)), str(row.problems)]
     if not row.effects:
-        return [*cells, pages.UNKNOWN]
+        return [*cells, tables.UNKNOWN]
     avg = row.effects["avg"]
-    cells += [pages.share(avg.value)]
+    cells += [tables.share(avg.value)]
     if own:
-        return [*cells, "baseline", "", *([pages.share(row.effects[name].value) for name in ("pass", "maj")] * wide)]
+        return [*cells, "baseline", "", *([tables.share(row.effects[name].value) for name in ("pass", "maj")] * wide)]
     clear = avg.holm < ALPHA
     cells += [
         Text(difference_text(avg), "bold" if clear else ""),
-        Text(pages.p_value(avg.holm), "bold" if clear else ""),
+        Text(tables.p_value(avg.holm), "bold" if clear else ""),
     ]
     return [*cells, *([difference_text(row.effects[name]) for name in ("pass", "maj")] * wide)]
 
 
 def difference_text(effect: Effect) -> str:
     """`+3.1 [-0.4, +6.0]`, with a mark where seeds are left out."""
-    return pages.with_interval(effect.difference, effect.interval, signed=True) + ONE_SEED * (not effect.seeds)
+    return tables.with_interval(effect.difference, effect.interval, signed=True) + ONE_SEED * (not effect.seeds)
 
 
 def ablation_values(table: Ablation) -> Any:

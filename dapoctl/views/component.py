@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dapoctl import hookspecs
-from dapoctl.cli.output import one_line, plain, width
-from dapoctl.cli.parameters import Parameter, parameters_of, schema_of
 from dapoctl.components.base import Component, provided_by, stages_of
 from dapoctl.components.listing import first_paragraph, summarize
 from dapoctl.components.resolver import hooks_of, recipe_components
+from dapoctl.views.parameters import Parameter, parameters_of, schema_of
+from dapoctl.views.terminal import width
+from dapoctl.views.text import one_line, plain
 
 if TYPE_CHECKING:
     from dapoctl.components.catalog import Catalog, Entry

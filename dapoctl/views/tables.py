@@ -12,7 +12,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dapoctl.cli.output import colours, one_line
+from dapoctl.views.terminal import colours
+from dapoctl.views.text import one_line
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.statistics.intervals import Interval

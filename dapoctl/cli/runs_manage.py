@@ -9,11 +9,12 @@ import typer
 
 from dapoctl.cli.background import announce, asked_background
 from dapoctl.cli.options import Detach, Gpus, Json, Priority, Queue, RunId, RunsDir, Yes
-from dapoctl.cli.output import emit, emit_json, one_line, plain
+from dapoctl.cli.output import emit, emit_json
 from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
 from dapoctl.cli.runs import group
 from dapoctl.errors import UserError
 from dapoctl.runs.jobs.submit import check, send_off
+from dapoctl.views.text import one_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,8 +170,8 @@ def remove(
     json: Json = False,
 ) -> None:
     """Delete runs, or only their checkpoints."""
-    from dapoctl.cli.figures import amount
     from dapoctl.runs.remove import check_removable, remove_checkpoints, remove_run, size_of
+    from dapoctl.views.numbers import amount
 
     directories = _find(runs_dir, runs)
     for directory in directories:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from dapoctl.cli.figures import amount
-from dapoctl.cli.output import colours, one_line, width
+from dapoctl.views.numbers import amount
+from dapoctl.views.terminal import colours, width
+from dapoctl.views.text import one_line
 
 if TYPE_CHECKING:
     from dapoctl.doctor.advice import Advice

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from dapoctl.cli import pages
-from dapoctl.cli.output import one_line
-from dapoctl.cli.problems import WIDE, WIDEST, at_k, curves, matrix, responses
-from dapoctl.cli.tables import diff_lines
+from dapoctl.evaluation.statistics.pass_at_k import powers
 from dapoctl.evaluation.statistics.significance import FEWEST
+from dapoctl.views import tables
+from dapoctl.views.runs import diff_lines
+from dapoctl.views.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from dapoctl.evaluation.compare.comparison import Comparison, Contrast, Line, Measured
+    from dapoctl.evaluation.statistics.pass_at_k import Figure
 
 ALPHA = 0.05
 
@@ -25,7 +26,7 @@ ALPHA = 0.05
 def page(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:
     """All sections: who is compared, the summary, badges, what to make of it, responses, pass@j, matrix, configurations."""
     yield from _who(found, columns)
-    yield pages.heading(f"{found.set}: does it help?")
+    yield tables.heading(f"{found.set}: does it help?")
     yield _summary(found, columns)
     yield from _badges(found)
     yield from _reading(found)
@@ -38,24 +39,24 @@ def page(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> I
 
 def _who(found: Comparison, columns: int) -> Iterator[RenderableType]:
     wide = columns >= WIDE
-    made = pages.table(("", "run@step", "model", "problems x k", "components"), left=(0, 1, 2, 3, 4))
+    made = tables.table(("", "run@step", "model", "problems x k", "components"), left=(0, 1, 2, 3, 4))
     for side in found.sides:
         evaluation = side.evaluation
         of = "" if evaluation.complete else f" of {evaluation.expected}"
         facts = [_model(evaluation.model), f"{len(evaluation.scores)}{of} x {evaluation.k}"]
         facts.append(", ".join(evaluation.run.components) or "no components")
         if wide:
-            made.add_row(pages.text(side.label, "bold"), *(pages.text(words) for words in (evaluation.name, *facts)))
+            made.add_row(tables.text(side.label, "bold"), *(tables.text(words) for words in (evaluation.name, *facts)))
         else:
             words = f"{evaluation.name}: {', '.join(facts)}"
             yield Text.assemble((f"{side.label}  ", "bold"), one_line(words))
     if wide:
         yield made
     for word, why in found.missing:
-        yield pages.text(f"left out: `{word}`: {why}", "yellow")
+        yield tables.text(f"left out: `{word}`: {why}", "yellow")
     for side in found.sides:
         for words in side.evaluation.trouble:
-            yield pages.text(f"{side.label}: {words}", "yellow")
+            yield tables.text(f"{side.label}: {words}", "yellow")
 
 
 def _model(path: str) -> str:
@@ -72,13 +73,13 @@ def _summary(found: Comparison, columns: int) -> RenderableType:
     headers += ["p", *(["p Holm"] if several else [])] if wide else ["p Holm" if several else "p"]
     headers += ["detects", *(["up", "down"] if wide else []), f"{unit} h", "tokens"]
     headers += ["eval h", "eval tokens"] if wide else []
-    made = pages.table(headers)
+    made = tables.table(headers)
     for side, contrast in zip(found.sides, (None, *found.contrasts), strict=True):
         figure = side.figure("avg")
-        cells = [pages.with_interval(figure.value, figure.interval), *_against(contrast, columns, several)]
-        cells += [pages.hours(side.cost.train_hours), pages.count(side.cost.train_tokens)]
-        cells += [pages.hours(side.cost.eval_hours), pages.count(side.cost.eval_tokens)] if wide else []
-        made.add_row(pages.text(side.label, "bold"), *cells)
+        cells = [tables.with_interval(figure.value, figure.interval), *_against(contrast, columns, several)]
+        cells += [tables.hours(side.cost.train_hours), tables.count(side.cost.train_tokens)]
+        cells += [tables.hours(side.cost.eval_hours), tables.count(side.cost.eval_tokens)] if wide else []
+        made.add_row(tables.text(side.label, "bold"), *cells)
     return made
 
 
@@ -89,11 +90,11 @@ def _against(contrast: Contrast | None, columns: int, several: bool) -> list[str
     clear = is_clear(contrast)
     ps = [contrast.test.p, contrast.holm] if wide and several else [contrast.holm]
     cells: list[str | Text] = [
-        Text(pages.with_interval(contrast.difference, contrast.interval, signed=True), "bold" if clear else "")
+        Text(tables.with_interval(contrast.difference, contrast.interval, signed=True), "bold" if clear else "")
     ]
-    cells += [pages.ends(contrast.noise)] if widest else []
-    cells += [Text(pages.p_value(p), "bold" if clear else "") for p in ps]
-    cells.append(pages.size(contrast.detectable))
+    cells += [tables.ends(contrast.noise)] if widest else []
+    cells += [Text(tables.p_value(p), "bold" if clear else "") for p in ps]
+    cells.append(tables.size(contrast.detectable))
     return [*cells, *([str(contrast.higher), str(contrast.lower)] if wide else [])]
 
 
@@ -120,7 +121,7 @@ def badge_lines(contrast: Contrast, base: str) -> Text:
 def _reading(found: Comparison) -> Iterator[Text]:
     yield Text()
     for contrast in found.contrasts:
-        yield pages.text(verdict(contrast, found.sides[0].label))
+        yield tables.text(verdict(contrast, found.sides[0].label))
 
 
 def verdict(contrast: Contrast, base: str) -> str:
@@ -131,10 +132,10 @@ def verdict(contrast: Contrast, base: str) -> str:
     over = (
         f"over {many} problem{'s' * (many > 1)}, of which {contrast.higher + contrast.lower} differ{_caution(contrast)}"
     )
-    p = f"p = {pages.p_value(contrast.holm)}".replace("= <", "< ")
+    p = f"p = {tables.p_value(contrast.holm)}".replace("= <", "< ")
     if is_clear(contrast):
         return f"{contrast.label} is {'higher' if contrast.difference > 0 else 'lower'} than {base} ({p}) {over}"
-    least = f"{pages.size(contrast.detectable)} points" if math.isfinite(contrast.detectable) else "any size"
+    least = f"{tables.size(contrast.detectable)} points" if math.isfinite(contrast.detectable) else "any size"
     words = f"{contrast.label} is not told apart from {base} ({p}) {over}; a difference below {least} would be missed"
     return f"{words} more often than one time in five"
 
@@ -154,7 +155,7 @@ def notes(found: Comparison, columns: int) -> Iterator[Text]:
     methods = sorted({contrast.test.method for contrast in found.contrasts})
     many = len(found.contrasts)
     yield Text()
-    yield pages.note(
+    yield tables.note(
         "[95%]: for problems drawn anew (cluster bootstrap over problems)."
         f"{' these problems: for other responses to the same problems.' if columns >= WIDEST else ''}"
         " Differences in points, paired by problem."
@@ -163,7 +164,7 @@ def notes(found: Comparison, columns: int) -> Iterator[Text]:
         " Hours and tokens: what training up to the step took; eval: what the evaluation took."
     )
     if any(0 <= contrast.higher + contrast.lower < FEWEST and contrast.problems for contrast in found.contrasts):
-        yield pages.note(
+        yield tables.note(
             f"Where fewer than {FEWEST} problems differ, p cannot fall below 0.05 and intervals are rough."
         )
 
@@ -172,10 +173,114 @@ def configs(found: Comparison) -> Iterator[Text]:
     """How the runs differ from the baseline's, first of all in components."""
     base = found.sides[0]
     for side, contrast in zip(found.sides[1:], found.contrasts, strict=True):
-        yield pages.heading(f"{base.label} -> {side.label}: what differs between the runs")
+        yield tables.heading(f"{base.label} -> {side.label}: what differs between the runs")
         if side.evaluation.run.id == base.evaluation.run.id:
-            yield pages.note(f"one run, at step {base.evaluation.step} and step {side.evaluation.step}")
+            yield tables.note(f"one run, at step {base.evaluation.step} and step {side.evaluation.step}")
             continue
         for words in diff_lines(base.evaluation.run.id, side.evaluation.run.id, contrast.config)[2:]:
             if words:
                 yield Text(words, overflow="ellipsis", no_wrap=True)
+
+
+WIDE = 120
+
+"""Columns from which tables say more"""
+
+WIDEST = 150
+
+"""And from which they say what sampling alone does"""
+
+LONGEST_ID = 24
+
+
+def at_k(found: Comparison, name: str) -> str:
+    """`avg@32`, or `avg@k` where the sides have different k."""
+    ks = {side.evaluation.k for side in found.sides}
+    return f"{name}@{ks.pop()}" if len(ks) == 1 else f"{name}@k"
+
+
+def responses(found: Comparison, columns: int) -> Iterator[RenderableType]:
+    """pass@k, maj@k, length, and how many responses have no answer, by side."""
+    yield tables.heading("what the responses are like")
+    names = {"pass": at_k(found, "pass"), "maj": at_k(found, "maj")}
+    names |= {"length_mean": "tokens", "truncated_fraction": "cut off", "unanswered_fraction": "no answer"}
+    names |= {"format_failure_fraction": "format", "error_fraction": "error", "timeout_fraction": "timeout"}
+    made = tables.table(["", *names.values()])
+    for side in found.sides:
+        cells = []
+        for name in names:
+            figure = side.figure(name)
+            if name == "length_mean":
+                cells.append(f"{figure.value:.0f}" if math.isfinite(figure.value) else tables.UNKNOWN)
+            elif name in ("pass", "maj") and columns >= WIDE:
+                cells.append(tables.with_interval(figure.value, figure.interval))
+            else:
+                cells.append(tables.share(figure.value))
+        made.add_row(tables.text(side.label, "bold"), *cells)
+    yield made
+
+
+def curves(found: Comparison, columns: int) -> Iterator[RenderableType]:
+    """pass@j by j, and its difference from the baseline; nothing at k = 1."""
+    most = max(side.evaluation.k for side in found.sides)
+    if most == 1:
+        return
+    wide = columns >= WIDEST
+    everything = sorted({j for side in found.sides for j in powers(side.evaluation.k)})
+    yield tables.heading("pass@j: solved by at least one of j responses")
+    made = tables.table(["", "", *(f"j = {j}" for j in everything)], left=(0, 1))
+    courses = [_course(side, everything) for side in found.sides]
+    top = max((value for course in courses for value in course if math.isfinite(value)), default=1.0)
+    for side, course in zip(found.sides, courses, strict=True):
+        cells = [tables.share(value) if math.isfinite(value) else "" for value in course]
+        drawn = tables.bars([value for value in course if math.isfinite(value)], top)
+        made.add_row(tables.text(side.label, "bold"), Text(drawn, "cyan"), *cells)
+    for contrast in found.contrasts:
+        cells = []
+        for j in everything:
+            figure = contrast.curve.get(j)
+            cells.append("" if figure is None else _difference(figure, wide))
+        made.add_row(tables.text(f"{contrast.label}-{found.sides[0].label}", "dim"), "", *cells)
+    yield made
+
+
+def _course(side: Measured, everything: Sequence[int]) -> list[float]:
+    return [side.figure(f"pass@{j}").value for j in everything]
+
+
+def _difference(figure: Figure, wide: bool) -> str:
+    return tables.with_interval(figure.value, figure.interval, signed=True) if wide else tables.points(figure.value)
+
+
+def matrix(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:
+    """Problems by runs: how many responses are right, by shade and digits, those that differ most first."""
+    yield tables.heading("problem by problem: right responses, largest difference from the baseline first")
+    if not lines:
+        yield tables.note(f"none of {len(found.matrix)} problems fits" if found.matrix else "no problem was measured")
+        return
+    room = max(1, (columns - LONGEST_ID - 12) // 9)
+    sides = found.sides[:room]
+    headers = ["problem", *(f"{side.label} of {side.evaluation.k}" for side in sides), "points"]
+    made = tables.table(headers)
+    for line in lines[:rows]:
+        name = one_line(line.problem)
+        short = name if len(name) <= LONGEST_ID else f"{name[: LONGEST_ID - 1]}…"
+        made.add_row(Text(short), *(_cell(cell) for cell in line.cells[: len(sides)]), apart(line))
+    yield made
+    if len(sides) < len(found.sides):
+        yield tables.note(f"{len(found.sides) - len(sides)} runs more in a wider terminal, or with --json")
+    if len(lines) > rows:
+        yield tables.note(f"{len(lines) - rows} problems more: --rows {len(lines)} shows them")
+
+
+def _cell(cell: tuple[int, int] | None) -> Text:
+    if cell is None:
+        return Text("·", "dim")
+    return Text.assemble((tables.shade(cell[0] / cell[1]), "green"), f" {cell[0]:>2}")
+
+
+def apart(line: Line) -> str:
+    """The largest difference from the baseline, in points; empty where there is none to speak of."""
+    first, *others = line.cells
+    shares = [cell[0] / cell[1] - first[0] / first[1] for cell in others if cell and first]
+    return tables.points(max(shares, key=abs)) if shares else ""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from dapoctl import hookspecs
-from dapoctl.cli.output import WIDE, colours, one_line, width
+from dapoctl.views.terminal import WIDE, colours, width
+from dapoctl.views.text import one_line
 
 if TYPE_CHECKING:
     from dapoctl.components.listing import RecipeSummary, Summary

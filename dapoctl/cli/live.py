@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from typing import Self, TextIO
 
@@ -12,11 +13,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
 
 from dapoctl.batch import RunInfo
-from dapoctl.cli.output import one_line
-from dapoctl.cli.progress import Progress, is_held_out, spoken
-from dapoctl.cli.view import block, eval_lines, step_line
 from dapoctl.components.base import Component
 from dapoctl.hookspecs import hookimpl
+from dapoctl.views.evaluation import WORDS
+from dapoctl.views.numbers import duration
+from dapoctl.views.progress import Progress, is_held_out, spoken
+from dapoctl.views.progress_block import block, eval_lines, step_line
+from dapoctl.views.text import one_line
 
 PATIENCE = 30.0
 """Seconds after which a plain log says again what goes on."""
@@ -150,3 +153,55 @@ def can_redraw(console: Console) -> bool:
 def console_on(stream: TextIO) -> Console:
     """A console that takes no text for markup and colours nothing by itself."""
     return Console(file=stream, markup=False, highlight=False, emoji=False)
+
+
+SILENCE = 15.0
+
+"""Seconds between lines where none can be rewritten"""
+
+
+class Ticker:
+    """One line on `stream`, kept up to date where that is a terminal, else written now and then."""
+
+    def __init__(self, stream: TextIO, label: str) -> None:
+        self._stream = stream
+        self._label = one_line(label)
+        self._redraws = stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+        self._begun: tuple[float, int] | None = None
+        self._last = -SILENCE
+        self._phase = ""
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Leave the line behind at the end of the block."""
+        try:
+            yield
+        finally:
+            if self._redraws and self._phase:
+                self._write("\n")
+
+    def tell(self, phase: str, done: int, total: int) -> None:
+        """What goes on, in responses."""
+        now = time.monotonic()
+        new, self._phase = phase != self._phase, phase
+        if new and total:
+            self._begun = now, done
+        if self._redraws:
+            self._write(f"\r\x1b[2K{self._text(now, done, total)}")
+        elif new or now - self._last >= SILENCE or (total and done == total):
+            self._last = now
+            self._write(self._text(now, done, total) + "\n")
+
+    def _text(self, now: float, done: int, total: int) -> str:
+        if not total or self._begun is None:
+            return f"{self._label}: {WORDS.get(self._phase, self._phase)}"
+        begun, before = self._begun
+        text = f"{self._label}, {self._phase}: {done:,} of {total:,} responses, {duration(now - begun)}"
+        if before < done < total:
+            text += f", about {duration((now - begun) / (done - before) * (total - done))} left"
+        return text
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+            self._stream.flush()

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from dapoctl.cli.figures import amount, change, duration, number, percent, sparkline
-from dapoctl.cli.output import one_line
-from dapoctl.cli.progress import ENTROPY, REWARD, Progress
+from dapoctl.views.numbers import amount, change, duration, number, percent, sparkline
+from dapoctl.views.progress import ENTROPY, REWARD, Progress
+from dapoctl.views.text import one_line
 
 LABEL = 10
 GAP = "   "

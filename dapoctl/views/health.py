@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dapoctl.cli.figures import number, percent
-from dapoctl.cli.progress import ENTROPY, REWARD, is_held_out, spoken
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.state import spoken as spoken_time
-from dapoctl.tui.health_limits import (
+from dapoctl.views.health_limits import (
     ALIKE,
     BEYOND,
     CLIPPED,
@@ -45,6 +43,8 @@ from dapoctl.tui.health_limits import (
     TRUNCATED_RISE,
     UNANSWERED,
 )
+from dapoctl.views.numbers import number, percent
+from dapoctl.views.progress import ENTROPY, REWARD, is_held_out, spoken
 
 if TYPE_CHECKING:
     from dapoctl.runs.history import Series

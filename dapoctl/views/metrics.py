@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dapoctl.cli.figures import amount, number, percent
-from dapoctl.cli.progress import ENTROPY, REWARD, is_held_out, spoken
+from dapoctl.views.numbers import amount, number, percent
+from dapoctl.views.progress import ENTROPY, REWARD, is_held_out, spoken
 
 BOUNDS = ("/low", "/high")
 """Ends of the interval of a held-out figure"""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
+import io
 import itertools
+import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dapoctl.views.text import one_line
 
 _CODE = re.compile(r"(`[^`]*`)")
 
@@ -45,3 +51,37 @@ def code(text: str) -> str:
 def codes(names: Iterable[str]) -> str:
     """Names in backticks with commas between them."""
     return ", ".join(code(name) for name in names)
+
+
+def known(value: Any) -> Any:
+    """`value` with null for every number that is not known."""
+    if isinstance(value, Mapping):
+        return {str(key): known(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [known(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+    """A table in Markdown; what is not our own text in its cells has to be `escaped`."""
+    lines = [
+        "| " + " | ".join(headers) + " |",
+        "|" + "|".join("---" if place in left else "---:" for place in range(len(headers))) + "|",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def escaped(cell: str) -> str:
+    """Text from elsewhere on one line, so that it is neither markup nor the end of a cell."""
+    return "".join(f"\\{char}" if char in "\\|`*_[]<>~$&" else char for char in one_line(cell))
+
+
+def csv_text(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Comma-separated values under a header; an unknown number is empty."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(headers)
+    for row in rows:
+        writer.writerow(["" if (value := known(cell)) is None else value for cell in row])
+    return file.getvalue().rstrip("\n")

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dapoctl.cli import pages
-from dapoctl.cli.output import one_line
 from dapoctl.evaluation.statistics.intervals import LEVEL
+from dapoctl.views import tables
+from dapoctl.views.markdown import csv_text, escaped, known, markdown_table
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.compare.comparison import Comparison, Contrast, Line, Measured
     from dapoctl.evaluation.statistics.intervals import Interval
     from dapoctl.evaluation.statistics.pass_at_k import Figure
-
-
-def known(value: Any) -> Any:
-    """`value` with null for every number that is not known."""
-    if isinstance(value, Mapping):
-        return {str(key): known(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [known(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def comparison_values(found: Comparison, lines: Sequence[Line]) -> Any:
@@ -81,31 +69,6 @@ def _contrast(each: Contrast, base: str) -> dict[str, Any]:
     }
 
 
-def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
-    """A table in Markdown; what is not our own text in its cells has to be `escaped`."""
-    lines = [
-        "| " + " | ".join(headers) + " |",
-        "|" + "|".join("---" if place in left else "---:" for place in range(len(headers))) + "|",
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
-    return "\n".join(lines)
-
-
-def escaped(cell: str) -> str:
-    """Text from elsewhere on one line, so that it is neither markup nor the end of a cell."""
-    return "".join(f"\\{char}" if char in "\\|`*_[]<>~$&" else char for char in one_line(cell))
-
-
-def csv_text(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Comma-separated values under a header; an unknown number is empty."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(headers)
-    for row in rows:
-        writer.writerow(["" if (value := known(cell)) is None else value for cell in row])
-    return file.getvalue().rstrip("\n")
-
-
 def comparison_markdown(found: Comparison, lines: Sequence[Line]) -> str:
     """The summary, the badges and the problems of `lines`."""
     base = found.sides[0].label
@@ -115,13 +78,13 @@ def comparison_markdown(found: Comparison, lines: Sequence[Line]) -> str:
     for side, each in zip(found.sides, (None, *found.contrasts), strict=True):
         figure = side.figure("avg")
         row = [side.label, escaped(side.evaluation.name), f"{len(side.evaluation.scores)} x {side.evaluation.k}"]
-        row += [pages.with_interval(figure.value, figure.interval)]
+        row += [tables.with_interval(figure.value, figure.interval)]
         if each is None:
             row += ["baseline", "", "", ""]
         else:
-            row += [pages.with_interval(each.difference, each.interval, signed=True)]
-            row += [pages.p_value(each.test.p), pages.p_value(each.holm), pages.size(each.detectable)]
-        rows.append([*row, pages.hours(side.cost.train_hours), pages.count(side.cost.train_tokens)])
+            row += [tables.with_interval(each.difference, each.interval, signed=True)]
+            row += [tables.p_value(each.test.p), tables.p_value(each.holm), tables.size(each.detectable)]
+        rows.append([*row, tables.hours(side.cost.train_hours), tables.count(side.cost.train_tokens)])
     parts = [f"### {escaped(found.set)}", "", markdown_table(headers, rows, left=(0, 1)), ""]
     parts += [
         "95% intervals: problems drawn anew (cluster bootstrap). Differences in points, paired by problem;"

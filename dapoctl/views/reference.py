@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dapoctl import hookspecs
-from dapoctl.cli import leaflet
-from dapoctl.cli.markdown import code, codes, paragraphs, prose, table
 from dapoctl.components.base import provided_by
 from dapoctl.errors import PluginError, nearest
+from dapoctl.views import component
+from dapoctl.views.markdown import code, codes, paragraphs, prose, table
 
 if TYPE_CHECKING:
-    from dapoctl.cli.leaflet import ComponentPage, RecipePage
-    from dapoctl.cli.parameters import Parameter
     from dapoctl.components.catalog import Catalog, Entry
+    from dapoctl.views.component import ComponentPage, RecipePage
+    from dapoctl.views.parameters import Parameter
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def leaflets(shelf: Shelf, lost: Callable[[PluginError], None] | None = None) ->
     found = []
     for entry in shelf.components:
         try:
-            found.append(leaflet.component(entry.name, shelf.catalog))
+            found.append(component.component(entry.name, shelf.catalog))
         except PluginError as error:
             if lost is None:
                 raise
@@ -92,7 +92,7 @@ def component_page(shelf: Shelf, pages: Sequence[ComponentPage], distribution: s
         if here:
             lines += ["", f"## `{stage}`", "", *_stage(stage)]
             lines += [line for page in here for line in _component(page)]
-    recipes = [leaflet.recipe(entry.name, shelf.catalog) for entry in shelf.recipes]
+    recipes = [component.recipe(entry.name, shelf.catalog) for entry in shelf.recipes]
     if recipes:
         lines += ["", "## Recipes"]
         lines += [line for page in recipes for line in _recipe(page)]
@@ -133,7 +133,7 @@ def _component(page: ComponentPage) -> list[str]:
 
 def _parameter(parameter: Parameter) -> list[str]:
     kind = code(", ".join([parameter.type, *parameter.bounds]))
-    default = "required" if parameter.required else code(leaflet.literal(parameter.default))
+    default = "required" if parameter.required else code(component.literal(parameter.default))
     return [code(parameter.name), kind, default, prose(parameter.meaning)]
 
 

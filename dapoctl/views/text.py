@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
-
-from dapoctl.cli.output import plain
 
 TAB = 4
 LONGEST_LINE = 4000
@@ -40,3 +43,27 @@ def middle(text: str, width: int, tail: int) -> str:
     if cell_len(text) <= width or cell_len(text[-tail:]) >= width:
         return text
     return cell(text, width - cell_len(text[-tail:])).rstrip() + text[-tail:]
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def plain(text: str) -> str:
+    """`text` with control characters spelled out, so that a name or a model's words cannot steer the terminal."""
+    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """`plain` text on one line."""
+    return plain(" ".join(text.split()))
+
+
+def finite(value: Any) -> Any:
+    """`value` with its non-finite floats as strings: JSON has no word for them, and they must not be lost."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

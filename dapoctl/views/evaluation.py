@@ -2,68 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from dapoctl.cli.figures import duration, number, percent
-from dapoctl.cli.output import one_line
+from dapoctl.views.numbers import duration, number, percent
+from dapoctl.views.text import one_line
 
-SILENCE = 15.0
-"""Seconds between lines where none can be rewritten"""
 WORDS = {"load": "loading the model", "stop": "stopping; what is finished is stored, Ctrl-C again quits at once"}
 INTERVALS = (("95%: OTHER PROBLEMS LIKE THESE", ""), ("95%: THESE, SAMPLED AGAIN", "noise_"))
 """What an interval is about, and how the names of its ends begin"""
-
-
-class Ticker:
-    """One line on `stream`, kept up to date where that is a terminal, else written now and then."""
-
-    def __init__(self, stream: TextIO, label: str) -> None:
-        self._stream = stream
-        self._label = one_line(label)
-        self._redraws = stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-        self._begun: tuple[float, int] | None = None
-        self._last = -SILENCE
-        self._phase = ""
-
-    @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
-        """Leave the line behind at the end of the block."""
-        try:
-            yield
-        finally:
-            if self._redraws and self._phase:
-                self._write("\n")
-
-    def tell(self, phase: str, done: int, total: int) -> None:
-        """What goes on, in responses."""
-        now = time.monotonic()
-        new, self._phase = phase != self._phase, phase
-        if new and total:
-            self._begun = now, done
-        if self._redraws:
-            self._write(f"\r\x1b[2K{self._text(now, done, total)}")
-        elif new or now - self._last >= SILENCE or (total and done == total):
-            self._last = now
-            self._write(self._text(now, done, total) + "\n")
-
-    def _text(self, now: float, done: int, total: int) -> str:
-        if not total or self._begun is None:
-            return f"{self._label}: {WORDS.get(self._phase, self._phase)}"
-        begun, before = self._begun
-        text = f"{self._label}, {self._phase}: {done:,} of {total:,} responses, {duration(now - begun)}"
-        if before < done < total:
-            text += f", about {duration((now - begun) / (done - before) * (total - done))} left"
-        return text
-
-    def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
-            self._stream.flush()
 
 
 def page(run: str, folder: Path, summary: Mapping[str, Any], note: str) -> list[str]:

@@ -24,12 +24,12 @@ from dapoctl import (
     Tokens,
     hookspecs,
 )
-from dapoctl.cli.component_page import serving
-from dapoctl.cli.markdown import code, codes, paragraphs, prose, table
 from dapoctl.components.listing import first_paragraph
+from dapoctl.views.markdown import code, codes, paragraphs, prose, table
+from dapoctl.views.reference import serving
 
 if TYPE_CHECKING:
-    from dapoctl.cli.leaflet import ComponentPage
+    from dapoctl.views.component import ComponentPage
 
 COMBINED = {
     "shape_rewards": "summed, each term logged as `reward/<name>`",

@@ -1,0 +1,1 @@
+"""Results as words, tables and figures, for the command line and the terminal UI alike."""
