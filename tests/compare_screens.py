@@ -11,9 +11,9 @@ from typing import Any
 from textual.pilot import Pilot
 
 from dapoctl.tui.app import Bench
-from dapoctl.tui.screens.compare import CompareScreen
-from dapoctl.tui.screens.transcripts import TranscriptsScreen
-from dapoctl.tui.widgets.transcript import Transcript
+from dapoctl.tui.compare.screen import CompareScreen
+from dapoctl.tui.compare.transcript import Transcript
+from dapoctl.tui.compare.transcripts_screen import TranscriptsScreen
 
 SIZES = [(80, 24), (160, 50)]
 Story = Callable[[Pilot[None]], Awaitable[None]]

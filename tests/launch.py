@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textual.widgets import Input
 
-from dapoctl.tui.screens.launch import LaunchScreen
+from dapoctl.tui.launch.screen import LaunchScreen
 from tests.tui import View
 
 EVERYTHING = '''

@@ -12,7 +12,7 @@ import pytest
 from dapoctl.config.load import load
 from dapoctl.runs.files import read_lines
 from dapoctl.training import trainer
-from dapoctl.tui.screens.run import RunScreen
+from dapoctl.tui.run import RunScreen
 from tests.background import SHORT
 from tests.tui import View
 

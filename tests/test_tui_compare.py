@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from dapoctl.tui.comparing import GivenUp, Shelf, fetch
-from dapoctl.tui.widgets.matrix import Matrix, natural
+from dapoctl.tui.compare.matrix import Matrix, natural
+from dapoctl.tui.compare.model import Shelf, fetch
+from dapoctl.tui.screen import GivenUp
 from dapoctl.tui.widgets.pick import Pick
 from tests.compare_screens import SIZES, bench_of, compared, play, screen_of, settled, shown, text, transcripts, until
 from tests.evaluations import counted, evaluate, make_run, rows_of

@@ -13,11 +13,11 @@ from dapoctl.config.load import load
 from dapoctl.runs.files import read_json
 from dapoctl.runs.index import list_runs
 from dapoctl.tui import app as app_module
-from dapoctl.tui.ablating import candidates, fetch_table
+from dapoctl.tui.ablation.model import candidates, fetch_table
+from dapoctl.tui.ablation.screen import AblationScreen
 from dapoctl.tui.app import Bench
-from dapoctl.tui.comparing import Shelf
-from dapoctl.tui.screens.ablation import AblationScreen
-from dapoctl.tui.screens.compare import CompareScreen
+from dapoctl.tui.compare.model import Shelf
+from dapoctl.tui.compare.screen import CompareScreen
 from dapoctl.tui.widgets.pick import Pick
 from tests.compare_screens import SIZES, bench_of, play, shown, text, until
 from tests.evaluations import counted, evaluate, make_run, rows_of

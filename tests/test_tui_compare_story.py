@@ -14,7 +14,7 @@ from dapoctl.evaluation.stored import load_evaluation
 from dapoctl.runs.files import read_json
 from dapoctl.runs.processes import Identity
 from dapoctl.runs.summary import read_run
-from dapoctl.tui.evaluate import label_of, options_like
+from dapoctl.tui.actions.evaluations import label_of, options_like
 from tests.background import SHORT, Store, wait_for
 from tests.compare_screens import SIZES, bench_of, compared, play, screen_of, settled, shown, text, transcripts, until
 

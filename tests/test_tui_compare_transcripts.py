@@ -13,9 +13,9 @@ import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
-from dapoctl.tui.screens.transcripts import TranscriptsScreen
-from dapoctl.tui.widgets.transcript import Transcript, lay_out
-from dapoctl.tui.wrapping import wrap
+from dapoctl.tui.compare.transcript import Transcript, lay_out
+from dapoctl.tui.compare.transcripts_screen import TranscriptsScreen
+from dapoctl.tui.widgets.wrapping import wrap
 from tests.compare_screens import SIZES, play, shown, text, transcripts, until
 from tests.evaluations import counted, evaluate, make_run, row, rows_of
 

@@ -10,10 +10,10 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 
 from dapoctl.errors import ConfigError
-from dapoctl.tui import bindings
+from dapoctl.tui import help_page
 from dapoctl.tui.app import PLACES, Bench, Place
 from dapoctl.tui.keys import read_keymap
-from dapoctl.tui.screens.base import BenchScreen
+from dapoctl.tui.screen import BenchScreen
 from dapoctl.views.text import cell, line, middle, safe
 from tests.background import Store
 from tests.stores import add_run
@@ -24,7 +24,7 @@ def classes() -> list[type[DOMNode]]:
     """Every widget, screen and app of the package."""
     return [
         cls
-        for module in bindings._modules()
+        for module in help_page._modules()
         for cls in vars(module).values()
         if isinstance(cls, type) and issubclass(cls, DOMNode) and cls.__module__ == module.__name__
     ]
@@ -40,7 +40,7 @@ def test_every_binding_has_an_id_and_an_id_has_one_meaning() -> None:
         assert each.description, f"{cls.__name__}: `{each.id}` has no description"
         meaning = (each.action, each.description)
         assert meanings.setdefault(each.id, meaning) == meaning, f"`{each.id}` means two things"
-    assert bindings.binding_ids() == sorted(meanings)
+    assert help_page.binding_ids() == sorted(meanings)
 
 
 def test_every_screen_answers_a_question() -> None:
@@ -127,7 +127,7 @@ def test_an_unknown_id_names_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
     path.write_text('"runs.comprae" = "c"')
     with pytest.raises(ConfigError, match=r"there is no binding `runs\.comprae`.*`runs\.compare`"):
-        read_keymap(path, bindings.binding_ids())
+        read_keymap(path, help_page.binding_ids())
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_keymap_that_is_wrong_says_where(text: str, words: str, tmp_path: Path
     path = tmp_path / "keys.toml"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=words) as found:
-        read_keymap(path, bindings.binding_ids())
+        read_keymap(path, help_page.binding_ids())
     assert str(path) in str(found.value)
 
 

@@ -20,11 +20,11 @@ from dapoctl.cli import app
 from dapoctl.components.catalog import installed
 from dapoctl.config.load import Resolved, parse_override
 from dapoctl.config.words import literal, override
-from dapoctl.tui.form.choice import Choice
-from dapoctl.tui.form.fields import MISSING, Field, Sheet, run_sheet
-from dapoctl.tui.form.line import arguments, spelled
-from dapoctl.tui.form.texts import read, same, show
-from dapoctl.tui.form.verdict import Verdict, examine
+from dapoctl.tui.launch.form.choice import Choice
+from dapoctl.tui.launch.form.command_line import arguments, spelled
+from dapoctl.tui.launch.form.fields import MISSING, Field, Sheet, run_sheet
+from dapoctl.tui.launch.form.texts import read, same, show
+from dapoctl.tui.launch.form.verdict import Verdict, examine
 from tests.launch import HOSTILE, every_kind
 
 NUMBERS = (0, 1, 2, 3, 7, 64, -1, 10**6, 0.0, -0.25, 0.5, 0.3, 1e-7, 5e-324, 1.5, 1e22, -0.0, 1 / 3)

@@ -12,7 +12,7 @@ from textual.widgets import Footer
 
 from dapoctl.tui import app as app_module
 from dapoctl.tui.app import PLACES
-from dapoctl.tui.screens.base import BenchScreen
+from dapoctl.tui.screen import BenchScreen
 from tests.stores import add_run
 from tests.tui import NARROW, View, bench, play
 

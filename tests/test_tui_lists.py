@@ -13,9 +13,9 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widgets import Static
 
-from dapoctl.tui.widgets.run_table import RunTable
+from dapoctl.tui.home.run_table import RunTable
+from dapoctl.tui.widgets.renew import renew
 from dapoctl.tui.widgets.virtual import VirtualList
-from dapoctl.tui.widgets.words import renew
 from tests.stores import add_run, many
 from tests.tui import bench, play
 

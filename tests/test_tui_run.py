@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dapoctl.tui.screens.run import RunScreen
-from dapoctl.tui.screens.run.charts import ChartsPane
-from dapoctl.tui.screens.run.screen import TABS
+from dapoctl.tui.run import RunScreen
+from dapoctl.tui.run.charts import ChartsPane
+from dapoctl.tui.run.screen import TABS
 from dapoctl.tui.widgets.chart import Chart
 from tests.run_screen import add_metrics, made, open_tab, pane_of, root, rows_of, runs_of
 from tests.tui import NARROW, SIZES, SMALL, WIDE, bench, play

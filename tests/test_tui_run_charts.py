@@ -12,7 +12,7 @@ from textual._compositor import Compositor
 from textual.geometry import Region
 from textual.strip import Strip
 
-from dapoctl.tui.screens.run.charts import TOGETHER, ChartsPane
+from dapoctl.tui.run.charts import TOGETHER, ChartsPane
 from dapoctl.tui.widgets.chart import Chart
 from tests.stores import add_run
 from tests.tui import WIDE, View, bench, play

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from textual.widgets import Static
 
-from dapoctl.tui.screens.run.logs import LogsPane
-from dapoctl.tui.widgets.log_view import LogView
+from dapoctl.tui.run.log_view import LogView
+from dapoctl.tui.run.logs import LogsPane
 from dapoctl.tui.widgets.text_view import TextView
 from tests.run_screen import log_of, made, open_tab, pane_of, root, runs_of
 from tests.tui import SIZES, bench, play

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dapoctl.runs.history import Series
-from dapoctl.tui.plot import BLANK, DOTS, Curve, Growing, Picture, columns, curve, draw, edges, extent, smooth
+from dapoctl.tui.widgets.plot import BLANK, DOTS, Curve, Growing, Picture, columns, curve, draw, edges, extent, smooth
 from dapoctl.views.metrics import panels, written
 
 

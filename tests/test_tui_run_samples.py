@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dapoctl.tui.screens.run.samples import SamplesPane
+from dapoctl.tui.run.samples import SamplesPane
 from dapoctl.tui.widgets.text_view import TextView
 from tests.run_screen import made, open_tab, pane_of, root, runs_of, samples_of
 from tests.tui import SIZES, WIDE, bench, play

@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from dapoctl.tui.wrapping import lines
+from dapoctl.tui.widgets.wrapping import lines
 
 LETTERS = ["a", "word", " ", "  ", "\n", "é", "漢字", "🙂", "שלום", "[/boxed]", "x" * 90, "e\u0301", "\u200b"]
 

@@ -8,10 +8,10 @@ import pytest
 
 from dapoctl.evaluation.background import background
 from dapoctl.runs.summary import read_run
-from dapoctl.tui.screens.compare import CompareScreen
-from dapoctl.tui.screens.launch import LaunchScreen
-from dapoctl.tui.screens.run import RunScreen
-from dapoctl.tui.screens.transcripts import TranscriptsScreen
+from dapoctl.tui.compare.screen import CompareScreen
+from dapoctl.tui.compare.transcripts_screen import TranscriptsScreen
+from dapoctl.tui.launch.screen import LaunchScreen
+from dapoctl.tui.run import RunScreen
 from tests.tui import NARROW, WIDE, View, bench, own_leases, play
 
 STEPS = 150

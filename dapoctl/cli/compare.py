@@ -1,22 +1,12 @@
 """`dapoctl compare`: did it help, or is it noise?"""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dapoctl.cli.options import Json, RunsDir
 from dapoctl.cli.output import emit, emit_json
-from dapoctl.errors import UserError, nearest
-from dapoctl.evaluation.compare.badges import divergence
-from dapoctl.evaluation.stored import responses
-from dapoctl.views import tables
-from dapoctl.views.terminal import width
-from dapoctl.views.transcripts import page, telling
-
-if TYPE_CHECKING:
-    from dapoctl.evaluation.compare.comparison import Comparison, Measured
-
+from dapoctl.errors import UserError
 
 Task = Annotated[
     str, typer.Option("--task", "-t", metavar="SET", help="The evaluation set: aime24, math500, a file's stem, ...")
@@ -85,6 +75,7 @@ def compare(
     from dapoctl.views import comparison_export
     from dapoctl.views.comparison import page
     from dapoctl.views.tables import laid_out
+    from dapoctl.views.terminal import width
 
     one_format(json=json, markdown=markdown, csv=csv)
     if problem is None and sample is not None:
@@ -95,6 +86,8 @@ def compare(
         raise UserError(f"`{runs[0]}`: name a run to compare it with; `{runs[0]}@0 {runs[0]}` asks what training did")
     found = compare_runs(runs_root(runs_dir), runs, task, seed)
     if problem is not None:
+        from dapoctl.cli.transcripts import show
+
         show(found, problem, sample, json)
         return
     labels = [side.label for side in found.sides]
@@ -116,38 +109,3 @@ def _place(letter: str | None, labels: list[str], option: str) -> int | None:
     if letter.upper() not in labels:
         raise UserError(f"{option} {letter}: name one of {', '.join(labels)}, in the order of the runs")
     return labels.index(letter.upper())
-
-
-def show(found: Comparison, problem: str, sample: int | None, json: bool) -> None:
-    """Print the responses of the baseline and of the first other run to `problem`.
-
-    Raises:
-        UserError: they share no such problem, or no such sample.
-    """
-    first, second = found.sides[:2]
-    ours, theirs = (responses(side.evaluation, problem) for side in (first, second))
-    both = sorted(ours.keys() & theirs.keys())
-    if not both:
-        raise UserError(_nowhere(problem, first, second, bool(ours), bool(theirs)))
-    if sample is not None and sample not in both:
-        raise UserError(f"--sample {sample}: `{problem}` has responses {both[0]} to {both[-1]} on both sides")
-    place = telling(both, ours, theirs) if sample is None else sample
-    if json:
-        sides = [_values(side, each[place]) for side, each in ((first, ours), (second, theirs))]
-        apart = divergence(str(ours[place]["response"]), str(theirs[place]["response"]))
-        emit_json({"problem": problem, "sample": place, "divergence": apart, "responses": sides})
-        return
-    columns = width()
-    emit(tables.laid_out(page(problem, place, (first, second), (ours, theirs), sample is None, columns), columns))
-
-
-def _nowhere(problem: str, first: Measured, second: Measured, ours: bool, theirs: bool) -> str:
-    known = sorted(first.evaluation.answers.keys() & second.evaluation.answers.keys())
-    if ours or theirs:
-        return f"`{problem}` was answered by {(first if ours else second).label} only"
-    few = ", ".join(f"`{name}`" for name in known[:5])
-    return f"--problem {problem}: no such problem.{nearest(problem, known)} There are {len(known)}, such as {few}"
-
-
-def _values(side: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"label": side.label, "run": side.evaluation.run.id, "step": side.evaluation.step, **row}

@@ -67,7 +67,7 @@ def _keymap(given: Path | None) -> Path | None:
 
     path = given or (keymap_path() if keymap_path().is_file() else None)
     if path is not None:
-        from dapoctl.tui.bindings import binding_ids
+        from dapoctl.tui.help_page import binding_ids
 
         read_keymap(path, binding_ids())
     return path

@@ -20,7 +20,7 @@ from textual.worker import Worker, WorkerState
 from dapoctl.runs.history import Courses
 from dapoctl.runs.jobs.watch import STATES_EVERY, Snapshot, StoreWatch
 from dapoctl.tui.keys import key, read_keymap
-from dapoctl.tui.screens.base import BenchScreen
+from dapoctl.tui.screen import BenchScreen
 
 TICK = 0.5
 """Seconds between looks at the files that are on the screen"""
@@ -45,16 +45,16 @@ class Place:
 
 
 PLACES = (
-    Place("runs", "Runs", "dapoctl.tui.screens.runs:RunsScreen"),
-    Place("queue", "Queue", "dapoctl.tui.screens.queue:QueueScreen"),
-    Place("launch", "Launch", "dapoctl.tui.screens.launch:LaunchScreen"),
-    Place("compare", "Compare", "dapoctl.tui.screens.compare:CompareScreen"),
-    Place("ablation", "Ablation", "dapoctl.tui.screens.ablation:AblationScreen"),
-    Place("plugins", "Plugins", "dapoctl.tui.screens.plugins:PluginsScreen"),
+    Place("runs", "Runs", "dapoctl.tui.home.screen:RunsScreen"),
+    Place("queue", "Queue", "dapoctl.tui.queue.screen:QueueScreen"),
+    Place("launch", "Launch", "dapoctl.tui.launch.screen:LaunchScreen"),
+    Place("compare", "Compare", "dapoctl.tui.compare.screen:CompareScreen"),
+    Place("ablation", "Ablation", "dapoctl.tui.ablation.screen:AblationScreen"),
+    Place("plugins", "Plugins", "dapoctl.tui.plugins.screen:PluginsScreen"),
 )
 
 
-LATER = ("dapoctl.tui.control", "dapoctl.tui.screens.run", "dapoctl.tui.bindings")
+LATER = ("dapoctl.tui.actions.runs", "dapoctl.tui.run", "dapoctl.tui.help_page")
 
 
 class Bench(App[None]):
@@ -124,7 +124,7 @@ class Bench(App[None]):
 
     def on_mount(self) -> None:
         if self.keymap_file is not None:
-            from dapoctl.tui.bindings import binding_ids
+            from dapoctl.tui.help_page import binding_ids
 
             self.set_keymap(read_keymap(self.keymap_file, binding_ids()))
         self.switch_mode("runs")
@@ -191,13 +191,13 @@ class Bench(App[None]):
 
     def open_run(self, run: str, tab: str = "charts") -> None:
         """One run, at one of its tabs."""
-        from dapoctl.tui.screens.run import RunScreen
+        from dapoctl.tui.run import RunScreen
 
         self.push_screen(RunScreen(run, tab))
 
     async def launch_from(self, run: str | None, changes: dict[str, Any] | None = None) -> None:
         """The launch form, filled in as in `run` with `changes` (dotted key -> value) on top."""
-        from dapoctl.tui.screens.launch import LaunchScreen
+        from dapoctl.tui.launch.screen import LaunchScreen
 
         screen = await self._first_of("launch")
         if isinstance(screen, LaunchScreen):
@@ -205,7 +205,7 @@ class Bench(App[None]):
 
     async def compare_runs(self, words: list[str], set_: str | None = None) -> None:
         """Compare runs (ids, or `id@step`), the first of them the baseline."""
-        from dapoctl.tui.screens.compare import CompareScreen
+        from dapoctl.tui.compare.screen import CompareScreen
 
         screen = await self._first_of("compare")
         if isinstance(screen, CompareScreen):
@@ -227,7 +227,7 @@ class Bench(App[None]):
 
     def action_help(self) -> None:
         """The keys of this screen, and what it is for."""
-        from dapoctl.tui.bindings import help_page
+        from dapoctl.tui.help_page import help_page
         from dapoctl.tui.widgets.dialogs import Page
 
         self.push_screen(Page("help", help_page(self.screen)))

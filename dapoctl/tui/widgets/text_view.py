@@ -15,7 +15,7 @@ from textual.screen import ModalScreen
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from dapoctl.tui.wrapping import lines
+from dapoctl.tui.widgets.wrapping import lines
 from dapoctl.views.text import data, safe
 
 Part = tuple[str, str]

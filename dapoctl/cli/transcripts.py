@@ -1,0 +1,52 @@
+"""`dapoctl compare --problem`: the responses of two runs to one problem, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dapoctl.cli.output import emit, emit_json
+from dapoctl.errors import UserError, nearest
+from dapoctl.evaluation.compare.badges import divergence
+from dapoctl.evaluation.stored import responses
+from dapoctl.views import tables
+from dapoctl.views.terminal import width
+from dapoctl.views.transcripts import page, telling
+
+if TYPE_CHECKING:
+    from dapoctl.evaluation.compare.comparison import Comparison, Measured
+
+
+def show(found: Comparison, problem: str, sample: int | None, json: bool) -> None:
+    """Print the responses of the baseline and of the first other run to `problem`.
+
+    Raises:
+        UserError: they share no such problem, or no such sample.
+    """
+    first, second = found.sides[:2]
+    ours, theirs = (responses(side.evaluation, problem) for side in (first, second))
+    both = sorted(ours.keys() & theirs.keys())
+    if not both:
+        raise UserError(_nowhere(problem, first, second, bool(ours), bool(theirs)))
+    if sample is not None and sample not in both:
+        raise UserError(f"--sample {sample}: `{problem}` has responses {both[0]} to {both[-1]} on both sides")
+    place = telling(both, ours, theirs) if sample is None else sample
+    if json:
+        sides = [_values(side, each[place]) for side, each in ((first, ours), (second, theirs))]
+        apart = divergence(str(ours[place]["response"]), str(theirs[place]["response"]))
+        emit_json({"problem": problem, "sample": place, "divergence": apart, "responses": sides})
+        return
+    columns = width()
+    emit(tables.laid_out(page(problem, place, (first, second), (ours, theirs), sample is None, columns), columns))
+
+
+def _nowhere(problem: str, first: Measured, second: Measured, ours: bool, theirs: bool) -> str:
+    known = sorted(first.evaluation.answers.keys() & second.evaluation.answers.keys())
+    if ours or theirs:
+        return f"`{problem}` was answered by {(first if ours else second).label} only"
+    few = ", ".join(f"`{name}`" for name in known[:5])
+    return f"--problem {problem}: no such problem.{nearest(problem, known)} There are {len(known)}, such as {few}"
+
+
+def _values(side: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"label": side.label, "run": side.evaluation.run.id, "step": side.evaluation.step, **row}

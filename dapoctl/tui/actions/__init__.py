@@ -1,0 +1,1 @@
+"""What screens ask of runs, evaluations and files."""

@@ -1,0 +1,242 @@
+"""Runs: what is going on?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
+from textual.widgets import Static
+
+from dapoctl.errors import UserError
+from dapoctl.runs.jobs.watch import Snapshot
+from dapoctl.runs.query import select
+from dapoctl.runs.summary import RunSummary
+from dapoctl.tui.home.inspector import Inspector
+from dapoctl.tui.home.run_table import ORDERS, RunTable
+from dapoctl.tui.keys import key
+from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.widgets.dialogs import Ask
+from dapoctl.tui.widgets.renew import renew
+from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import data, line
+
+EMPTY = """
+No runs in {root} yet.
+
+  f   start a first run now: the tiny model that ships with dapoctl,
+      about two minutes on two CPU cores
+  n   choose its components and parameters first
+  ?   keys
+
+Runs that other terminals start appear here by themselves.
+"""
+
+
+class RunsScreen(BenchScreen):
+    """Every run of the store."""
+
+    HEADING = "Runs"
+    QUESTION = "What is going on? Every run of the store; the one under the cursor in more words beside it."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        key("slash", "filter", "Filter", "runs.filter"),
+        key("s", "sort", "Sort", "runs.sort", show=False),
+        key("space", "mark", "Mark", "runs.mark"),
+        key("p", "pin", "Pin as baseline", "runs.pin", show=False),
+        key("c", "compare", "Compare", "runs.compare"),
+        key("l", "open('logs')", "Logs", "runs.logs", show=False),
+        key("n", "clone", "New", "runs.clone"),
+        key("x", "stop", "Stop", "runs.stop"),
+        key("u", "resume", "Resume", "runs.resume", show=False),
+        key("e", "evaluate", "Evaluate", "runs.evaluate", show=False),
+        key("f", "first", "Start a first run", "runs.first", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter_text = ""
+        self.order = "newest"
+        self._reading = False
+
+    def body(self) -> Iterable[Widget]:
+        with Vertical(id="runs"):
+            yield Static(id="runs-head", markup=False)
+            with Horizontal():
+                yield RunTable(self.bench.courses)
+                inspector = Inspector(self.bench.courses)
+                inspector.add_class("wide-only")
+                yield inspector
+        yield Static(id="runs-empty", markup=False)
+
+    @property
+    def table(self) -> RunTable:
+        """The table."""
+        return self.query_one(RunTable)
+
+    def on_mount(self) -> None:
+        self.table.focus()
+        self.store_changed(self.bench.snapshot)
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self.call_after_refresh(self._head)
+
+    def visible_runs(self) -> set[str]:
+        return {run.id for run in self.table.visible_rows()}
+
+    def store_changed(self, snapshot: Snapshot) -> None:
+        table, app = self.table, self.bench
+        table.marked, table.baseline = app.marked, app.baseline
+        runs = list(snapshot.runs)
+        empty = snapshot.read and not runs
+        self.query_one("#runs-empty").display = empty or not snapshot.read
+        self.query_one("#runs").display = bool(runs)
+        note = EMPTY.format(root=app.root) if snapshot.read else f"\nReading {app.root} ..."
+        renew(self.query_one("#runs-empty", Static), data(note))
+        try:
+            runs = select(runs, self.filter_text) if self.filter_text else runs
+        except UserError as error:
+            self.show_error(error)
+        runs.sort(key=ORDERS[self.order], reverse=True)  # type: ignore[arg-type]
+        table.show(runs, snapshot)
+        # The table has its width only when it has been laid out, as after an empty store.
+        self.call_after_refresh(self._head)
+        self._inspect()
+        self.tick()
+
+    def _head(self) -> None:
+        words = []
+        if self.filter_text:
+            words.append(f"{len(self.table.runs)} of {len(self.bench.snapshot.runs)} fit `{self.filter_text}`")
+        if self.order != "newest":
+            words.append(f"sorted by {self.order}")
+        if problem := self.bench.snapshot.problem:
+            words.append(problem)
+        head = self.table.header(self.table.size.width)
+        if words:
+            head = Text.assemble((line("; ".join(words)), "italic"), "\n", head, no_wrap=True, overflow="ellipsis")
+        renew(self.query_one("#runs-head", Static), head)
+
+    def _inspect(self) -> None:
+        inspector = self.query_one(Inspector)
+        if inspector.display:
+            inspector.show(self.table.current(), self.bench.snapshot)
+
+    def tick(self) -> None:
+        """Read on in the metrics of the runs that are on the screen."""
+        if self._reading or not self.table.display:
+            return
+        courses = [self.bench.courses.of(run.directory) for run in self.table.visible_rows()]
+        self._reading = True
+
+        def read() -> bool:
+            try:
+                changed = [course.update() for course in courses]
+                return any(changed)
+            finally:
+                self._reading = False
+
+        def drawn(changed: bool) -> None:
+            if changed:
+                self.table.refresh_changed()
+                self._inspect()
+
+        self.work(read, drawn, "courses")
+
+    def on_virtual_list_moved(self, _event: VirtualList.Moved) -> None:
+        self._inspect()
+
+    def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
+        self.action_open("charts")
+
+    def _current(self) -> RunSummary | None:
+        return self.table.current()
+
+    def action_open(self, tab: str) -> None:
+        if (run := self._current()) is not None:
+            self.bench.open_run(run.id, tab)
+
+    def action_filter(self) -> None:
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self.filter_text = text.strip()
+                self.clear_errors()
+                self.store_changed(self.bench.snapshot)
+
+        example = "gkl and state=finished and eval.aime24.avg>0.1"
+        self.app.push_screen(Ask("Which runs? Empty shows all.", self.filter_text, example), answered)
+
+    def action_sort(self) -> None:
+        names = [*ORDERS]
+        self.order = names[(names.index(self.order) + 1) % len(names)]
+        self.store_changed(self.bench.snapshot)
+
+    def action_mark(self) -> None:
+        run, marked = self._current(), self.bench.marked
+        if run is None:
+            return
+        marked.remove(run.id) if run.id in marked else marked.append(run.id)
+        self.table.cursor += 1
+        self.table.refresh()
+
+    def action_pin(self) -> None:
+        if (run := self._current()) is not None:
+            self.bench.baseline = None if self.bench.baseline == run.id else run.id
+            self.store_changed(self.bench.snapshot)
+
+    async def action_compare(self) -> None:
+        app, run = self.bench, self._current()
+        chosen = list(app.marked)
+        if app.baseline is not None:
+            chosen = [app.baseline, *(name for name in chosen if name != app.baseline)]
+        if len(chosen) < 2 and run is not None and run.id not in chosen:
+            chosen.append(run.id)
+        if not chosen:
+            app.notify("space marks runs to compare, p pins the baseline", markup=False)
+            return
+        await app.compare_runs(chosen)
+
+    async def action_clone(self) -> None:
+        run = self._current()
+        await self.bench.launch_from(run.id if run else None)
+
+    def action_first(self) -> None:
+        """On an empty store only: a run with every default."""
+        app = self.bench
+        if app.snapshot.runs or not app.snapshot.read or app.refuse_readonly("start"):
+            return
+
+        from dapoctl.tui.actions.runs import start_defaults
+
+        def started(words: str) -> None:
+            app.notify(words, markup=False)
+            app.look()
+
+        self.work(lambda: start_defaults(app.root), started, "first")
+
+    def _chosen(self) -> list[RunSummary]:
+        marked = [run for run in self.table.runs if run.id in self.bench.marked]
+        current = self._current()
+        return marked or ([current] if current else [])
+
+    def action_stop(self) -> None:
+        from dapoctl.tui.actions.runs import stop_runs
+
+        stop_runs(self, self._chosen())
+
+    def action_evaluate(self) -> None:
+        """Evaluate the marked runs, or the one under the cursor, in the background."""
+        from dapoctl.tui.actions.evaluations import evaluate_runs, usual_options
+
+        runs = [run for run in self._chosen() if not run.problem]
+        if runs:
+            evaluate_runs(self, [run.id for run in runs], usual_options(runs[0]))
+
+    def action_resume(self) -> None:
+        from dapoctl.tui.actions.runs import resume_run
+
+        if (run := self._current()) is not None:
+            resume_run(self, run)

@@ -1,0 +1,394 @@
+"""Launch: what do I try next?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Static
+
+from dapoctl.components.catalog import installed
+from dapoctl.errors import ConfigError, UserError
+from dapoctl.runs.difference import Difference
+from dapoctl.runs.jobs.control import NothingFreeError
+from dapoctl.runs.store import runs_root
+from dapoctl.runs.summary import RunSummary, read_record
+from dapoctl.tui.actions.runs import Sent
+from dapoctl.tui.keys import key
+from dapoctl.tui.launch.form import parts as catalogue
+from dapoctl.tui.launch.form.choice import Choice
+from dapoctl.tui.launch.form.clone import Clone, begin, since
+from dapoctl.tui.launch.form.command_line import WAYS, arguments, spelled
+from dapoctl.tui.launch.form.parts import Part
+from dapoctl.tui.launch.form.rows import FIRST
+from dapoctl.tui.launch.form.verdict import Verdict, examine
+from dapoctl.tui.launch.form_list import FormList, opened_at_first
+from dapoctl.tui.launch.form_pane import FormPane
+from dapoctl.tui.launch.launch_text import difference_words, parent_text, side_text, verdict_text
+from dapoctl.tui.launch.part_list import PartList
+from dapoctl.tui.launch.start import file_parts, parts_from, start
+from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.widgets.dialogs import Ask, Confirm, Page
+from dapoctl.tui.widgets.pick import Pick
+from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.text import data, line
+
+PAUSE = 0.08
+"""Seconds without a change before the resolver is asked"""
+
+
+class LaunchScreen(BenchScreen):
+    """Components, their parameters, and the run that comes of them."""
+
+    HEADING = "Launch"
+    QUESTION = (
+        "What do I try next? Components by stage on the left (space checks, enter checks it alone), their parameters and the"
+        " run's settings beside them, what speaks against it and the same as a command line below."
+    )
+    DEFAULT_CSS = """
+    LaunchScreen #panes { height: 1fr; }
+    LaunchScreen #parts { width: 30; }
+    LaunchScreen #form { width: 1fr; }
+    LaunchScreen #side { width: 46; height: 1fr; padding: 0 1; }
+    LaunchScreen #about { height: 3; padding: 0 1; }
+    LaunchScreen #verdict { height: auto; max-height: 3; padding: 0 1; }
+    LaunchScreen #parent { height: 1; padding: 0 1; display: none; }
+    LaunchScreen #parent.-shown { display: block; }
+    LaunchScreen.-wide #parent.-shown { display: none; }
+    LaunchScreen #line { height: auto; max-height: 3; padding: 0 1; background: $panel; }
+    LaunchScreen.-wide #parts { width: 42; }
+    LaunchScreen.-wide #about { height: 4; }
+    LaunchScreen.-wide #verdict { max-height: 6; }
+    LaunchScreen.-wide #line { max-height: 5; }
+    LaunchScreen.-narrow #parts, LaunchScreen.-narrow #form { width: 1fr; }
+    LaunchScreen.-narrow #form { display: none; }
+    LaunchScreen.-narrow.-form #form { display: block; }
+    LaunchScreen.-narrow.-form #parts { display: none; }
+    LaunchScreen.-short .pane { border: none !important; }
+    LaunchScreen.-short #about { display: none; }
+    LaunchScreen.-short #verdict { max-height: 1; }
+    LaunchScreen.-short #line { max-height: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+r", "start(False)", "Run now", priority=True, id="launch.run"),
+        Binding("ctrl+e", "start(True)", "Queue", priority=True, id="launch.queue"),
+        Binding("ctrl+y", "copy", "Copy line", priority=True, id="launch.copy"),
+        key("slash", "find", "Search", "launch.find"),
+        key("tab,shift+tab", "switch", "Other pane", "launch.switch", show=False),
+        key("plus", "add", "Add a file", "launch.add", show=False),
+        key("w", "way", "How the line runs it", "launch.way", show=False),
+        key("v", "view", "All of it", "launch.view"),
+        key("n", "anew", "Start over", "launch.anew", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.choice, self.verdict = Choice(), Verdict()
+        self.parent_run: RunSummary | None = None
+        self.difference: Difference | None = None
+        self.left_out: tuple[str, ...] = ()
+        self.catalogue: list[Part] = []
+        self.files: list[Part] = []
+        self.way = WAYS[0]
+        self.place: Path | None = None
+        """The store, where a command has to be told"""
+        self._timer: Timer | None = None
+        self._fresh = True
+        """Whether the folds are still to be set"""
+        self._judged: Choice | None = None
+        self._said: dict[str, Text] = {}
+        self._wanted: tuple[str | None, dict[str, Any]] | None = None
+        """What to begin with, asked for before the widgets were there"""
+
+    def body(self) -> Iterable[Widget]:
+        with Horizontal(id="panes"):
+            with Vertical(id="parts", classes="pane") as parts:
+                parts.border_title = "components"
+                yield PartList()
+            form = FormPane(id="form")
+            form.add_class("pane")
+            form.border_title = "settings"
+            yield form
+            side = Static(id="side", markup=False)
+            side.add_class("wide-only")
+            yield side
+        yield Static(id="about", markup=False)
+        yield Static(id="parent", markup=False)
+        yield Static(id="verdict", markup=False)
+        yield Static(id="line", markup=False)
+
+    @property
+    def part_list(self) -> PartList:
+        """The checklist."""
+        return self.query_one(PartList)
+
+    @property
+    def form(self) -> FormPane:
+        """The fields."""
+        return self.query_one(FormPane)
+
+    def on_mount(self) -> None:
+        root = self.bench.root
+        self.place = None if root.resolve() == runs_root().resolve() else root
+        self.part_list.focus()
+        self._draw()
+        self.work(lambda: catalogue.glance(installed()), self._glanced, "parts")
+        if self._wanted is not None:
+            self._take(*self._wanted)
+        else:
+            self._examine()
+
+    def _glanced(self, parts: list[Part]) -> None:
+        self.catalogue = parts
+        self._draw()
+        self.work(lambda: catalogue.test(parts, installed()), self._tested, "parts")
+
+    def _tested(self, parts: list[Part]) -> None:
+        self.catalogue = parts
+        self._draw()
+
+    # What the form begins with.
+
+    def take(self, run: str | None, changes: Mapping[str, Any]) -> None:
+        """Fill the form in as in `run`, or with the defaults, and with `changes` (dotted key -> value) on top."""
+        if not self.ready:
+            self._wanted = run, dict(changes)
+        else:
+            self._take(run, changes)
+
+    def _take(self, run: str | None, changes: Mapping[str, Any]) -> None:
+        root, names = self.bench.root, {found.name for found in self.bench.snapshot.runs}
+
+        def prepare() -> tuple[Clone, list[Part]]:
+            parent = read_record(root / run) if run is not None else None
+            if parent is not None and parent.problem:
+                raise UserError(f"run `{run}` cannot be cloned: {parent.problem}")
+            clone = begin(parent, changes, names)
+            return clone, file_parts(clone.choice)
+
+        self.work(prepare, self._begin, "take")
+
+    def _begin(self, begun: tuple[Clone, list[Part]]) -> None:
+        clone, self.files = begun
+        self.choice, self.parent_run, self.left_out = clone.choice, clone.parent, clone.left_out
+        self.difference, self._fresh = None, True
+        self.form.reset_all()
+        self.clear_errors()
+        self._draw()
+        self._examine()
+
+    # What the resolver says.
+
+    def _changed(self) -> None:
+        """Something was chosen: draw it, and ask the resolver when that seems to be all."""
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(PAUSE, self._examine)
+        self._draw()
+
+    def _examine(self) -> None:
+        choice, parent = self.choice.copy(), self.parent_run
+
+        def inside() -> tuple[Choice, Verdict, Difference | None]:
+            verdict = examine(choice)
+            found = since(parent, verdict.resolved) if parent is not None and verdict.resolved is not None else None
+            return choice, verdict, found
+
+        self.work(inside, self._examined, "examine")
+
+    def _examined(self, found: tuple[Choice, Verdict, Difference | None]) -> None:
+        self._judged, self.verdict, difference = found
+        self.difference = difference or self.difference
+        self.choice.usual[self.verdict.model] = dict(self.verdict.usual)
+        form = self.form.list
+        form.show(self.choice, self.verdict)
+        asked = {*self.verdict.words.values()}
+        if self._fresh and self.verdict.sheets:
+            self._fresh = False
+            form.opened = opened_at_first(form.sections, FIRST, asked)
+        self._draw()
+
+    # Drawing.
+
+    @property
+    def pending(self) -> bool:
+        """Whether the resolver has still to speak about what was changed last."""
+        return self._judged is None or self._judged.said != self.choice.said
+
+    def _draw(self) -> None:
+        self.part_list.show(self.choice, self.verdict, [*self.catalogue, *self.files])
+        form = self.form.list
+        form.was = {key: old for key, (old, _) in self.difference.keys.items()} if self.difference else {}
+        form.show(self.choice, self.verdict)
+        parent = self.parent_run.id if self.parent_run else ""
+        self.query_one("#parent").set_class(bool(parent), "-shown")
+        self._say("verdict", verdict_text(self.verdict, self.left_out, self.pending), layout=True)
+        self._say("line", data(f"$ {self.line}"), layout=True)
+        self._say("side", side_text(self.verdict, parent, self.difference))
+        self._say("parent", parent_text(parent, self.difference))
+        self._about()
+
+    def _say(self, where: str, text: Text, layout: bool = False) -> None:
+        """Draw what has changed; `layout` where it may take another number of lines."""
+        if self._said.get(where) != text:
+            self._said[where] = text
+            self.query_one(f"#{where}", Static).update(text, layout=layout)
+
+    def _about(self) -> None:
+        form = self.form
+        listed = form.list if self.focused is not None and form in self.focused.ancestors else self.part_list
+        self._say("about", listed.about())
+
+    @property
+    def line(self) -> str:
+        """The command line that describes the same run."""
+        return spelled(arguments(self.choice, self.verdict.sheets, self.place, self.way))
+
+    def on_virtual_list_moved(self, _event: VirtualList.Moved) -> None:
+        self._about()
+
+    def on_descendant_focus(self, _event: events.DescendantFocus) -> None:
+        if self.ready:
+            self._about()
+
+    # Choosing.
+
+    def on_part_list_checked(self, message: PartList.Checked) -> None:
+        item = message.item
+        if item.kind == "recipe":
+            self._pick_recipe()
+        elif item.part is not None:
+            self._check(item.part, message.alone)
+        elif item.kind == "word":
+            self.choice.plugins.remove(item.title)
+            self._changed()
+
+    def _check(self, part: Part, alone: bool) -> None:
+        on = catalogue.is_on(part, self.choice, self.verdict)
+        if part.problem and not on:
+            self.app.notify(part.problem, title=f"{line(part.name)} cannot be used", severity="error", markup=False)
+            return
+        catalogue.check(part, [*self.catalogue, *self.files], self.choice, self.verdict, alone)
+        if not part.role and catalogue.is_asked(part, self.choice):
+            self.form.list.opened.add(part.name)
+        self._changed()
+
+    def _pick_recipe(self) -> None:
+        names = installed().recipes()
+        current = names.index(self.choice.recipe) if self.choice.recipe in names else 0
+
+        def picked(places: list[int] | None) -> None:
+            if places:
+                self.choice.recipe = names[places[0]]
+                self._changed()
+
+        self.app.push_screen(Pick("Which components to start from?", names, cursor=current), picked)
+
+    def on_form_list_changed(self, _message: FormList.Changed) -> None:
+        self._changed()
+
+    def action_add(self) -> None:
+        """A component from a file, or by its name."""
+
+        def answered(text: str | None) -> None:
+            if text and text.strip():
+                word = text.strip()
+                self.work(lambda: (word, parts_from(word)), self._added, "add")
+
+        question = "Which component? A file of yours, or the name of a component or a recipe."
+        self.app.push_screen(Ask(question, placeholder="./my_idea.py:MyIdea"), answered)
+
+    def _added(self, found: tuple[str, list[Part]]) -> None:
+        word, parts = found
+        problem = next((part.problem for part in parts if part.problem), "")
+        if problem:
+            self.show_error(ConfigError(problem))
+            return
+        self.clear_errors()
+        known = {part.word for part in [*self.catalogue, *self.files]}
+        self.files += [part for part in parts if part.word not in known]
+        if word not in self.choice.plugins:
+            self.choice.plugins.append(word)
+        self.form.list.opened |= {part.name for part in parts}
+        self._changed()
+        self.part_list.find(word)
+
+    def action_anew(self) -> None:
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.take(None, {})
+
+        self.app.push_screen(Confirm("Start over with the defaults?"), answered)
+
+    # Moving about.
+
+    def action_switch(self) -> None:
+        to_form = not self.form.list.has_focus
+        self.set_class(to_form, "-form")
+        # At once: what is typed next is meant for it.
+        self.set_focus(self.form.list if to_form else self.part_list)
+
+    def action_find(self) -> None:
+        """Among the settings, or from the checklist among the components."""
+        if self.focused is not self.part_list:
+            self.add_class("-form")
+            self.form.find()
+            return
+
+        def answered(text: str | None) -> None:
+            if text and not self.part_list.find_next(text):
+                self.bench.notify(f"no component here is called like `{text}`", severity="warning", markup=False)
+
+        self.app.push_screen(
+            Ask("Which component?", placeholder="a part of its name; tab goes to the settings"), answered
+        )
+
+    # The line, and the run.
+    def action_way(self) -> None:
+        self.way = WAYS[(WAYS.index(self.way) + 1) % len(WAYS)]
+        self._draw()
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(self.line)
+        self.app.notify("copied; v shows all of the line, should your terminal not take it", markup=False)
+
+    def action_view(self) -> None:
+        words = difference_words(self.difference) if self.difference else []
+        pages = [self.line, verdict_text(self.verdict, self.left_out, pending=False).plain]
+        if self.parent_run is not None:
+            pages.append("\n".join([f"cloned from {self.parent_run.id}", *(words or ["no difference yet"])]))
+        if self.verdict.resolved is not None:
+            pages.append(self.verdict.resolved.as_toml())
+        self.app.push_screen(Page("the run as described", "\n\n".join(pages)))
+
+    def action_start(self, queue: bool) -> None:
+        """Make the run and send it off."""
+        if self.bench.refuse_readonly("start") or not self.form.finish():
+            return
+        self._start(queue)
+
+    def _start(self, queue: bool) -> None:
+        choice, root, place = self.choice.copy(), self.bench.root, self.place
+        self.clear_errors()
+
+        def sent(found: Sent | NothingFreeError) -> None:
+            if isinstance(found, Sent):
+                self.app.notify(found.words, markup=False)
+                self.bench.look()
+                self.bench.open_run(found.run)
+                return
+            why = str(found).partition(";")[0]
+            self.app.push_screen(Confirm(f"{why}.\nLet it wait in the queue?"), answered)
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._start(queue=True)
+
+        self.work(lambda: start(choice, root, place, queue), sent, "start")

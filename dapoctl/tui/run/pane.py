@@ -1,0 +1,100 @@
+"""What the tabs of a run have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from textual.containers import Vertical
+from textual.worker import NoActiveWorker, get_current_worker
+
+from dapoctl.runs.summary import RunSummary
+from dapoctl.tui.app import Bench
+
+if TYPE_CHECKING:
+    from dapoctl.tui.run.screen import RunScreen
+
+T = TypeVar("T")
+
+
+class Pane(Vertical):
+    """A tab. It is made when it is first looked at, and told of news only while it is in front."""
+
+    DEFAULT_CSS = "Pane { height: 1fr; }"
+    LEADS = ""
+    """Selector of the widget that takes the keys"""
+
+    def __init__(self, directory: Path, id: str) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self.directory = directory
+        self._busy: set[str] = set()
+
+    @property
+    def run_screen(self) -> RunScreen:
+        """The screen."""
+        return cast("RunScreen", self.screen)
+
+    @property
+    def bench(self) -> Bench:
+        """The app."""
+        return cast("Bench", self.app)
+
+    @property
+    def run_summary(self) -> RunSummary:
+        """The run as the store has it now."""
+        return self.run_screen.summary
+
+    @property
+    def there(self) -> bool:
+        """Whether its widgets are: a thread may come back after the screen has gone."""
+        return self.is_attached and bool(self.children)
+
+    def news(self) -> None:
+        """The store was looked at again."""
+
+    def tick(self) -> None:
+        """Twice a second: look at the files that are shown."""
+
+    def lead(self) -> None:
+        """Take the keys."""
+        for widget in self.query(self.LEADS).results():
+            if widget.focusable and widget.display:
+                widget.focus(scroll_visible=False)
+                return
+        self.screen.set_focus(None)
+
+    def once(self, group: str, function: Callable[[], T], then: Callable[[T], None]) -> None:
+        """As the screen's `work`, but nothing happens while the same is still being done."""
+        if group in self._busy:
+            return
+        self._busy.add(group)
+
+        def inside() -> T:
+            try:
+                return function()
+            finally:
+                self._busy.discard(group)
+
+        def after(result: T) -> None:
+            if self.there:
+                then(result)
+
+        self.run_screen.work(inside, after, f"{self.id}-{group}")
+
+    def soon(self, group: str, function: Callable[[], T], then: Callable[[T], None]) -> None:
+        """As the screen's `work`: a newer call of the group takes the place of one that is not done yet."""
+
+        def after(result: T) -> None:
+            if self.there:
+                then(result)
+
+        self.run_screen.work(function, after, f"{self.id}-{group}")
+
+
+def goes_on() -> bool:
+    """Whether the worker that this is called in is still wanted."""
+    try:
+        return not get_current_worker().is_cancelled
+    except NoActiveWorker:
+        return True

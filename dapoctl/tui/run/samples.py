@@ -1,0 +1,266 @@
+"""Samples: what does it write, and why that reward?"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.text import Text
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.strip import Strip
+from textual.widget import Widget
+from textual.widgets import Static
+
+from dapoctl.runs.samples import Group, Response, Step, path_of, read_step, read_text, steps_of
+from dapoctl.tui.keys import key
+from dapoctl.tui.run.pane import Pane, goes_on
+from dapoctl.tui.widgets.dialogs import Ask
+from dapoctl.tui.widgets.text_view import Part, TextView
+from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.numbers import number
+from dapoctl.views.text import cell, data, line, safe
+
+EMPTY = "\nNo samples yet: every response of a step is written when the step ends."
+
+
+class GroupList(VirtualList, can_focus=False):
+    """The prompts of a step."""
+
+    DEFAULT_CSS = "GroupList { width: 30; border-right: solid $panel; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[Group] = []
+
+    def count(self) -> int:
+        return len(self.groups)
+
+    def row(self, index: int, width: int) -> Text:
+        group = self.groups[index]
+        share = f"{group.right}/{len(group.responses)}"
+        text = Text(f"{cell(share, 6, right=True)} ", end="")
+        text.append(cell(line(group.problem or group.prompt), max(6, width - 20)), "dim" if group.dropped_by else "")
+        return text.append(f" ∅ {line(group.dropped_by)}" if group.dropped_by else " kept", "dim")
+
+
+class SamplesPane(Pane):
+    """Step, prompt group, response."""
+
+    LEADS = "TextView"
+    DEFAULT_CSS = """
+    SamplesPane #sample-state { height: 1; color: $text-muted; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        key("left_square_bracket,left", "step(-1)", "Step before", "samples.step_before", show=False),
+        key("right_square_bracket,right", "step(1)", "Step", "samples.step_after"),
+        key("colon", "go", "Go to step", "samples.step", show=False),
+        key("j", "group(1)", "Group", "samples.group_after"),
+        key("k", "group(-1)", "Group before", "samples.group_before", show=False),
+        key("n", "response(1)", "Response", "samples.response_after"),
+        key("p", "response(-1)", "Response before", "samples.response_before", show=False),
+        key("m", "markdown", "Markdown", "samples.markdown"),
+        key("z", "prompt", "Show or hide the prompt", "samples.prompt", show=False),
+    ]
+
+    def __init__(self, directory: Path, id: str) -> None:  # noqa: A002
+        super().__init__(directory, id)
+        self.steps: list[int] = []
+        self.at_step: int | None = None
+        self.found = Step()
+        self.group = self.response = 0
+        self.rendered = False
+        """Whether responses are shown as Markdown"""
+        self.with_prompt = True
+        self.reading = False
+        self._text: tuple[int, str] = (-1, "")
+
+    def compose(self) -> Iterable[Widget]:
+        yield Static(id="sample-state", markup=False)
+        with Horizontal():
+            groups = GroupList()
+            groups.add_class("hide-narrow")
+            yield groups
+            yield TextView()
+
+    def on_mount(self) -> None:
+        self.show()
+
+    def tick(self) -> None:
+        def listed(steps: list[int]) -> None:
+            before, self.steps = self.steps, steps
+            if self.at_step is None and steps:
+                self.open(steps[-1])
+            elif before != steps:
+                self.show_state()
+
+        self.once("steps", lambda: steps_of(self.directory), listed)
+
+    def open(self, step: int) -> None:
+        """Show a step; the same group and response of it where there are so many."""
+        self.at_step, self.reading = step, True
+        self.show_state()
+        path = path_of(self.directory, step)
+
+        def read(found: Step) -> None:
+            self.found, self.reading = found, False
+            self.group = max(0, min(self.group, len(found.groups) - 1))
+            groups = self.query_one(GroupList)
+            groups.groups = found.groups
+            groups.refresh_rows(self.group)
+            self.show()
+
+        self.soon("groups", lambda: read_step(path, goes_on), read)
+
+    # What is shown.
+
+    @property
+    def current(self) -> tuple[Group, Response] | None:
+        """The group and the response."""
+        if not 0 <= self.group < len(self.found.groups):
+            return None
+        group = self.found.groups[self.group]
+        self.response = max(0, min(self.response, len(group.responses) - 1))
+        return group, group.responses[self.response]
+
+    def show(self) -> None:
+        """Read the current response's text and show it."""
+        self.show_state()
+        current = self.current
+        view = self.query_one(TextView)
+        if current is None or self.at_step is None:
+            words = EMPTY if not self.steps else "" if self.reading else "\nNo response of this step can be read."
+            view.show([(words, "")])
+            return
+        group, response = current
+        path, as_markdown, width = path_of(self.directory, self.at_step), self.rendered, view.size.width
+
+        def read() -> tuple[str, list[Strip] | None]:
+            text = read_text(path, response.place)
+            return text, markdown(text, width) if as_markdown and width > 1 else None
+
+        def shown(found: tuple[str, list[Strip] | None]) -> None:
+            text, strips = found
+            parts = self._parts(group, response)
+            if strips is None:
+                view.show([*parts, (text, "")])
+            else:
+                view.show(parts, lambda columns: strips if columns == width else markdown(text, columns))
+
+        self.soon("response", read, shown)
+
+    def _parts(self, group: Group, response: Response) -> list[Part]:
+        style = "green" if response.correct else "red"
+        parts = [
+            (f"{'✓' if response.correct else '✗'} {rewarded(response)}", style),
+            (judged(group, response, self.at_step), ""),
+        ]
+        if self.with_prompt:
+            parts += [("", ""), (f"prompt (z hides it): {group.problem}", "bold dim"), (group.prompt, "dim")]
+        return [*parts, ("", ""), (f"response{' as Markdown' if self.rendered else ''}", "bold dim")]
+
+    def show_state(self) -> None:
+        """The line above: where one is."""
+        words = []
+        if self.at_step is not None:
+            words.append(f"step {self.at_step} of {self.steps[-1] if self.steps else '?'}")
+        if self.reading:
+            words.append("reading ...")
+        elif (current := self.current) is not None:
+            group, _ = current
+            words.append(f"group {self.group + 1}/{len(self.found.groups)}")
+            words.append(f"response {self.response + 1}/{len(group.responses)}, {group.right} right")
+            if group.round > 0:
+                words.append(f"round {group.round + 1}")
+        if self.found.trouble:
+            words.insert(1, f"! {self.found.trouble}")
+        self.query_one("#sample-state", Static).update(data(line("   ".join(words))))
+
+    # Keys.
+
+    def action_step(self, by: int) -> None:
+        if self.at_step in self.steps:
+            place = self.steps.index(self.at_step) + by
+            if 0 <= place < len(self.steps):
+                self.open(self.steps[place])
+        elif self.steps:
+            self.open(self.steps[-1])
+
+    def action_go(self) -> None:
+        def answered(words: str | None) -> None:
+            if words and words.strip().isdecimal() and self.steps:
+                wanted = int(words.strip()[:12])
+                self.open(min(self.steps, key=lambda step: abs(step - wanted)))
+
+        if self.steps:
+            self.app.push_screen(
+                Ask(f"Which step? {self.steps[0]} to {self.steps[-1]}.", "", str(self.steps[-1])), answered
+            )
+
+    def action_group(self, by: int) -> None:
+        wanted = max(0, min(self.group + by, len(self.found.groups) - 1))
+        if wanted != self.group:
+            self._to(wanted)
+            self.query_one(GroupList).cursor = wanted
+
+    def _to(self, group: int) -> None:
+        self.group, self.response = group, 0
+        self.show()
+
+    def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
+        event.stop()
+        if event.index != self.group:
+            self._to(event.index)
+
+    def action_response(self, by: int) -> None:
+        current = self.current
+        if current is None:
+            return
+        wanted = self.response + by
+        if 0 <= wanted < len(current[0].responses):
+            self.response = wanted
+            self.show()
+
+    def action_markdown(self) -> None:
+        self.rendered = not self.rendered
+        self.show()
+
+    def action_prompt(self) -> None:
+        self.with_prompt = not self.with_prompt
+        self.show()
+
+
+def rewarded(response: Response) -> str:
+    """`reward +0.950 = score +1.000, overlong -0.050; advantage +0.526`"""
+    terms = [f"score {number(response.score, signed=True)}"]
+    terms += [f"{name} {number(value, signed=True)}" for name, value in response.terms.items()]
+    if response.dropped_by:
+        trained = f"not trained on: dropped by {response.dropped_by}"
+    elif response.advantage is None:
+        trained = "not trained on: the step had no update"
+    else:
+        trained = f"advantage {number(response.advantage, signed=True)}"
+    masked = ", masked: its tokens do not count" if response.masked else ""
+    return f"reward {number(response.reward, signed=True)} = {', '.join(terms)}   {trained}{masked}"
+
+
+def judged(group: Group, response: Response, step: int | None = None) -> str:
+    """How it was read, and how long it is."""
+    found = "no answer found" if response.extracted is None else f"answers {line(response.extracted)}"
+    cut = ", cut off" if response.truncated else ""
+    born = f"   sampled at step {response.born}" if response.born not in (-1, step) else ""
+    return f"{response.outcome}: {found}, the answer is {line(group.answer)}   {response.tokens:g} tokens{cut}{born}"
+
+
+def markdown(text: str, width: int) -> list[Strip]:
+    """A response as Markdown in lines; links and images in it are text."""
+    console = Console(
+        width=width, file=io.StringIO(), force_terminal=True, color_system="standard", legacy_windows=False
+    )
+    page = Markdown(safe(text), hyperlinks=False, code_theme="ansi_dark")
+    lines = console.render_lines(page, console.options.update_width(width), pad=False)
+    return [Strip(segments) for segments in lines]

@@ -1,1 +1,0 @@
-"""The screens: one file each, or a folder where one has parts."""
