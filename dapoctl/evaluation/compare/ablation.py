@@ -209,7 +209,7 @@ def effect(baseline: NDArray[np.float64], other: NDArray[np.float64]) -> Effect:
     freedom = max(1.0, variance**2 / sum(part**2 / degrees for part, degrees in parts if part > 0))
     error = math.sqrt(variance)
     half = student_quantile(1 - TAIL, freedom) * error
-    p = 2 * (1 - student_cdf(abs(mean) / error, freedom))
+    p = 2 * student_cdf(-abs(mean) / error, freedom)
     return Effect(value, mean, Interval(mean - half, mean + half), p, math.nan, several)
 
 

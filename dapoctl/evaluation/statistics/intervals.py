@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -130,29 +129,15 @@ def noise_variance(right: NDArray[np.int64], k: int) -> float:
 
 
 def student_cdf(t: float, freedom: float) -> float:
-    """Student's t distribution with `freedom` >= 1 degrees of freedom, which need not be whole.
+    """Student's t distribution with `freedom` degrees of freedom, which need not be whole."""
+    # Where it is used: what lists and shows evaluations need not wait for scipy.
+    from scipy.special import stdtr
 
-    With t = sqrt(v) tan(a) the density is proportional to cos(a)^(v-1), which is integrated by Gauss-Legendre.
-    """
-    nodes, weights = _legendre()
-    angle = math.atan(abs(t) / math.sqrt(freedom))
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
-    area = float((weights * np.cos((nodes + 1) * angle / 2) ** (freedom - 1)).sum()) * angle / 2 * scale
-    return 0.5 + math.copysign(min(area, 0.5), t)
+    return float(stdtr(freedom, t))
 
 
-@lru_cache(maxsize=256)
 def student_quantile(level: float, freedom: float) -> float:
-    """The t below which a share of `level` (at least 0.5) lies."""
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        below = student_cdf(math.tan(middle) * math.sqrt(freedom), freedom) < level
-        low, high = (middle, high) if below else (low, middle)
-    return math.tan(low) * math.sqrt(freedom)
+    """The t below which a share of `level` lies."""
+    from scipy.special import stdtrit
 
-
-@lru_cache(maxsize=1)
-def _legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    return nodes, weights
+    return float(stdtrit(freedom, level))
