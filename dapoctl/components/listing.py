@@ -1,4 +1,8 @@
-"""What is installed, read from source text: listing components imports none of them."""
+"""What is installed, read from source text: listing components imports none of them.
+
+Importing them would be less code, but a listing would run the code of packages that nobody selected, and wait for what they
+import: with a single one that imports torch, 3.5 s in place of 0.3 s.
+"""
 
 from __future__ import annotations
 

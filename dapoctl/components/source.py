@@ -59,13 +59,12 @@ def bases(found: Found) -> Iterator[tuple[str, Found | None]]:
     assert isinstance(found.node, ast.ClassDef)
     for base in found.node.bases:
         written = ast.unparse(base)
-        path = _dotted(base.value if isinstance(base, ast.Subscript) else base)
-        module, name = _home(found.module, path) if path else ("", "")
+        module, name = _origin_of(written.partition("[")[0], found.module)
         head = module.partition(".")[0]
         if head in sys.stdlib_module_names or (head == OURS and name == "Component"):
             continue
         try:
-            yield written, find(module, name) if module else None
+            yield written, find(module, name)
         except (OSError, SyntaxError, ValueError, ImportError):
             yield written, None
 
@@ -135,25 +134,17 @@ def _origin(node: ast.ImportFrom, module: str) -> str:
     return ".".join([*parts, *([node.module] if node.module else [])])
 
 
-def _dotted(node: ast.expr) -> list[str] | None:
-    """`a.b.C` as its parts; None for anything else, such as a call."""
-    if isinstance(node, ast.Name):
-        return [node.id]
-    if isinstance(node, ast.Attribute):
-        head = _dotted(node.value)
-        return [*head, node.attr] if head else None
-    return None
-
-
-def _home(module: str, path: list[str]) -> tuple[str, str]:
-    """The module and the name in it of a base class that `module` writes as `path`."""
-    *head, name = path
+def _origin_of(path: str, module: str) -> tuple[str, str]:
+    """The module, and the name in it, of what `module` writes as `C`, `b.C` or `a.b.C`."""
+    first, *rest = path.split(".")
     for node in _statements(tree(module).body):
         for item in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else []:
-            origin = _origin(node, module) if isinstance(node, ast.ImportFrom) else ""
-            if not head and isinstance(node, ast.ImportFrom) and (item.asname or item.name) == name:
-                return origin, item.name
-            if head and (item.asname or item.name.partition(".")[0]) == head[0]:
-                start = f"{origin}.{item.name}" if origin else item.name if item.asname else head[0]
-                return ".".join([start, *head[1:]]), name
-    return module, name
+            if (item.asname or item.name.partition(".")[0]) != first:
+                continue
+            if isinstance(node, ast.ImportFrom):
+                start = f"{_origin(node, module)}.{item.name}"
+            else:
+                start = item.name if item.asname else first
+            home, _, name = ".".join([start, *rest]).rpartition(".")
+            return home, name
+    return module, path
