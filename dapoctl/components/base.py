@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 
 from dapoctl import hookspecs
-from dapoctl.components.absent import read_none
-from dapoctl.components.blame import defined
+from dapoctl.components.culprit import defined
+from dapoctl.components.none import read_none
 from dapoctl.errors import PluginError, nearest
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dapoctl.components.blame import told
+from dapoctl.components.culprit import told
 from dapoctl.components.importing import BROKEN, import_file, import_package
 from dapoctl.components.recipe import Recipe
 from dapoctl.errors import PluginError, nearest

@@ -11,8 +11,8 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from dapoctl.components.blame import place, shown, told
-from dapoctl.components.source import PARSING
+from dapoctl.components.culprit import place, shown, told
+from dapoctl.components.read_source import PARSING
 from dapoctl.errors import PluginError
 
 BROKEN = (Exception, SystemExit)

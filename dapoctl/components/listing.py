@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dapoctl import hookspecs
-from dapoctl.components.source import Found, bases, find
+from dapoctl.components.read_source import Found, bases, find
 
 if TYPE_CHECKING:
     from dapoctl.components.catalog import Catalog, Entry

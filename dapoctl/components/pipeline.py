@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from dapoctl import hookspecs
-from dapoctl.components import state
+from dapoctl.components import checkpointing
 from dapoctl.components.base import Component, Sink, stages_of
-from dapoctl.components.blame import place, told
+from dapoctl.components.culprit import place, told
 from dapoctl.errors import DapoctlError, HookError, PluginError
 
 if TYPE_CHECKING:
@@ -145,12 +145,12 @@ class Pipeline:
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """State of every component, empty for those that have none."""
-        return state.collect(self.components)
+        return checkpointing.collect(self.components)
 
     def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
         """Give every component its state back; one that had none and has some by now is given an empty one."""
-        state.restore(self.components, states)
+        checkpointing.restore(self.components, states)
 
     def close(self) -> None:
         """Close every component."""
-        state.close(self.components)
+        checkpointing.close(self.components)

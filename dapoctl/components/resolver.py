@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from dapoctl import __version__, hookspecs
-from dapoctl.components.absent import written
 from dapoctl.components.base import Component, UnknownHookError, provided_by, stages_of, unmarked
-from dapoctl.components.blame import told
 from dapoctl.components.catalog import Catalog, Entry, installed
+from dapoctl.components.culprit import told
+from dapoctl.components.none import written
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.recipe import Recipe
 from dapoctl.errors import ConfigError, DapoctlError, PluginError, nearest, validation_message

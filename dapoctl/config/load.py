@@ -11,10 +11,10 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from dapoctl.components.absent import NONE
 from dapoctl.components.base import provided_by
 from dapoctl.components.catalog import Catalog, installed
 from dapoctl.components.listing import providers_of
+from dapoctl.components.none import NONE
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.resolver import Chosen, build, check_components, choose
 from dapoctl.config.schema import KEYS, TABLES, RunConfig

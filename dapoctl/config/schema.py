@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from dapoctl.components.absent import read_none
+from dapoctl.components.none import read_none
 
 
 class Table(BaseModel):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dapoctl.components.absent import NONE
+from dapoctl.components.none import NONE
 from dapoctl.config.load import parse_override
 from dapoctl.errors import ConfigError
 

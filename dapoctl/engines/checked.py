@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dapoctl.components.blame import told
+from dapoctl.components.culprit import told
 from dapoctl.engines import Completion, Engine, Sampling
 from dapoctl.errors import DapoctlError, HookError
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dapoctl.components.absent import NONE
 from dapoctl.components.catalog import Catalog
+from dapoctl.components.none import NONE
 from dapoctl.config.load import Resolved
 from dapoctl.runs.difference import Difference, difference, dotted
 from dapoctl.runs.summary import RunSummary

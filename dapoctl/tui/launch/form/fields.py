@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from dapoctl.components.absent import NONE
+from dapoctl.components.none import NONE
 from dapoctl.config.schema import RunConfig
 from dapoctl.errors import reason
 from dapoctl.views.parameters import bounds_words, properties, schema_of, type_words

@@ -6,7 +6,7 @@ import json
 import tomllib
 from typing import Any
 
-from dapoctl.components.absent import NONE
+from dapoctl.components.none import NONE
 from dapoctl.config.words import literal
 from dapoctl.tui.launch.form.fields import MISSING, Field, Kind
 

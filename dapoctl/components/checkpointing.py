@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dapoctl.components.base import Component
-from dapoctl.components.blame import place, told
+from dapoctl.components.culprit import place, told
 from dapoctl.errors import DapoctlError, HookError
 
 # Exactly these: a NumPy number is a float, too, and is not read back from a checkpoint.
