@@ -24,7 +24,7 @@ import torch.utils.tensorboard  # noqa: F401
 from safetensors.torch import load_file
 from transformers.models.gemma3 import modeling_gemma3  # noqa: F401
 
-from dapoctl.config.load import load
+from dapoctl.config.resolve import load
 from dapoctl.runs.files import LineWriter, read_lines
 from dapoctl.runs.index import list_runs
 from dapoctl.runs.jobs.create import create

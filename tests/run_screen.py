@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dapoctl.config.load import load
+from dapoctl.config.resolve import load
 from dapoctl.runs.files import read_lines
 from dapoctl.training import trainer
 from dapoctl.tui.run import RunScreen

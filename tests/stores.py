@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dapoctl.config.load import load
+from dapoctl.config.resolve import load
 from dapoctl.runs.files import write_json, write_lines
 from dapoctl.runs.jobs.create import create
 

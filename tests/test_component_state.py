@@ -12,7 +12,7 @@ from pydantic import PrivateAttr
 from test_trainer import stable_metrics
 
 from dapoctl import Component
-from dapoctl.config.load import load
+from dapoctl.config.resolve import load
 from dapoctl.training.trainer import Result, resume, start
 
 pytestmark = pytest.mark.filterwarnings("default::dapoctl.errors.RunWarning")

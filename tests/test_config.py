@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from dapoctl import Component, UserError, hookimpl
 from dapoctl.components.resolver import build_component
 from dapoctl.config import RunConfig
-from dapoctl.config.load import OBSERVERS, Layers, Resolved, flatten, load, parse_override, read_toml, split_names
+from dapoctl.config.load import Layers, flatten, parse_override, read_toml, split_names
+from dapoctl.config.resolve import OBSERVERS, Resolved, load
 from dapoctl.errors import ConfigError
 from tests.helpers import plugin_file
 

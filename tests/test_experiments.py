@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dapoctl.config.load import load
+from dapoctl.config.resolve import load
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 FILES = sorted(EXPERIMENTS.glob("*.toml"))

@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM
 
 from dapoctl import Batch
 from dapoctl.config import RunConfig
-from dapoctl.config.load import load
+from dapoctl.config.resolve import load
 from dapoctl.engines import Sampling
 from dapoctl.engines.hf import HfEngine
 from dapoctl.engines.vllm import Vllm

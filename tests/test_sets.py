@@ -200,7 +200,7 @@ def test_protocols_that_make_no_sense(name: str | None, changes: dict[str, Any],
 
 
 def test_sets_of_a_run_are_asked_as_it_asks_its_own(tmp_path: Path) -> None:
-    from dapoctl.config.load import load
+    from dapoctl.config.resolve import load
     from dapoctl.training.build import _source
 
     path = tmp_path / "words.jsonl"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from dapoctl.config.load import load
+from dapoctl.config.resolve import load
 from dapoctl.runs.files import read_json
 from dapoctl.runs.index import list_runs
 from dapoctl.tui import app as app_module

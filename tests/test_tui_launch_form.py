@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 
 from dapoctl.cli import app
 from dapoctl.components.catalog import installed
-from dapoctl.config.load import Resolved, parse_override
-from dapoctl.config.words import literal, override
+from dapoctl.config.load import parse_override
+from dapoctl.config.resolve import Resolved
+from dapoctl.config.toml_literals import literal, override
 from dapoctl.tui.launch.form.choice import Choice
 from dapoctl.tui.launch.form.command_line import arguments, spelled
 from dapoctl.tui.launch.form.fields import MISSING, Field, Sheet, run_sheet

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dapoctl.config.load import load
+from dapoctl.config.resolve import load
 from dapoctl.errors import UserError
 from dapoctl.runs.jobs.create import create
 from tests.background import Store, wait_for

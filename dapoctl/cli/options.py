@@ -8,7 +8,7 @@ import typer
 from dapoctl.cli.output import warn
 
 if TYPE_CHECKING:
-    from dapoctl.config.load import Resolved
+    from dapoctl.config.resolve import Resolved
 
 RunsDir = Annotated[
     Path | None,
@@ -70,9 +70,10 @@ def resolve_run(
     """The run that the options describe, once its warnings are told.
 
     Raises:
-        UserError: see `dapoctl.config.load.load`.
+        UserError: see `dapoctl.config.resolve.load`.
     """
-    from dapoctl.config.load import load, split_names
+    from dapoctl.config.load import split_names
+    from dapoctl.config.resolve import load
 
     options = {"recipe": recipe, "plugins": split_names(plugins or []), "name": name, "seed": seed}
     resolved = load(config or [], override or [], options)

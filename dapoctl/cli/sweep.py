@@ -15,7 +15,7 @@ from dapoctl.runs.jobs.submit import Background, check, send_off
 from dapoctl.views.text import one_line
 
 if TYPE_CHECKING:
-    from dapoctl.config.load import Resolved
+    from dapoctl.config.resolve import Resolved
 
 MOST = 1000
 """Runs of a sweep: more is a slip of the keyboard"""
@@ -47,7 +47,8 @@ def sweep(
 
     Every combination is checked before the first is queued.
     """
-    from dapoctl.config.load import load, split_names
+    from dapoctl.config.load import split_names
+    from dapoctl.config.resolve import load
     from dapoctl.config.sweep import expand, parse_axis, run_names
     from dapoctl.runs.jobs.create import create, default_name
     from dapoctl.runs.store import runs_root

@@ -198,8 +198,8 @@ def build_component(
     return component
 
 
-def check_components(pipeline: Pipeline, config: RunConfig) -> None:
-    """Let every component refuse the run, and note their parameters in `config.components`.
+def check_components(pipeline: Pipeline, config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Let every component refuse the run; the parameters of each, by its name.
 
     Raises:
         UserError: one cannot serve the run, or is broken.
@@ -211,7 +211,7 @@ def check_components(pipeline: Pipeline, config: RunConfig) -> None:
             raise
         except Exception as error:
             raise PluginError(f"component `{name}`, `check_run` raised {told(error, type(component))}") from error
-    config.components = {name: _parameters(name, component) for name, component in pipeline.components.items()}
+    return {name: _parameters(name, component) for name, component in pipeline.components.items()}
 
 
 def _parameters(name: str, component: Component) -> dict[str, Any]:

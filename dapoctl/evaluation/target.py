@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dapoctl.config.load import Layers, flatten, load, parse_override
+from dapoctl.config.load import Layers, flatten, parse_override
+from dapoctl.config.resolve import load
 from dapoctl.config.schema import KEYS, RunConfig
 from dapoctl.errors import ConfigError, UserError, validation_message
 from dapoctl.evaluation.summary import fingerprint

@@ -15,7 +15,8 @@ from typing import Any
 from dapoctl.batch import Batch, RunInfo
 from dapoctl.components.base import Component
 from dapoctl.components.pipeline import Pipeline
-from dapoctl.config.load import Layers, Resolved, flatten, resolve
+from dapoctl.config.load import Layers, flatten
+from dapoctl.config.resolve import Resolved, resolve
 from dapoctl.errors import TRACEBACK, DapoctlError, HookError, OutOfMemoryError, RunWarning
 from dapoctl.evaluation.during_training import EvalSet, evaluate
 from dapoctl.runs.interrupt import Stopper, StopRequested

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import textwrap
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from dapoctl import hookspecs
 from dapoctl.components.base import Component, provided_by, stages_of
 from dapoctl.components.listing import first_paragraph, summarize
+from dapoctl.components.none import NONE
 from dapoctl.components.resolver import hooks_of, recipe_components
+from dapoctl.config.toml_literals import literal
 from dapoctl.views.parameters import Parameter, parameters_of, schema_of
 from dapoctl.views.terminal import width
 from dapoctl.views.text import one_line, plain
@@ -160,13 +161,13 @@ def _meaning(stage: str) -> str:
 
 
 def _signature(parameter: Parameter) -> str:
-    default = "required" if parameter.required else f"= {literal(parameter.default)}"
+    default = "required" if parameter.required else f"= {default_of(parameter)}"
     return f"{parameter.name} {default}   ({', '.join([parameter.type, *parameter.bounds])})"
 
 
-def literal(value: Any) -> str:
-    """A parameter's default as it is typed; `none` for None."""
-    return "none" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+def default_of(parameter: Parameter) -> str:
+    """A parameter's default as it is typed."""
+    return NONE if parameter.default is None else literal(parameter.default)
 
 
 def _origin(entry: Entry) -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dapoctl.config.load import Layers, resolve
+from dapoctl.config.load import Layers
+from dapoctl.config.resolve import resolve
+from dapoctl.config.toml_literals import literal
 from dapoctl.runs.difference import dotted
 from dapoctl.runs.summary import read_record
 
@@ -73,7 +74,7 @@ def config_lines(
             lines.append(_value(name, value, f"{prefix}{name}", defaults, theirs))
     if theirs is not None:
         missing = [key for key in theirs if key not in dotted(dict(config))]
-        lines += [Line(f"{key} = -", f"baseline {shown(theirs[key])}", "unlike") for key in missing]
+        lines += [Line(f"{key} = -", f"baseline {literal(theirs[key])}", "unlike") for key in missing]
     return lines
 
 
@@ -83,22 +84,13 @@ def _value(
     notes, kind = [], "value"
     usually = ABSENT if defaults is None else defaults.get(key, ABSENT)
     if key not in ABOUT and usually is not ABSENT and usually != value:
-        notes.append(f"default {shown(usually)}")
+        notes.append(f"default {literal(usually)}")
         kind = "changed"
     if theirs is not None and theirs.get(key, ABSENT) != value and key != "name":
         there = theirs.get(key, ABSENT)
-        notes.append(f"baseline {'-' if there is ABSENT else shown(there)}")
+        notes.append(f"baseline {'-' if there is ABSENT else literal(there)}")
         kind = "unlike"
-    return Line(f"{name} = {shown(value)}", ", ".join(notes), kind)
-
-
-def shown(value: Any) -> str:
-    """A value as a TOML file has it."""
-    if isinstance(value, list):
-        return f"[{', '.join(shown(item) for item in value)}]"
-    if isinstance(value, (str, bool)):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
+    return Line(f"{name} = {literal(value)}", ", ".join(notes), kind)
 
 
 def _components(pipeline: Mapping[str, Any]) -> list[Line]:

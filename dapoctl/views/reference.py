@@ -133,7 +133,7 @@ def _component(page: ComponentPage) -> list[str]:
 
 def _parameter(parameter: Parameter) -> list[str]:
     kind = code(", ".join([parameter.type, *parameter.bounds]))
-    default = "required" if parameter.required else code(component.literal(parameter.default))
+    default = "required" if parameter.required else code(component.default_of(parameter))
     return [code(parameter.name), kind, default, prose(parameter.meaning)]
 
 

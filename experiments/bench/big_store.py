@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dapoctl.config.load import load
+from dapoctl.config.resolve import load
 from dapoctl.runs.files import write_json, write_lines
 from dapoctl.runs.index import INDEX
 from dapoctl.runs.jobs.create import create

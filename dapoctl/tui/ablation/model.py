@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dapoctl.config.load import Layers, Resolved, resolve
+from dapoctl.config.load import Layers
+from dapoctl.config.resolve import Resolved, resolve
 from dapoctl.config.schema import RunConfig
 from dapoctl.errors import DapoctlError, UserError
 from dapoctl.evaluation.compare.ablation import OF_A_SEED, Ablation, Row, ablate

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from dapoctl.config.load import Resolved, load
+from dapoctl.config.resolve import Resolved, load
 from dapoctl.runs.attempts import GRACE
 from dapoctl.runs.jobs.control import check_resumable, queue_run, stop, ticket_for
 from dapoctl.runs.jobs.create import create

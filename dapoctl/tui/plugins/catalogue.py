@@ -157,7 +157,7 @@ def _recipe(name: str, catalog: Catalog) -> list[RenderableType]:
 def _signature(parameter: Parameter) -> Text:
     text = Text("  ")
     text.append(line(parameter.name), "bold")
-    text.append(" required" if parameter.required else f" = {line(component.literal(parameter.default))}", "cyan")
+    text.append(" required" if parameter.required else f" = {line(component.default_of(parameter))}", "cyan")
     return text.append(f"  {line(', '.join([parameter.type, *parameter.bounds]))}", "dim")
 
 

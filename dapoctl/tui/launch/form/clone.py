@@ -10,7 +10,7 @@ from typing import Any
 
 from dapoctl.components.catalog import Catalog
 from dapoctl.components.none import NONE
-from dapoctl.config.load import Resolved
+from dapoctl.config.resolve import Resolved
 from dapoctl.runs.difference import Difference, difference, dotted
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.launch.form.choice import USUAL_RECIPE, Choice, find

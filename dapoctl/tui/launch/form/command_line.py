@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dapoctl.config.words import override
+from dapoctl.config.toml_literals import override
 from dapoctl.tui.launch.form.choice import USUAL_RECIPE, Choice
 from dapoctl.tui.launch.form.fields import Sheet
 

@@ -9,7 +9,7 @@ from dapoctl import hookspecs
 from dapoctl.components.base import provided_by, stages_of
 from dapoctl.components.catalog import Catalog, Entry
 from dapoctl.components.listing import first_paragraph, summarize
-from dapoctl.config.load import OBSERVERS
+from dapoctl.config.resolve import OBSERVERS
 from dapoctl.errors import DapoctlError
 from dapoctl.tui.launch.form.choice import Choice
 from dapoctl.tui.launch.form.fields import run_sheet

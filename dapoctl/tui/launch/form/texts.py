@@ -7,7 +7,7 @@ import tomllib
 from typing import Any
 
 from dapoctl.components.none import NONE
-from dapoctl.config.words import literal
+from dapoctl.config.toml_literals import literal
 from dapoctl.tui.launch.form.fields import MISSING, Field, Kind
 
 PLAIN = (bool, int, float, str, list, dict)

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from dapoctl.components.catalog import Catalog, installed
 from dapoctl.components.resolver import Chosen, base_of, gather, stage_problems
-from dapoctl.config.load import OBSERVERS, Layers, Resolved, resolve
+from dapoctl.config.load import Layers
+from dapoctl.config.resolve import OBSERVERS, Resolved, resolve
 from dapoctl.errors import DapoctlError
 from dapoctl.models import default_config
 from dapoctl.tui.launch.form.choice import Choice, nested

@@ -1,4 +1,4 @@
-"""Values as `--set` takes them: the way back from what `parse_override` reads."""
+"""Values as TOML literals and as `--set` takes them: the way back from what `parse_override` reads."""
 
 from __future__ import annotations
 
