@@ -141,6 +141,7 @@ def test_the_core_knows_no_algorithm_by_name() -> None:
     # A protocol and a scorer are called after the paper that they come from; no code decides by these names.
     assert found == [
         ("dapoctl/config/schema.py", 'recipe: str = "grpo"'),
+        ("dapoctl/config/schema.py", 'scorer: Literal["math", "dapo", "strict"] = "math"'),
         (
             "dapoctl/evaluation/protocol.py",
             '(Protocol("dapo", 1.0, 0.7, 32), "32 responses at temperature 1, top_p 0.7, as DAPO is evaluated"),',

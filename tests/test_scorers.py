@@ -7,9 +7,11 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import pytest
 
+from dapoctl.config.schema import EvalConfig
 from dapoctl.errors import ConfigError
 from dapoctl.tasks import minerva
 from dapoctl.tasks.scorers import SCORERS, Scorer, build_scorer, check_scorer
@@ -142,6 +144,10 @@ def test_unknown_scorers_are_named_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"unknown scorer `strct`\. Did you mean `strict`\?"):
         check_scorer("strct")
     assert [check_scorer(name) for name in SCORERS] == [*SCORERS]
+
+
+def test_the_configuration_allows_exactly_the_scorers_that_there_are() -> None:
+    assert get_args(EvalConfig.model_fields["scorer"].annotation) == tuple(SCORERS)
 
 
 def adversarial(count: int) -> list[tuple[str, str]]:

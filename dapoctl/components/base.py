@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
+from pydantic import PrivateAttr
 
 from dapoctl import hookspecs
 from dapoctl.components.culprit import defined
-from dapoctl.components.none import read_none
+from dapoctl.components.settings import Settings
 from dapoctl.errors import PluginError, nearest
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class UnknownHookError(PluginError):
     """A component implements a hook, or takes an argument of one, that this version does not have."""
 
 
-class Component(BaseModel):
+class Component(Settings):
     """Base class of every component.
 
     Example:
@@ -42,14 +42,6 @@ class Component(BaseModel):
         >>> stages_of(Shift)
         ('shape_rewards',)
     """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
-        validate_default=True,
-        allow_inf_nan=False,
-        protected_namespaces=(),
-    )
 
     paper: ClassVar[str] = ""
     """Where the component comes from: a citation, with the equation."""
@@ -65,11 +57,6 @@ class Component(BaseModel):
 
     _name: str = PrivateAttr(default="")
     _sink: Sink | None = PrivateAttr(default=None)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_none(cls, values: Any) -> Any:
-        return read_none(cls, values)
 
     # pluggy compares plugins with ==; two components with equal parameters are still two components.
     __eq__ = object.__eq__

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from dapoctl import __version__, hookspecs
+from dapoctl import hookspecs
 from dapoctl.components.base import Component, UnknownHookError, provided_by, stages_of, unmarked
 from dapoctl.components.catalog import Catalog, Entry, installed
 from dapoctl.components.culprit import told
@@ -118,7 +119,9 @@ def hooks_of(entry: Entry, cls: type[Component]) -> tuple[str, ...]:
         stages = stages_of(cls)
     except UnknownHookError as error:
         made = f"{entry.distribution} {entry.version}"
-        advice = f"; this is dapoctl {__version__}: if {made} was written for a newer one, upgrade dapoctl"
+        advice = (
+            f"; this is dapoctl {metadata.version('dapoctl')}: if {made} was written for a newer one, upgrade dapoctl"
+        )
         advice = advice if entry.distribution else ""
         raise PluginError(f"{entry.where}: {error}{advice}") from None
     except PluginError as error:

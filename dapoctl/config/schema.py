@@ -4,29 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from dapoctl.components.none import read_none
-
-
-class Table(BaseModel):
-    """Base of every table: unknown keys are errors, docstrings under fields are their documentation."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        use_attribute_docstrings=True,
-        validate_default=True,
-        allow_inf_nan=False,
-        protected_namespaces=(),
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_none(cls, values: Any) -> Any:
-        return read_none(cls, values)
+from dapoctl.components.settings import Settings
 
 
-class ModelConfig(Table):
+class ModelConfig(Settings):
     """The language model that is trained."""
 
     path: str = Field("tiny", min_length=1)
@@ -40,7 +23,7 @@ class ModelConfig(Table):
     """Run code that comes with the model. Only for sources that you trust."""
 
 
-class LoraConfig(Table):
+class LoraConfig(Settings):
     """Low-rank adapters (LoRA) in place of the whole model; needs `pip install 'dapoctl[lora]'`."""
 
     rank: int = Field(0, ge=0)
@@ -65,7 +48,7 @@ class LoraConfig(Table):
         return names
 
 
-class RolloutConfig(Table):
+class RolloutConfig(Settings):
     """How responses are sampled for training."""
 
     prompts: int = Field(8, ge=1)
@@ -82,7 +65,7 @@ class RolloutConfig(Table):
     """Nucleus sampling; 1 samples from the whole distribution, which is what the policy gradient assumes."""
 
 
-class OptimConfig(Table):
+class OptimConfig(Settings):
     """AdamW."""
 
     lr: float = Field(1e-6, gt=0)
@@ -101,7 +84,7 @@ class OptimConfig(Table):
     """Optimizer updates per step: the step's groups are dealt out to this many optimizer batches."""
 
 
-class TrainConfig(Table):
+class TrainConfig(Settings):
     """How an update is computed; none of it changes the gradient."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -123,7 +106,7 @@ class TrainConfig(Table):
     """Compute the layers' activations again in the backward pass: less memory, about a third more time."""
 
 
-class EvalConfig(Table):
+class EvalConfig(Settings):
     """Evaluations during training, on problems that training never sees."""
 
     every: int = Field(10, ge=0)
@@ -139,20 +122,11 @@ class EvalConfig(Table):
     """0 is greedy."""
     top_p: float = Field(0.7, gt=0, le=1)
     """The DAPO protocol's value."""
-    scorer: str = "math"
+    scorer: Literal["math", "dapo", "strict"] = "math"
     """The rule for problems of math: `math`, `dapo` (the public DAPO scorer's) or `strict`; the reward keeps its own."""
 
-    @field_validator("scorer")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        from dapoctl.tasks.scorers import SCORERS
 
-        if name not in SCORERS:
-            raise ValueError(f"must be one of {', '.join(SCORERS)}")
-        return name
-
-
-class CheckpointConfig(Table):
+class CheckpointConfig(Settings):
     """When the run's state is saved; it is always saved at the end and on Ctrl-C."""
 
     every: int = Field(25, ge=0)
@@ -163,7 +137,7 @@ class CheckpointConfig(Table):
     """Further checkpoints kept: of those saved at a step that was evaluated, the best by held-out accuracy."""
 
 
-class RunConfig(Table):
+class RunConfig(Settings):
     """A run, fully described. The defaults train `tiny` on a laptop."""
 
     name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -199,5 +173,5 @@ class RunConfig(Table):
         return [name.strip() for name in names]
 
 
-TABLES = tuple(name for name, field in RunConfig.model_fields.items() if isinstance(field.default, Table))
+TABLES = tuple(name for name, field in RunConfig.model_fields.items() if isinstance(field.default, Settings))
 KEYS = tuple(name for name in RunConfig.model_fields if name != "components")
