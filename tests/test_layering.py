@@ -138,10 +138,16 @@ def test_the_core_knows_no_algorithm_by_name() -> None:
     names = algorithm_names()
     assert {"grpo", "clip_higher", "gkl", "dapo"} <= names
     found = [(relative(path), line) for path in CORE for text, line in literals(path) if text in names]
-    # A protocol and a scorer are called after the paper that they come from; no code decides by these names.
+    # A protocol and a scorer are called after the paper that they come from, a Python package as its component; no code
+    # decides by these names.
     assert found == [
+        ("dapoctl/config/resolve.py", 'OBSERVERS = ("tensorboard",)'),
         ("dapoctl/config/schema.py", 'recipe: str = "grpo"'),
         ("dapoctl/config/schema.py", 'scorer: Literal["math", "dapo", "strict"] = "math"'),
+        (
+            "dapoctl/doctor/packages.py",
+            'SHOWN = ("transformers", "datasets", "tensorboard", "safetensors", "math-verify")',
+        ),
         (
             "dapoctl/evaluation/protocol.py",
             '(Protocol("dapo", 1.0, 0.7, 32), "32 responses at temperature 1, top_p 0.7, as DAPO is evaluated"),',

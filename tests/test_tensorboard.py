@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from broken import train
+from dapoctl_trackers.tensorboard import Tensorboard
 
 from dapoctl import RunInfo
-from dapoctl.runs.tensorboard import Tensorboard
 
 
 def written(folder: Path) -> list[tuple[int, str, Any]]:

@@ -1,4 +1,7 @@
-"""The observer that writes a run's metrics for TensorBoard."""
+"""The observer that writes a run's metrics for TensorBoard.
+
+It is not a `Tracker`: its files lie in the run's folder, so an error in writing them is the run's error.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,7 @@ from typing import Any
 import tomli_w
 from pydantic import PrivateAttr
 
-from dapoctl.batch import RunInfo
-from dapoctl.components.base import Component
-from dapoctl.hookspecs import hookimpl
+from dapoctl import Component, RunInfo, hookimpl
 
 
 class Tensorboard(Component):
