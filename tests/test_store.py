@@ -15,7 +15,7 @@ import pytest
 
 from dapoctl.errors import UserError
 from dapoctl.runs import index
-from dapoctl.runs.files import last_row, read_lines, write_json, write_lines
+from dapoctl.runs.files import last_row, number_or_nan, number_or_none, read_lines, write_json, write_lines
 from dapoctl.runs.index import INDEX, list_runs
 from dapoctl.runs.notes import change_tags, write_note
 from dapoctl.runs.remove import check_removable, remove_run, size_of
@@ -88,6 +88,29 @@ def test_last_rows_of_awkward_files(tmp_path: Path) -> None:
 
 def snapshot(root: Path) -> dict[str, tuple[int, float]]:
     return {str(p): (p.lstat().st_size, p.lstat().st_mtime) for p in root.rglob("*") if INDEX not in p.name}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (3, 3.0),
+        (0.25, 0.25),
+        ("inf", math.inf),
+        ("-inf", -math.inf),
+        (10**400, None),
+        ("x", None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_numbers_of_json(value: object, expected: float | None) -> None:
+    assert number_or_none(value) == expected
+    assert math.isnan(number_or_nan(value)) if expected is None else number_or_nan(value) == expected
+
+
+def test_the_word_for_not_a_number_is_one() -> None:
+    assert math.isnan(number_or_none("nan") or 0.0)
+    assert math.isnan(number_or_nan("nan"))
 
 
 def test_whatever_lies_in_the_store_is_listed_with_a_reason(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -56,6 +57,21 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def number_or_none(value: Any) -> float | None:
+    """The number that a JSON value stands for: strict JSON has no NaN and no infinity, and holds the words that float() reads;
+    None for what is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def number_or_nan(value: Any) -> float:
+    """`number_or_none`, with not-a-number in place of None."""
+    found = number_or_none(value)
+    return math.nan if found is None else found
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

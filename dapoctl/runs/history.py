@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 import statistics
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from dapoctl.runs.files import number_or_nan
 from dapoctl.runs.summary import METRICS
 
 BLOCK = 2**20
@@ -88,7 +87,7 @@ class Course:
             known = self.series.get(name)
             if known is None:
                 known = self.series.setdefault(str(name), Series())
-            known.values.append(_float(value))
+            known.values.append(number_or_nan(value))
             known.steps.append(step)
 
     def values(self, name: str) -> list[float]:
@@ -108,14 +107,6 @@ class Course:
         # The median: one evaluation, or the night between two attempts, is no pace.
         pace = statistics.median(later - earlier for earlier, later in itertools.pairwise(times))
         return max(0.0, pace * (steps - self.steps[-1]) - max(0.0, now - self.times[-1]))
-
-
-def _float(value: Any) -> float:
-    """JSON has no NaN and no infinity; they are words there."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
 
 
 class Courses:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from dapoctl.runs.files import number_or_nan
 
 FOLDER = "samples"
 
@@ -136,26 +137,19 @@ def _response(row: dict[str, Any], place: int) -> Response:
     extracted, dropped, advantage = row.get("extracted"), row.get("dropped_by"), row.get("advantage")
     return Response(
         place=place,
-        tokens=_number(row.get("tokens")),
+        tokens=number_or_nan(row.get("tokens")),
         truncated=row.get("truncated") is True,
         outcome=str(row.get("outcome", "")),
         extracted=None if extracted is None else str(extracted),
         correct=row.get("correct") is True,
-        score=_number(row.get("score")),
-        terms={str(name): _number(value) for name, value in terms.items()} if isinstance(terms, dict) else {},
-        reward=_number(row.get("reward")),
-        advantage=None if advantage is None else _number(advantage),
+        score=number_or_nan(row.get("score")),
+        terms={str(name): number_or_nan(value) for name, value in terms.items()} if isinstance(terms, dict) else {},
+        reward=number_or_nan(row.get("reward")),
+        advantage=None if advantage is None else number_or_nan(advantage),
         dropped_by="" if dropped is None else str(dropped),
         masked=row.get("masked") is True,
         born=_whole(row.get("step")),
     )
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
 
 
 def _whole(value: Any) -> int:

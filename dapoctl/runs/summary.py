@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dapoctl.runs.files import SCHEMA, last_row, read_json, read_lines
+from dapoctl.runs.files import SCHEMA, last_row, number_or_none, read_json, read_lines
 from dapoctl.runs.state import Standing, standing
 from dapoctl.runs.tickets import find_ticket
 
@@ -127,14 +127,9 @@ def _is_metrics(row: dict[str, Any]) -> bool:
 
 
 def _floats(values: Any) -> dict[str, float]:
-    """Strict JSON has no NaN and no infinity: they are written as the words that float() reads."""
-    found = {}
-    for name, value in values.items() if isinstance(values, dict) else ():
-        try:
-            found[str(name)] = float(value)
-        except (TypeError, ValueError):
-            continue
-    return found
+    """The metrics that are numbers."""
+    found = {str(name): number_or_none(value) for name, value in values.items()} if isinstance(values, dict) else {}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _eval_metrics(directory: Path) -> dict[str, float]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.text import Text
 from textual import events
@@ -15,6 +14,7 @@ from textual.widgets import Static
 
 from dapoctl.evaluation.files import SUMMARY, read_summary
 from dapoctl.evaluation.stored import sets_of, steps_of
+from dapoctl.runs.files import number_or_nan
 from dapoctl.runs.summary import EVALS
 from dapoctl.tui.run.pane import Pane
 from dapoctl.tui.widgets.chart import Chart, View
@@ -72,17 +72,10 @@ def _measured(directory: Path, set_: str, step: int) -> Measured:
     found = summary.get("metrics")
     figures = {}
     for name, value in found.items() if isinstance(found, dict) else ():
-        figures[str(name).removeprefix(f"eval/{set_}/")] = _float(value)
+        figures[str(name).removeprefix(f"eval/{set_}/")] = number_or_nan(value)
     if summary and summary.get("complete") is False:
         trouble.append("not complete")
     return Measured(set_, step, figures, "; ".join(trouble))
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
 
 
 class EvalTable(VirtualList):
