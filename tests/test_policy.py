@@ -17,7 +17,7 @@ from dapoctl.config import RunConfig
 from dapoctl.engines import Sampling
 from dapoctl.engines.hf import HfEngine
 from dapoctl.errors import ModelError
-from dapoctl.models import locate
+from dapoctl.models import kind_of, locate
 from dapoctl.models.loading import load_policy
 
 
@@ -65,6 +65,19 @@ def test_a_multimodal_gemma_is_trained_as_a_text_model(tmp_path: Path) -> None:
     ids = torch.tensor([prompt])
     policy.body.train()
     policy.hidden(ids, torch.ones_like(ids)).last_hidden_state.sum().backward()
+
+
+def test_what_a_model_s_name_stands_for(tmp_path: Path) -> None:
+    (tmp_path / "small.gguf").touch()
+    (tmp_path / "plain.bin").touch()
+    here = str(tmp_path)
+    expected = {
+        "folder": ["tiny", here, f"{here}/"],
+        "gguf": [f"{here}/small.gguf"],
+        "hub": ["owner/name", "owner/name.gguf"],
+        "": ["nobody", "owner/", "/name", "a/b/c", "./name", "~/nowhere", f"{here}/plain.bin", f"{here}/no.gguf"],
+    }
+    assert {kind: [name for name in names if kind_of(name) == kind] for kind, names in expected.items()} == expected
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dapoctl.config.resolve import load
 from dapoctl.config.schema import KEYS, RunConfig
 from dapoctl.errors import ConfigError, UserError, validation_message
 from dapoctl.evaluation.summary import fingerprint
-from dapoctl.models import locate
+from dapoctl.models import kind_of, locate
 from dapoctl.runs.checkpoints import checkpoints, latest, step_of
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import EVALUATION, read_record
@@ -57,7 +57,7 @@ def find_target(
     try:
         directory = find_run(root, text)
     except UserError as error:
-        if text.count("/") == 1 and not text.startswith((".", "/", "~")) and text.replace("/", ""):
+        if kind_of(text) == "hub":
             return _model(text, step, engine, settings)
         raise UserError(
             f"{error} Nor is there a model of that name: give a folder, or a hub name (owner/name)"
@@ -66,8 +66,8 @@ def find_target(
 
 
 def _is_model(text: str) -> bool:
-    path = Path(text).expanduser()
-    return locate(text) != text or (path / "config.json").is_file() or (path.suffix == ".gguf" and path.is_file())
+    """Whether it is one on this machine."""
+    return kind_of(text) == "gguf" or (Path(locate(text)).expanduser() / "config.json").is_file()
 
 
 def _model(text: str, step: int | None, engine: str | None, settings: Sequence[str]) -> Target:

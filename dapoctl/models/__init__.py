@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dapoctl.errors import ConfigError
 
@@ -16,6 +16,18 @@ def locate(path: str) -> str:
     """The local folder of a shipped model's name; any other path or hub name as it is."""
     shipped = SHIPPED / path
     return str(shipped) if path.isidentifier() and (shipped / "config.json").is_file() else path
+
+
+def kind_of(path: str) -> Literal["folder", "gguf", "hub", ""]:
+    """What the path or name of a model stands for: a folder, a GGUF file, or a name on the hub (owner/name); empty for none of
+    these. Nothing is looked up on the hub, and a folder need not hold a model."""
+    source = Path(locate(path)).expanduser()
+    if source.is_dir():
+        return "folder"
+    if source.suffix == ".gguf" and source.is_file():
+        return "gguf"
+    owner, _, name = path.partition("/")
+    return "hub" if owner and name and "/" not in name and not path.startswith((".", "~")) else ""
 
 
 def default_config(path: str) -> tuple[dict[str, Any], str]:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from dapoctl.errors import ModelError
-from dapoctl.models import locate
+from dapoctl.models import kind_of, locate
 from dapoctl.models.lora import add_adapters, cast_frozen, require_peft
 from dapoctl.models.packing import pack, register
 from dapoctl.models.policy import Policy
@@ -151,13 +151,14 @@ def _load(source: str, config: ModelConfig) -> tuple[Any, Any]:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     path = Path(source).expanduser()
     options: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
-    if path.suffix == ".gguf" and path.is_file():
+    kind = kind_of(source)
+    if kind == "gguf":
         source, options["gguf_file"] = str(path.parent), path.name
-    elif path.is_dir() and not (path / "config.json").is_file():
+    elif kind == "folder" and not (path / "config.json").is_file():
         raise ModelError(
             f"`model.path` = {config.path!r}: the folder has no config.json, so it is no model in transformers format"
         )
-    elif not path.exists() and (source.startswith((".", "/", "~")) or source.count("/") != 1):
+    elif not kind:
         raise ModelError(f"`model.path` = {config.path!r}: no such folder, and not a hub name (owner/name)")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
