@@ -24,6 +24,7 @@ check: $(VENV)/.developer
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # What is said of components and hooks outside of their code is made from it.
 pages: $(VENV)/.developer
