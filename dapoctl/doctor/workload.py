@@ -12,23 +12,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dapoctl.config.budget import micro_batch_tokens
-from dapoctl.doctor.shape import Parameters, Shape
+from dapoctl.doctor.shape import Decoder, Parameters, Shape
 
 if TYPE_CHECKING:
+    from dapoctl.components.base import Component
     from dapoctl.config import RunConfig
 
-SIMILAR_LINEAR = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
-MLP_LINEAR = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
 ALL_LINEAR = "all-linear"
+FLOAT = 4
+"""Bytes of a float32"""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A run as far as its memory depends on it."""
+    """A run as far as its memory depends on it; engines are given it to say what they take."""
 
     config: RunConfig
     shape: Shape
     parameters: Parameters
+    decoder: Decoder
+    engine: Component
+    """The component that builds the engine, with its settings"""
     device: Literal["cpu", "cuda"]
     gpu_memory: int = 0
     """Bytes of the GPU"""
@@ -49,28 +53,54 @@ class Workload:
         return 2 if self.computes_bfloat16 else 4
 
     @property
+    def max_tokens(self) -> int:
+        """Of a prompt and its response together."""
+        return self.config.rollout.max_prompt_tokens + self.config.rollout.max_response_tokens
+
+    @property
+    def adapted(self) -> list[tuple[int, ...]]:
+        """The shapes of the linear layers' weights that have adapters; empty when all weights are trained."""
+        if not self.config.lora.rank:
+            return []
+        targets = self.config.lora.targets
+        return [
+            extents
+            for name, extents in self.decoder.linear.items()
+            if any(target == ALL_LINEAR or f".{name}".endswith(f".{target}") for target in targets)
+        ]
+
+    @property
     def adapters(self) -> int:
         """Parameters of the adapters; 0 when all weights are trained."""
-        rank, targets = self.config.lora.rank, self.config.lora.targets
-        chosen = (
-            extent
-            for name, extent in linear_layers(self.shape).items()
-            if any(target == ALL_LINEAR or f".layers.0.{name}".endswith(f".{target}") for target in targets)
-        )
-        return rank * self.shape.layers * sum(sum(extent) for extent in chosen)
+        return self.config.lora.rank * sum(map(sum, self.adapted))
 
     @property
     def trained(self) -> int:
         """Parameters that the optimizer changes."""
         return self.adapters or self.parameters.language
 
+    @property
+    def key_bytes(self) -> int:
+        """Of one number of a cached key.
 
-def linear_layers(shape: Shape) -> dict[str, tuple[int, int]]:
-    """(inputs, outputs) of the linear layers of one transformer layer, by name."""
-    rows, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    extents = [(shape.hidden, rows), (shape.hidden, keys), (shape.hidden, keys), (rows, shape.hidden)]
-    extents += [(shape.hidden, shape.intermediate)] * 2 + [(shape.intermediate, shape.hidden)]
-    return dict(zip((*SIMILAR_LINEAR, *MLP_LINEAR), extents, strict=True))
+        Rotary embeddings give float32 keys where the hidden states are: unless frozen weights are in bfloat16 themselves.
+        """
+        return self.compute_bytes if self.adapters else FLOAT
+
+    @property
+    def weight_casts(self) -> int:
+        """Bytes of the bfloat16 copies of all layers' weights that autocast makes and autograd keeps until the backward
+        pass."""
+        if not self.computes_bfloat16:
+            return 0
+        return 2 * (self.adapters or sum(map(math.prod, self.decoder.linear.values())))
+
+    def kv_cache(self, rows: int, length: int) -> int:
+        """Bytes of keys and values of `rows` sequences of `length` tokens, as transformers keeps them."""
+        shape = self.shape
+        window = min(length, shape.sliding_window or length)
+        tokens = shape.sliding_layers * window + (shape.layers - shape.sliding_layers) * length
+        return rows * tokens * shape.kv_heads * shape.head_dim * (self.key_bytes + self.compute_bytes)
 
 
 @dataclass(frozen=True, slots=True)

