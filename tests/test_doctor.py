@@ -16,8 +16,9 @@ from unittest import mock
 import pytest
 
 from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
-from dapoctl.doctor.machine import GIB, Gpu, Machine, look, visible
+from dapoctl.doctor.machine import GIB, Machine, look
 from dapoctl.doctor.packages import requirements, version
+from dapoctl.runs.jobs.gpus import Gpu, visible
 
 GEMMA_4B = {
     "architectures": ["Gemma3ForConditionalGeneration"],

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from dapoctl.runs.files import write_json
-from dapoctl.runs.jobs.leases import Device, give_back, lease
+from dapoctl.runs.jobs.gpus import Gpu, Nvml
+from dapoctl.runs.jobs.leases import devices, give_back, lease
 from dapoctl.runs.jobs.queue import put
 from dapoctl.runs.tickets import FOLDER, Ticket
 from dapoctl.tui.app import Bench
@@ -30,10 +31,11 @@ SIZE = (120, 32)
 STILL = 4
 """Looks, 0.3 s apart, at which nothing has moved"""
 GIB = 2**30
-GPUS = [
-    Device("GPU-aaaa", "GPU 0", "NVIDIA H100 80GB HBM3", 80 * GIB, 61 * GIB, 97, 64, ((2**22 + 1, 61 * GIB),)),
-    Device("GPU-bbbb", "GPU 1", "NVIDIA H100 80GB HBM3", 80 * GIB, 22 * GIB, 31, 51, ((2**22 + 2, 22 * GIB),)),
-]
+NAME = "NVIDIA H100 80GB HBM3"
+GPUS = (
+    Gpu(0, NAME, 80 * GIB, 19 * GIB, (9, 0), "GPU-aaaa", 97, 64, ((2**22 + 1, 61 * GIB),)),
+    Gpu(1, NAME, 80 * GIB, 58 * GIB, (9, 0), "GPU-bbbb", 31, 51, ((2**22 + 2, 22 * GIB),)),
+)
 """Of a machine that these tests do not have; no process has such a PID"""
 RUNNING = "20260101-094000-dapo-5e1f"
 
@@ -66,7 +68,7 @@ def showcase(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DAPOCTL_LEASES", str(folder / "leases"))
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr("dapoctl.runs.jobs.leases._gpus", lambda: GPUS)
+    monkeypatch.setattr("dapoctl.runs.jobs.gpus.read", lambda: Nvml(GPUS))
     monkeypatch.setattr(time, "time", lambda: NOW)
     root = Path("runs")
     add_run(root, "20260101-001200-grpo-8dbc", steps=200, evals={"arithmetic": 0.707}, created=BEGAN + 12 * MINUTE)
@@ -129,7 +131,7 @@ def showcase(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         add_run(root, waits, plugins, steps=200, done=0, state=None, created=NOW - 900 + 60 * minute)
         (root / FOLDER).mkdir(exist_ok=True)
         put(root, Ticket(waits, 1, need=need, order=float(minute), queued=NOW - 900 + 60 * minute))
-    taken = lease(GPUS[0], RUNNING)
+    taken = lease(devices()[0], RUNNING)
     assert taken is not None
     try:
         with (run / ".lock").open("w") as lock:

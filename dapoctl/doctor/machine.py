@@ -1,29 +1,16 @@
-"""The machine: GPUs by NVML, memory, processors, disk. No torch: asking it would take seconds and a CUDA context."""
+"""The machine: GPUs, memory, processors, disk."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from dapoctl.runs.jobs import gpus
+from dapoctl.runs.jobs.gpus import Gpu, visible
 
 GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """A GPU that this process may use."""
-
-    index: int
-    """As NVML counts"""
-    name: str
-    total: int
-    """Bytes"""
-    free: int
-    """Bytes that nobody uses now"""
-    capability: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +18,7 @@ class Machine:
     """What a run would find."""
 
     gpus: tuple[Gpu, ...] = ()
+    """Those that this process may use"""
     hidden_gpus: int = 0
     """GPUs that CUDA_VISIBLE_DEVICES leaves out"""
     driver: str = ""
@@ -57,58 +45,19 @@ def look() -> Machine:
     total = min(memory.total, limit or memory.total)
     free = min(memory.available, total - used) if limit else memory.available
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(**_nvml(), memory=total, memory_free=free, cpus=cpus, cpu_quota=_cpu_quota())
-
-
-def _nvml() -> dict[str, Any]:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
-        return {}
-    except pynvml.NVMLError as error:
-        return {"nvml_problem": str(error)}
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        uuids = [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
-        chosen = visible(os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
-        cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
-        return {
-            "gpus": tuple(_gpu(index, handles[index]) for index in chosen),
-            "hidden_gpus": len(handles) - len(chosen),
-            "driver": pynvml.nvmlSystemGetDriverVersion(),
-            "driver_cuda": (cuda // 1000, cuda % 1000 // 10),
-        }
-    except pynvml.NVMLError as error:
-        return {"nvml_problem": str(error)}
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _gpu(index: int, handle: Any) -> Gpu:
-    import pynvml
-
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    capability = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    return Gpu(index, pynvml.nvmlDeviceGetName(handle), memory.total, memory.free, tuple(capability))
-
-
-def visible(setting: str | None, uuids: Sequence[str]) -> list[int]:
-    """Indices of the GPUs that CUDA_VISIBLE_DEVICES = `setting` shows: as CUDA reads it, up to the first unknown one."""
-    if setting is None:
-        return list(range(len(uuids)))
-    found: list[int] = []
-    for word in (word.strip() for word in setting.split(",")):
-        if word.isdigit() and int(word) < len(uuids):
-            found.append(int(word))
-        elif (
-            word and not word.lstrip("-").isdigit() and (fits := [i for i, u in enumerate(uuids) if u.startswith(word)])
-        ):
-            found.append(fits[0])
-        else:
-            break
-    return found
+    nvml = gpus.read()
+    shown = visible(os.environ.get("CUDA_VISIBLE_DEVICES"), [gpu.uuid for gpu in nvml.gpus])
+    return Machine(
+        gpus=tuple(nvml.gpus[index] for index in shown),
+        hidden_gpus=len(nvml.gpus) - len(shown),
+        driver=nvml.driver,
+        driver_cuda=nvml.driver_cuda,
+        nvml_problem=nvml.problem,
+        memory=total,
+        memory_free=free,
+        cpus=cpus,
+        cpu_quota=_cpu_quota(),
+    )
 
 
 def _memory_limit() -> tuple[int | None, int]:

@@ -10,7 +10,7 @@ from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
 from dapoctl.doctor.advice import ROOM, Advice, advise, waste
 from dapoctl.doctor.checks import Check, failed
 from dapoctl.doctor.engine import other_engines, packages_of
-from dapoctl.doctor.machine import GIB, Gpu, Machine, look, size
+from dapoctl.doctor.machine import GIB, Machine, look, size
 from dapoctl.doctor.memory import Estimate, estimate
 from dapoctl.doctor.packages import check_packages
 from dapoctl.doctor.plan import Plan, check_disk, check_plan, fits, plan_of
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dapoctl.components.pipeline import Pipeline
     from dapoctl.config import RunConfig
     from dapoctl.engines.needs import Package
+    from dapoctl.runs.jobs.gpus import Gpu
 
 
 @dataclass

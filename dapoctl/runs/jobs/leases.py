@@ -15,10 +15,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dapoctl.errors import UserError
 from dapoctl.runs.files import read_json
+from dapoctl.runs.jobs import gpus
+from dapoctl.runs.jobs.gpus import Gpu, visible
 from dapoctl.runs.locks import is_locked, release, try_lock
 
 SLOTS = "DAPOCTL_SLOTS"
@@ -67,7 +68,8 @@ def devices() -> list[Device]:
     Raises:
         UserError: DAPOCTL_SLOTS is no count.
     """
-    return _gpus() or [Device(f"slot-{index}", f"slot {index}") for index in range(slot_count())]
+    found = [_device(gpu) for gpu in gpus.read().gpus]
+    return found or [Device(f"slot-{index}", f"slot {index}") for index in range(slot_count())]
 
 
 def slot_count() -> int:
@@ -82,50 +84,21 @@ def slot_count() -> int:
     return int(text)
 
 
-def _gpus() -> list[Device]:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        count = pynvml.nvmlDeviceGetCount()
-        return [_gpu(index, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)]
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _gpu(index: int, handle: Any) -> Device:
-    import pynvml
-
-    def ask(function: Any, *arguments: Any) -> Any:
-        try:
-            return function(handle, *arguments)
-        except pynvml.NVMLError:
-            return None
-
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    rates = ask(pynvml.nvmlDeviceGetUtilizationRates)
-    running = ask(pynvml.nvmlDeviceGetComputeRunningProcesses) or []
+def _device(gpu: Gpu) -> Device:
     return Device(
-        key=pynvml.nvmlDeviceGetUUID(handle),
-        label=f"GPU {index}",
-        name=pynvml.nvmlDeviceGetName(handle),
-        total=memory.total,
-        used=memory.used,
-        utilization=None if rates is None else rates.gpu,
-        temperature=ask(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU),
-        processes=tuple((item.pid, item.usedGpuMemory or 0) for item in running),
+        key=gpu.uuid,
+        label=f"GPU {gpu.index}",
+        name=gpu.name,
+        total=gpu.total,
+        used=gpu.total - gpu.free,
+        utilization=gpu.utilization,
+        temperature=gpu.temperature,
+        processes=gpu.processes,
     )
 
 
 def allowed_gpus(there: Sequence[Device]) -> list[str]:
     """Keys of the GPUs that this process's CUDA_VISIBLE_DEVICES shows; empty where it leaves none out."""
-    from dapoctl.doctor.machine import visible
-
     setting = os.environ.get("CUDA_VISIBLE_DEVICES")
     if setting is None or not any(device.is_gpu for device in there):
         return []
