@@ -57,7 +57,7 @@ class Workload:
         """Of a prompt and its response together."""
         return self.config.rollout.max_prompt_tokens + self.config.rollout.max_response_tokens
 
-    @property
+    @functools.cached_property
     def adapted(self) -> list[tuple[int, ...]]:
         """The shapes of the linear layers' weights that have adapters; empty when all weights are trained."""
         if not self.config.lora.rank:
@@ -87,7 +87,7 @@ class Workload:
         """
         return self.compute_bytes if self.adapters else FLOAT
 
-    @property
+    @functools.cached_property
     def weight_casts(self) -> int:
         """Bytes of the bfloat16 copies of all layers' weights that autocast makes and autograd keeps until the backward
         pass."""
