@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dapoctl.components.culprit import told
 from dapoctl.components.catalog import installed
+from dapoctl.components.culprit import told
 from dapoctl.components.listing import providers_of
 from dapoctl.engines.needs import Package, Saving
 from dapoctl.errors import PluginError

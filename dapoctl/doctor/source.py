@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.doctor.shape import Decoder, Parameters, Shape, empty_model, measure
-from dapoctl.models import locate
+from dapoctl.models import kind_of, locate
 
 PATIENCE = 8.0
 """Seconds that the hub gets to answer"""
@@ -39,18 +39,17 @@ class Model:
 def find_model(path: str, trust_remote_code: bool = False) -> Model:
     """The model that `path` names: a folder, a GGUF file, a hub name in the local cache or, failing that, online."""
     source = Path(locate(path)).expanduser()
-    if source.suffix == ".gguf" and source.is_file():
+    kind = kind_of(path)
+    if kind == "gguf":
         if find_spec("gguf") is None:
             problem = "a GGUF file, which needs the package gguf to be read; its shape is unknown"
             return Model(path, problem=problem, fix="pip install 'dapoctl[gguf]'", loadable=False)
         return _measured(path, source.parent, "the GGUF header", gguf_file=source.name)
-    if source.is_dir():
+    if kind == "folder":
         return _folder(path, source, trust_remote_code)
-    if path.startswith((".", "/", "~")) or path.count("/") != 1:
-        return Model(
-            path, problem="no such folder, and not a hub name (owner/name)", fix="--set model=...", loadable=False
-        )
-    return _hub(path, trust_remote_code)
+    if kind == "hub":
+        return _hub(path, trust_remote_code)
+    return Model(path, problem="no such folder, and not a hub name (owner/name)", fix="--set model=...", loadable=False)
 
 
 def _folder(path: str, folder: Path, trust_remote_code: bool) -> Model:
