@@ -3,7 +3,7 @@
 Activations are counted, not fitted: the tensors that autograd keeps of one transformer layer are those that the forward
 pass of transformers' Llama, Qwen and Gemma saves, one by one, so the count follows the shape. What is fitted are the
 numbers in capitals below: how many temporary buffers of the vocabulary's width and of a layer's backward pass exist at
-once. tests/test_doctor_memory.py holds the sum against real updates.
+once. tests/unit/doctor/test_memory.py holds the sum against real updates.
 
 Shapes: N tokens, M places in attention's rows, D hidden size, H heads of size d, K key-value heads, F intermediate size,
 V vocabulary entries, n tokens of a chunk.

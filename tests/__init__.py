@@ -1,0 +1,1 @@
+"""Tests, by what they need: nothing (unit), a command (cli), a screen (tui), processes, or real models."""

@@ -1,0 +1,78 @@
+"""Runs that the trainer made, for tests of the screen of a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dapoctl.config.resolve import load
+from dapoctl.runs.files import read_lines
+from dapoctl.training import trainer
+from dapoctl.tui.run import RunScreen
+from tests.support.background import SHORT
+from tests.support.tui import View
+
+SETTINGS = [*SHORT[:-1], "steps=4", "eval.every=2", "eval.limit=8"]
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with two runs; nobody writes to it."""
+    root = tmp_path_factory.mktemp("store") / "runs"
+    for seed, plugins in ((1, ["clip_higher", "gkl"]), (2, ["dapo"])):
+        overrides = [*SETTINGS, f"seed={seed}"]
+        trainer.start(load([], overrides, {"plugins": plugins}), root, ["dapoctl", "run", *overrides])
+    for run in root.iterdir():
+        # The attempt's log is written by whoever starts a run in the background.
+        steps = "".join(f"step {row['step']}/4 reward={row['metrics'].get('reward/mean')}\n" for row in rows_of(run))
+        (run / "attempts" / "1" / "stdout.log").write_text(f"{steps}finished\n")
+    return root
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    """A copy of it to write to."""
+    return Path(shutil.copytree(made, tmp_path / "runs", ignore=shutil.ignore_patterns("checkpoints")))
+
+
+def runs_of(root: Path) -> list[Path]:
+    """The run with a penalty over the vocabulary, and the other."""
+    first, second = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [first, second] if "gkl" in first.name else [second, first]
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    return [row for row in read_lines(run / "metrics.jsonl") if "metrics" in row]
+
+
+def add_metrics(run: Path, rows: list[dict[str, Any]]) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+async def open_tab(view: View, run: Path, tab: str = "charts") -> RunScreen:
+    view.app.open_run(run.name, tab)
+    screen: RunScreen | None = None
+    while screen is None or screen.pane is None:
+        await view.pilot.pause(0.02)
+        screen = view.app.screen if isinstance(view.app.screen, RunScreen) else None
+    return screen
+
+
+def pane_of(view: View, kind: type[Any]) -> Any:
+    return view.app.screen.query_one(kind)
+
+
+# The head and the tabs.
+
+
+def log_of(run: Path, attempt: int = 1) -> Path:
+    return run / "attempts" / str(attempt) / "stdout.log"
+
+
+def samples_of(run: Path, step: int) -> list[dict[str, Any]]:
+    return [row for row in read_lines(run / "samples" / f"step_{step}.jsonl") if "schema" not in row]

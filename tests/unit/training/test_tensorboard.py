@@ -1,0 +1,42 @@
+"""What TensorBoard is given, read back by TensorBoard's own loader."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from dapoctl_trackers.tensorboard import Tensorboard
+
+from dapoctl import RunInfo
+from tests.support.broken import train
+
+
+def written(folder: Path) -> list[tuple[int, str, Any]]:
+    """(step, tag, value) of every event in the folder, in the order of its files."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.util.tensor_util import make_ndarray
+
+    found = []
+    for path in sorted(folder.iterdir()):
+        for event in EventFileLoader(str(path)).Load():
+            found += [(event.step, value.tag, make_ndarray(value.tensor)) for value in event.summary.value]
+    return found
+
+
+def test_metrics_and_configuration(tmp_path: Path) -> None:
+    component = Tensorboard()
+    component.on_run_start(RunInfo("a-run", tmp_path, {"steps": 2, "optim": {"lr": 0.5}}, [], 2))
+    component.on_step_end(1, {"reward/mean": 0.25, "odd": math.nan})
+    component.close()
+    text, point = written(tmp_path / "tensorboard")
+    assert (point[0], point[1], float(point[2])) == (1, "reward/mean", 0.25)
+    assert text[1] == "config/text_summary"
+    assert "[optim]\nlr = 0.5" in text[2].item().decode()
+
+
+def test_it_can_be_left_out(tmp_path: Path) -> None:
+    done = train(tmp_path, "-tensorboard", "steps=1")
+    assert done.returncode == 0, done.stderr
+    (directory,) = (tmp_path / "runs").iterdir()
+    assert not (directory / "tensorboard").exists()
