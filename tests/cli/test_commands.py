@@ -1,4 +1,4 @@
-"""The command line as users meet it: real processes, exit codes, messages that name key, value and fix."""
+"""The command line as users meet it: exit codes, messages that name key, value and fix."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+
+from dapoctl.components import catalog
+from tests.support.cli import dapoctl, environment
 
 IDEA = '''
 from dapoctl import Batch, Component, hookimpl
@@ -27,50 +32,15 @@ class Idea(Component):
 '''
 
 
-def environment(**extra: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DAPOCTL_", "FORCE_COLOR"))}
-    return kept | {"NO_COLOR": "1"} | extra
-
-
-def dapoctl(*arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dapoctl", *arguments],
-        cwd=cwd,
-        env=environment(**extra),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=120,
-    )
-
-
-def in_process(code: str, *arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    """`dapoctl` with `arguments` in a process that runs `code` first."""
-    program = (
-        f"import sys\n{code}\nsys.argv = {['dapoctl', *arguments]!r}\nfrom dapoctl.cli import main\nsys.exit(main())"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=cwd,
-        env=environment(**extra),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=120,
-    )
-
-
-def install(site: Path, name: str, entry_points: str, **modules: str) -> str:
-    """A distribution as an installer would leave it in `site`; the folder for PYTHONPATH."""
+def install(site: Path, name: str, entry_points: str, **modules: str) -> Path:
+    """A distribution as an installer would leave it in `site`; the folder."""
     info = site / f"{name}-2.1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.1\n")
     (info / "entry_points.txt").write_text(entry_points)
     for module, source in modules.items():
         (site / f"{module}.py").write_text(source)
-    return str(site)
+    return site
 
 
 FILES = {
@@ -251,7 +221,7 @@ def test_plugins_list_neither_imports_nor_trips_over_a_broken_package(tmp_path: 
     )
     source = IDEA.replace("Idea", "Boom") + "\nraise SystemExit('imported')\n"
     site = install(tmp_path / "site", "others", declared, boom=source)
-    done = dapoctl("plugins", "list", cwd=tmp_path, PYTHONPATH=site)
+    done = dapoctl("plugins", "list", cwd=tmp_path, packages=[site])
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert any(line.split()[:3] == ["boom", "others", "2.1"] and "Reward [/bold] of my own." in line for line in lines)
@@ -259,11 +229,11 @@ def test_plugins_list_neither_imports_nor_trips_over_a_broken_package(tmp_path: 
     assert any(line.split()[0] == "absent" and "nowhere_to_be_found" in line for line in broken if line)
     assert any(line.split()[0] == "odd" and "Recipe" in line for line in broken if line)
     assert "`gkl` is provided by 2 packages" in done.stdout
-    problems = json.loads(dapoctl("plugins", "list", "--json", cwd=tmp_path, PYTHONPATH=site).stdout)["components"]
+    problems = json.loads(dapoctl("plugins", "list", "--json", cwd=tmp_path, packages=[site]).stdout)["components"]
     assert {item["name"] for item in problems if item["problem"]} == {"absent"}
     # It cannot hurt a run that does not use it.
-    assert dapoctl("run", "--dry-run", cwd=tmp_path, PYTHONPATH=site).returncode == 0
-    assert dapoctl("run", "--dry-run", "--plugins", "absent", cwd=tmp_path, PYTHONPATH=site).returncode == 2
+    assert dapoctl("run", "--dry-run", cwd=tmp_path, packages=[site]).returncode == 0
+    assert dapoctl("run", "--dry-run", "--plugins", "absent", cwd=tmp_path, packages=[site]).returncode == 2
 
 
 def test_plugins_show_a_component(tmp_path: Path) -> None:
@@ -279,15 +249,14 @@ def test_plugins_show_a_component(tmp_path: Path) -> None:
     assert parameters["dual_clip"]["type"] == "float | none"
 
 
-def test_plugins_show_every_component_and_recipe(tmp_path: Path) -> None:
-    code = (
-        "from dapoctl.cli import leaflet\nfrom dapoctl.components.catalog import installed\nc = installed()\n"
-        "pages = [leaflet.component(n, c) for n in c.names()] + [leaflet.recipe(n, c) for n in c.recipes()]\n"
-        "assert all(page.lines() and page.as_dict() for page in pages)\n"
-        "assert all(p.meaning for page in pages[:len(c.names())] for p in page.parameters), 'undocumented parameter'"
-    )
-    done = in_process(code, "--version", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_plugins_show_every_component_and_recipe() -> None:
+    from dapoctl.views import component
+
+    catalogue = catalog.installed()
+    pages = [component.component(name, catalogue) for name in catalogue.names()]
+    recipes = [component.recipe(name, catalogue) for name in catalogue.recipes()]
+    assert all(page.lines() and page.as_dict() for page in [*pages, *recipes])
+    assert all(parameter.meaning for page in pages for parameter in page.parameters)
 
 
 def test_plugins_show_a_file_and_a_recipe(folder: Path) -> None:
@@ -350,17 +319,25 @@ def test_runs_list_shows_foreign_folders_as_such(store: Path, tmp_path: Path) ->
     assert foreign.split()[:2] == ["zzz", "unreadable"]
 
 
-BOOM = """
-import dapoctl.components.catalog as catalog
-def installed():
-    raise {error}
-catalog.installed = installed
-"""
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """Let whatever asks for the installed components meet an exception."""
+
+    def with_error(error: BaseException) -> None:
+        def installed() -> NoReturn:
+            raise error
+
+        installed.cache_clear = lambda: None  # type: ignore[attr-defined]
+        monkeypatch.setattr(catalog, "installed", installed)
+
+    return with_error
 
 
-def test_unexpected_error_is_one_line_that_says_where_its_traceback_is(tmp_path: Path) -> None:
-    code = BOOM.format(error="RuntimeError('wires\\ncrossed')")
-    done = in_process(code, "plugins", "list", cwd=tmp_path, TMPDIR=str(tmp_path))
+def test_unexpected_error_is_one_line_that_says_where_its_traceback_is(
+    broken: Callable[[BaseException], None], tmp_path: Path
+) -> None:
+    broken(RuntimeError("wires\ncrossed"))
+    done = dapoctl("plugins", "list", cwd=tmp_path, TMPDIR=str(tmp_path))
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: unexpected RuntimeError: wires crossed (traceback in ")
@@ -370,16 +347,17 @@ def test_unexpected_error_is_one_line_that_says_where_its_traceback_is(tmp_path:
     assert "Traceback" in saved.read_text()
 
 
-def test_debug_shows_tracebacks(tmp_path: Path) -> None:
-    code = BOOM.format(error="RuntimeError('wires')")
-    assert "Traceback" in in_process(code, "plugins", "list", cwd=tmp_path, DAPOCTL_DEBUG="1").stderr
+def test_debug_shows_tracebacks(broken: Callable[[BaseException], None], tmp_path: Path) -> None:
+    broken(RuntimeError("wires"))
+    assert "Traceback" in dapoctl("plugins", "list", cwd=tmp_path, DAPOCTL_DEBUG="1").stderr
     mistake = dapoctl("run", "--set", "stpes=3", cwd=tmp_path, DAPOCTL_DEBUG="1")
     assert mistake.returncode == 2
     assert "Traceback" in mistake.stderr
 
 
-def test_interrupted_exits_130(tmp_path: Path) -> None:
-    done = in_process(BOOM.format(error="KeyboardInterrupt"), "plugins", "list", cwd=tmp_path)
+def test_interrupted_exits_130(broken: Callable[[BaseException], None], tmp_path: Path) -> None:
+    broken(KeyboardInterrupt())
+    done = dapoctl("plugins", "list", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 

@@ -1,12 +1,12 @@
-"""Plugins that are wrong in one way each, and real `dapoctl` processes that meet them."""
+"""Plugins that are wrong in one way each, and `dapoctl` commands that meet them."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
+
+from tests.support.cli import Done
+from tests.support.cli import dapoctl as command
 
 SMALL = (
     "rollout.prompts=2", "rollout.samples=2", "rollout.max_response_tokens=8", "eval.every=0", "train.threads=1",
@@ -43,21 +43,12 @@ def distribution(folder: Path, name: str, files: dict[str, str], points: dict[st
     return folder
 
 
-def dapoctl(cwd: Path, *arguments: str, packages: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """A `dapoctl` process in `cwd` that has `packages` installed."""
-    path = os.pathsep.join([*map(str, packages), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "dapoctl", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", "TMPDIR": str(cwd)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def dapoctl(cwd: Path, *arguments: str, packages: tuple[Path, ...] = ()) -> Done:
+    """A `dapoctl` command in `cwd` that has `packages` installed."""
+    return command(*arguments, cwd=cwd, packages=packages, COLUMNS="200", TMPDIR=str(cwd))
 
 
-def train(cwd: Path, plugins: str, *settings: str, packages: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
+def train(cwd: Path, plugins: str, *settings: str, packages: tuple[Path, ...] = ()) -> Done:
     """A small `dapoctl run` in `cwd`."""
     options = [part for setting in (*SMALL, *settings) for part in ("--set", setting)]
     return dapoctl(cwd, "run", "--plugins", plugins, *options, packages=packages)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +15,7 @@ from dapoctl.errors import HookError
 from dapoctl.runs.files import read_json, read_lines
 from dapoctl.runs.summary import read_run
 from tests.support.broken import dapoctl, idea, line_of, shaper, train
+from tests.support.cli import Done
 
 if TYPE_CHECKING:
     from dapoctl.engines import Engine
@@ -35,7 +35,7 @@ def events(directory: Path, kind: str) -> list[dict[str, Any]]:
     return [row for row in read_lines(directory / "events.jsonl") if row.get("event") == kind]
 
 
-def run_idea(folder: Path, source: str, *settings: str) -> subprocess.CompletedProcess[str]:
+def run_idea(folder: Path, source: str, *settings: str) -> Done:
     (folder / "my_idea.py").write_text(source, encoding="utf-8")
     done = train(folder, "./my_idea.py", *settings)
     assert "Traceback" not in done.stderr
@@ -206,7 +206,6 @@ BUG = shaper(
 ).replace("class Idea", "def odd(rewards):\n    return rewards.view(3, 5)\n\n\nclass Idea")
 
 
-@pytest.mark.slow
 def test_a_bug_at_step_7_is_mended_and_the_run_goes_on(tmp_path: Path) -> None:
     done = run_idea(tmp_path, BUG, "steps=8", "checkpoint.every=4")
     assert done.returncode == 1
@@ -298,7 +297,6 @@ def on_step_end(self, step, metrics):
 """
 
 
-@pytest.mark.slow
 def test_an_observer_that_raises_is_told_the_step_again_once_it_is_mended(tmp_path: Path) -> None:
     done = run_idea(tmp_path, idea(WATCH), "steps=4", "checkpoint.every=4")
     assert done.returncode == 1
@@ -354,7 +352,6 @@ def test_state_that_cannot_be_saved_is_noticed_before_the_first_step(case: str, 
     assert last_exit(only_run(tmp_path))["state"] == "failed"
 
 
-@pytest.mark.slow
 def test_state_that_cannot_be_taken_back(tmp_path: Path) -> None:
     source = idea(
         """
