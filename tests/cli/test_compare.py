@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +15,9 @@ from dapoctl.evaluation.stored import responses
 from dapoctl.views import tables
 from dapoctl.views.comparison import page
 from dapoctl.views.transcripts import page as transcript
-from tests.process.test_imports import HEAVY, modules_after
+from tests.support.cli import on_store as dapoctl
 from tests.support.evaluations import counted, evaluate, make_run, row, rows_of
+from tests.support.processes import HEAVY, modules_after
 
 FIRST = [0, 0, 1, 2, 4, 3, 0, 1]
 SECOND = [1, 0, 3, 2, 4, 4, 2, 0]
@@ -39,19 +37,6 @@ def root(tmp_path: Path) -> Path:
 
 def shown(found: Comparison, columns: int, rows: int = 40) -> list[str]:
     return tables.laid_out(page(found, found.matrix, rows, columns), columns).split("\n")
-
-
-def dapoctl(*arguments: str, root: Path) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("DAPOCTL_")}
-    return subprocess.run(
-        [sys.executable, "-m", "dapoctl", *arguments, "--runs-dir", str(root)],
-        env=environment | {"NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=120,
-    )
 
 
 @pytest.mark.parametrize("columns", [80, 160])

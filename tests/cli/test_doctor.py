@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
-import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -19,6 +16,7 @@ from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
 from dapoctl.doctor.machine import GIB, Machine, look
 from dapoctl.doctor.packages import requirements, version
 from dapoctl.runs.jobs.gpus import Gpu, visible
+from tests.support.cli import Done, dapoctl
 
 GEMMA_4B = {
     "architectures": ["Gemma3ForConditionalGeneration"],
@@ -36,46 +34,17 @@ GEMMA_4B = {
 H100 = Gpu(0, "NVIDIA H100", 80 * GIB, 79 * GIB, (9, 0))
 
 
-def call(command: str, *arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    """What a command prints and how it ends; in a process of its own where the environment has `extra`."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DAPOCTL_", "FORCE_COLOR"))}
-    environment = kept | {"NO_COLOR": "1", "HF_HUB_OFFLINE": "1"} | extra
-    if not extra:
-        return _call_here([command, *arguments], cwd, environment)
-    return subprocess.run(
-        [sys.executable, "-m", "dapoctl", command, *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=120,
-    )
-
-
-def _call_here(arguments: list[str], cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    from dapoctl.cli import main
-
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.chdir(cwd),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        mock.patch.dict(os.environ, environment, clear=True),
-        mock.patch.object(sys, "argv", ["dapoctl", *arguments]),
-    ):
-        code = main()
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+def call(command: str, *arguments: str, cwd: Path, packages: Sequence[Path] = ()) -> Done:
+    return dapoctl(command, *arguments, cwd=cwd, packages=packages)
 
 
 WITH_VLLM = 0 if find_spec("vllm") else 1
 """How a report on a run that needs vLLM ends here when nothing else is in its way"""
 
 
-def report(*arguments: str, cwd: Path, code: int = 0, **extra: str) -> dict[str, Any]:
+def report(*arguments: str, cwd: Path, code: int = 0, packages: Sequence[Path] = ()) -> dict[str, Any]:
     """`dapoctl doctor --json`, which must end with `code`."""
-    done = call("doctor", "--json", *arguments, cwd=cwd, **extra)
+    done = call("doctor", "--json", *arguments, cwd=cwd, packages=packages)
     assert done.returncode == code, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["ok"] == (code == 0)
@@ -87,8 +56,8 @@ def named(checks: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return found
 
 
-def install(site: Path, name: str, release: str, *needs: str, **modules: str) -> str:
-    """A distribution as an installer would leave it in `site`; the folder for PYTHONPATH."""
+def install(site: Path, name: str, release: str, *needs: str, **modules: str) -> Path:
+    """A distribution as an installer would leave it in `site`; the folder."""
     info = site / f"{name}-{release}.dist-info"
     info.mkdir(parents=True)
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {release}", *(f"Requires-Dist: {n}" for n in needs)]
@@ -96,7 +65,7 @@ def install(site: Path, name: str, release: str, *needs: str, **modules: str) ->
     for module, source in modules.items():
         (site / name).mkdir(exist_ok=True)
         (site / name / f"{module}.py").write_text(source)
-    return str(site)
+    return site
 
 
 @pytest.fixture
@@ -117,20 +86,11 @@ def test_the_default_run_is_healthy_here(tmp_path: Path) -> None:
 
 
 def test_a_narrow_page_keeps_to_its_columns(tmp_path: Path) -> None:
-    program = (
-        "import sys, os, shutil\nsys.stdout.isatty = lambda: True\n"
-        "sys.argv = ['dapoctl', 'doctor', '--recipe', 'dapo', '--runs-dir', '/']\n"
-        "from dapoctl.cli import main\nsys.exit(main())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+    def in_a_terminal() -> None:
+        sys.stdout.isatty = lambda: True  # type: ignore[method-assign]
+
+    done = dapoctl("doctor", "--recipe", "dapo", "--runs-dir", "/", cwd=tmp_path, before=in_a_terminal, COLUMNS="80")
+    assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "installation"
     assert "memory, about             sampling    updating" in lines
@@ -180,18 +140,18 @@ def test_the_arithmetic_of_a_run(tmp_path: Path) -> None:
 
 def test_a_vllm_that_does_not_fit(tmp_path: Path) -> None:
     site = install(tmp_path / "site", "vllm", "0.9.0")
-    needed = report("--set", "engine=vllm", cwd=tmp_path, code=1, PYTHONPATH=site)
+    needed = report("--set", "engine=vllm", cwd=tmp_path, code=1, packages=[site])
     check = named(needed["environment"], "vllm")
     assert check["status"] == "fail"
     assert "0.9.0" in check["text"]
     assert "vllm==0.32.*" in check["text"]
     assert check["fix"] == "pip install 'vllm==0.32.*'"
-    assert named(report(cwd=tmp_path, PYTHONPATH=site)["environment"], "vllm")["status"] == "warn"
+    assert named(report(cwd=tmp_path, packages=[site])["environment"], "vllm")["status"] == "warn"
 
 
 def test_a_vllm_for_another_torch(tmp_path: Path) -> None:
     site = install(tmp_path / "site", "vllm", "0.32.5", "torch==1.0.0", "transformers>=5.16.1,<5.20")
-    found = report("--set", "engine=vllm", cwd=tmp_path, code=1, PYTHONPATH=site)
+    found = report("--set", "engine=vllm", cwd=tmp_path, code=1, packages=[site])
     (check,) = [item for item in found["environment"] if item["name"] == "torch" and item["status"] == "fail"]
     assert "vllm needs torch==1.0.0" in check["text"]
     assert "torch" in check["fix"]
@@ -199,7 +159,7 @@ def test_a_vllm_for_another_torch(tmp_path: Path) -> None:
 
 def test_a_library_that_is_too_new(tmp_path: Path) -> None:
     site = install(tmp_path / "site", "transformers", "9.9.0")
-    check = named(report(cwd=tmp_path, code=1, PYTHONPATH=site)["environment"], "transformers")
+    check = named(report(cwd=tmp_path, code=1, packages=[site])["environment"], "transformers")
     assert "dapoctl needs transformers<5.20,>=5.10" in check["text"]
     assert "9.9.0 is installed" in check["text"]
     assert check["fix"].startswith("pip install 'transformers")
@@ -210,7 +170,7 @@ def test_a_torchvision_of_the_other_build(tmp_path: Path) -> None:
     assert build is not None
     tag = "cpu" if build.cuda else "cu130"
     site = install(tmp_path / "site", "torchvision", "0.28.0", version=f"__version__ = '0.28.0+{tag}'\n")
-    check = named(report(cwd=tmp_path, code=1, PYTHONPATH=site)["environment"], "torchvision")
+    check = named(report(cwd=tmp_path, code=1, packages=[site])["environment"], "torchvision")
     assert (check["status"], check["fix"]) == ("fail", "pip uninstall torchvision")
 
 
@@ -363,7 +323,7 @@ def test_an_engine_that_answers_for_itself(tmp_path: Path) -> None:
 """)
     install(tmp_path / "site", "ruff", "0.1.0")
     arguments = ["--set", "engine=./engine.py:Elsewhere"]
-    found = report(*arguments, cwd=tmp_path, code=1, PYTHONPATH=str(tmp_path / "site"))
+    found = report(*arguments, cwd=tmp_path, code=1, packages=[tmp_path / "site"])
     checks = [check for check in found["environment"] if check["name"] == "elsewhere"]
     assert [check["status"] for check in checks] == ["ok", "fail", "fail"]
     assert checks[0]["text"] == f"pytest {version('pytest')}"
@@ -384,7 +344,7 @@ def test_an_engine_that_answers_for_itself(tmp_path: Path) -> None:
 def test_torch_that_does_not_import(tmp_path: Path) -> None:
     (tmp_path / "site" / "torch").mkdir(parents=True)
     (tmp_path / "site" / "torch" / "__init__.py").write_text("raise OSError('libcudart.so.13: cannot open')")
-    found = report(cwd=tmp_path, code=1, PYTHONPATH=str(tmp_path / "site"))
+    found = report(cwd=tmp_path, code=1, packages=[tmp_path / "site"])
     assert "libcudart.so.13" in named(found["run"], "model")["text"]
     assert found["memory"] is None
     assert found["plan"]["prompts"] > 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import signal
@@ -16,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from dapoctl.cli import main
 from dapoctl.evaluation.evaluate import BLOCK, problem_seed
 from dapoctl.evaluation.plan import Request, plan
 from dapoctl.evaluation.summary import differences
@@ -25,6 +22,7 @@ from dapoctl.runs.files import read_json, read_lines
 from dapoctl.runs.index import list_runs
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import read_run
+from tests.support.cli import Done, on_store
 
 PLACE = "*/evals/arithmetic/step_0"
 TINY = ("eval", "tiny", "--task", "arithmetic")
@@ -35,18 +33,8 @@ def command(root: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "dapoctl", *arguments, "--runs-dir", str(root)]
 
 
-def call(root: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """The command in this process: the imports take longer than the work."""
-    output, words, before = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["dapoctl", *arguments, "--runs-dir", str(root)]
-    try:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(words):
-            returned = main()
-    finally:
-        sys.argv = before
-    assert "Traceback" not in words.getvalue(), words.getvalue()
-    assert returned == code, output.getvalue() + words.getvalue()
-    return subprocess.CompletedProcess(arguments, returned, output.getvalue(), words.getvalue())
+def call(root: Path, *arguments: str, code: int = 0) -> Done:
+    return on_store(*arguments, root=root, code=code)
 
 
 def ask(root: Path, *arguments: str) -> dict[str, Any]:

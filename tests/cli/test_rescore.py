@@ -13,6 +13,7 @@ import pytest
 
 from dapoctl.errors import DataError, UserError
 from dapoctl.evaluation.rescoring import find_files, read_responses, rescore
+from tests.support.cli import Done, dapoctl
 
 # The design's table of the public scorer for the answer 540, as stored responses; the stored verdicts are those of `math`.
 RESPONSES = [
@@ -69,14 +70,8 @@ def run(tmp_path: Path) -> Path:
     return root
 
 
-def call(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "dapoctl", "rescore", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def call(*arguments: str, code: int = 0) -> Done:
+    done = dapoctl("rescore", *arguments, cwd=Path.cwd())
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -10,18 +10,10 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"torch", "transformers", "vllm", "datasets", "textual", "tensorboard", "math_verify", "scipy"}
+from tests.support.processes import HEAVY, modules_after
+
 SECONDS = 1.0
 """Far above what it takes (a quarter of that), for busy machines."""
-
-
-def modules_after(code: str, cwd: Path) -> set[str]:
-    """Top-level modules that a process has imported after `code`."""
-    report = "import sys\nprint('\\n'.join({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\n{report}"], cwd=cwd, capture_output=True, text=True, check=True, timeout=120
-    )
-    return {*done.stderr.split()}
 
 
 @pytest.mark.parametrize(

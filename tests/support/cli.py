@@ -22,6 +22,7 @@ import transformers  # noqa: F401 (its log handler keeps the stderr of whoever i
 
 from dapoctl.cli import main
 from dapoctl.components.catalog import installed
+from dapoctl.doctor.packages import requirements, version
 from dapoctl.errors import RunWarning
 
 LEFT_OUT = ("DAPOCTL_", "FORCE_COLOR")
@@ -85,6 +86,14 @@ def dapoctl(
     return Done(code, *texts)
 
 
+def on_store(*arguments: str, root: Path, code: int | None = None) -> Done:
+    """`dapoctl arguments` on the runs in `root`; no traceback on the way, and, if it is given, the exit code `code`."""
+    done = dapoctl(*arguments, "--runs-dir", str(root), cwd=Path.cwd())
+    assert "Traceback" not in done.stderr, done.stderr
+    assert code is None or done.returncode == code, done.stdout + done.stderr
+    return done
+
+
 @contextlib.contextmanager
 def _streams(argv: list[str], output: IO[str], errors: IO[str]) -> Iterator[None]:
     before = sys.argv, sys.stdin, sys.stdout, sys.stderr
@@ -118,14 +127,13 @@ def _modules(folders: Sequence[Path], packages: Sequence[Path]) -> Iterator[None
     before, path = set(sys.modules), list(sys.path)
     sys.path[:0] = map(str, packages)
     if packages:
-        importlib.invalidate_caches()
-        installed.cache_clear()
+        _forget_packages()
     try:
         yield
     finally:
         sys.path[:] = path
         if packages:
-            installed.cache_clear()
+            _forget_packages()
         roots = [str(folder.resolve()) for folder in folders]
         for name in set(sys.modules) - before:
             specification = getattr(sys.modules[name], "__spec__", None)
@@ -133,6 +141,12 @@ def _modules(folders: Sequence[Path], packages: Sequence[Path]) -> Iterator[None
             places += getattr(specification, "submodule_search_locations", None) or []
             if any(place.startswith(root) for root in roots for place in places):
                 del sys.modules[name]
+
+
+def _forget_packages() -> None:
+    importlib.invalidate_caches()
+    for cached in (installed, requirements, version):
+        cached.cache_clear()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from dapoctl.tui.compare.matrix import Matrix, natural
 from dapoctl.tui.compare.model import Shelf, fetch
 from dapoctl.tui.screen import GivenUp
 from dapoctl.tui.widgets.pick import Pick
-from tests.cli.test_compare import dapoctl
+from tests.support.cli import on_store as dapoctl
 from tests.support.compare_screens import (
     SIZES,
     bench_of,

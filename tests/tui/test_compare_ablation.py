@@ -19,7 +19,7 @@ from dapoctl.tui.app import Bench
 from dapoctl.tui.compare.model import Shelf
 from dapoctl.tui.compare.screen import CompareScreen
 from dapoctl.tui.widgets.pick import Pick
-from tests.cli.test_compare import dapoctl
+from tests.support.cli import on_store as dapoctl
 from tests.support.compare_screens import SIZES, bench_of, play, shown, text, until
 from tests.support.evaluations import counted, evaluate, make_run, rows_of
 

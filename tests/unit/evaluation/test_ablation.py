@@ -19,7 +19,7 @@ from dapoctl.errors import UserError
 from dapoctl.evaluation.compare.ablation import Ablation, ablate, effect, group
 from dapoctl.evaluation.stored import Evaluation, open_evaluation
 from dapoctl.views import ablation, tables
-from tests.cli.test_compare import dapoctl
+from tests.support.cli import on_store as dapoctl
 from tests.support.evaluations import counted, evaluate, make_run, rows_of
 
 BASE = [0, 0, 1, 2, 4, 3, 0, 1]
