@@ -21,6 +21,7 @@ from dapoctl.authoring.stages import find_stage, stages
 from dapoctl.cli import main
 from dapoctl.components.base import snake_case
 from dapoctl.components.catalog import file_entry, installed
+from tests.support.cli import dapoctl as command
 
 TEMPLATES = Path(project.__file__).parent / "templates"
 STAGES = list(hookspecs.stages())
@@ -296,13 +297,7 @@ def test_a_task_in_a_file_trains_and_is_evaluated(tmp_path: Path) -> None:
     path.write_text(project.component_source(spell("doubles"), find_stage("score_response")), encoding="utf-8")
     settings = [f"task={path}:Doubles", "steps=1", "eval.limit=4", "rollout.prompts=2", "rollout.samples=2"]
     options = [word for setting in settings for word in ("--set", setting)]
-    done = subprocess.run(
-        [sys.executable, "-m", "dapoctl", "run", *options, "--runs-dir", str(tmp_path / "runs")],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = command("run", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (evals,) = (tmp_path / "runs").glob("*/evals")
     assert [folder.name for folder in evals.iterdir()] == ["doubles"]

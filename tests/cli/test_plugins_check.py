@@ -19,6 +19,8 @@ import torch
 from dapoctl.batch import Score
 from dapoctl.testing.properties.registry import PROPERTIES
 from dapoctl.testing.values import close, difference, show
+from tests.support.cli import Done, dapoctl
+from tests.support.processes import modules_after
 
 SOURCE = '''
 from dapoctl import Batch, Component, hookimpl
@@ -51,13 +53,8 @@ class Broken(Component):
 '''
 
 
-def check(*arguments: str, cwd: Path, program: str = "") -> subprocess.CompletedProcess[str]:
-    code = f"import sys\nsys.argv = {['dapoctl', 'plugins', 'check', *arguments]!r}\nfrom dapoctl.cli import main\n"
-    return subprocess.run(
-        [sys.executable, "-c", f"{code}code = main()\n{program}\nsys.exit(code)"],
-        cwd=cwd, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, encoding="utf-8", check=False,
-        timeout=300,
-    )  # fmt: skip
+def check(*arguments: str, cwd: Path, **options: Any) -> Done:
+    return dapoctl("plugins", "check", *arguments, cwd=cwd, **options)
 
 
 @pytest.fixture
@@ -115,34 +112,62 @@ def test_json_of_a_broken_one_has_every_failure(folder: Path) -> None:
     assert "--set floor=..." in failure["fix"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["clipp"], r"unknown component `clipp`\. Did you mean `clip`\?"),
-        (["dapo"], r"`dapo` is a recipe; check its components: .*`dapoctl plugins check clip_higher`"),
-        (["./nothing.py"], r"no plugin file `nothing\.py`"),
-        (["./idea.py"], r"plugin file .* holds Good, Broken; name one"),
-        (["clip", "--set", "epz=0.1"], r"unknown key `clip\.epz` \(from --set\)\. Did you mean `eps`\?"),
-        (["clip", "--set", "eps=2"], r"`clip\.eps` = 2 \(from --set\): must be less than 1"),
-        (["clip", "--set", "kl.coef=2"], r"unknown key `clip\.kl`"),
-        (["clip", "--set", "eps"], r"the form is key=value"),
-        ([], r"Missing argument"),
-    ],
-)
-def test_a_user_s_mistake_is_told_at_once(arguments: list[str], message: str, folder: Path) -> None:
-    done = check(*arguments, cwd=folder, program="assert 'torch' not in sys.modules")
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "unknown": (["clipp"], r"unknown component `clipp`\. Did you mean `clip`\?"),
+    "recipe": (["dapo"], r"`dapo` is a recipe; check its components: .*`dapoctl plugins check clip_higher`"),
+    "no file": (["./nothing.py"], r"no plugin file `nothing\.py`"),
+    "two in a file": (["./idea.py"], r"plugin file .* holds Good, Broken; name one"),
+    "unknown key": (["clip", "--set", "epz=0.1"], r"unknown key `clip\.epz` \(from --set\)\. Did you mean `eps`\?"),
+    "out of range": (["clip", "--set", "eps=2"], r"`clip\.eps` = 2 \(from --set\): must be less than 1"),
+    "another's key": (["clip", "--set", "kl.coef=2"], r"unknown key `clip\.kl`"),
+    "no value": (["clip", "--set", "eps"], r"the form is key=value"),
+    "no name": ([], r"Missing argument"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_user_s_mistake_is_told(mistake: str, folder: Path) -> None:
+    arguments, message = MISTAKES[mistake]
+    done = check(*arguments, cwd=folder)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert re.search(message, done.stderr)
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.process
+def test_mistakes_are_told_before_anything_heavy_is_imported(folder: Path) -> None:
+    commands = [["dapoctl", "plugins", "check", *arguments] for arguments, _ in MISTAKES.values()]
+    code = f"""
+import sys
+from dapoctl.cli import main
+for sys.argv in {commands!r}:
+    assert main() == 2, sys.argv
+"""
+    assert not {"transformers", "torch"} & modules_after(code, folder)
+
+
+def fits(lines: list[str], columns: int) -> None:
+    assert max(len(line) for line in lines) <= min(columns, 120)
+    assert any(line.startswith("finite          not run") for line in lines)
+
+
 @pytest.mark.parametrize("columns", [80, 150])
-def test_the_table_fits_the_terminal(columns: int, folder: Path) -> None:
+def test_the_table_fits_the_columns(columns: int, folder: Path) -> None:
+    def in_a_terminal() -> None:
+        sys.stdout.isatty = lambda: True  # type: ignore[method-assign]
+
+    arguments = ("idea.py:Broken", "--set", "floor=0.0", "--no-step")
+    done = check(*arguments, cwd=folder, before=in_a_terminal, COLUMNS=str(columns), TERM="xterm")
+    assert done.returncode == 1
+    fits(done.stdout.splitlines(), columns)
+
+
+@pytest.mark.process
+def test_the_table_fits_the_terminal(folder: Path) -> None:
+    """A terminal says how wide it is; nobody sets COLUMNS."""
     leader, follower = pty.openpty()
-    command = (
-        f"stty cols {columns}; exec {sys.executable} -m dapoctl plugins check idea.py:Broken --set floor=0.0 --no-step"
-    )
+    command = f"stty cols 80; exec {sys.executable} -m dapoctl plugins check idea.py:Broken --set floor=0.0 --no-step"
     process = subprocess.Popen(
         ["sh", "-c", command], cwd=folder, stdin=follower, stdout=follower, stderr=subprocess.DEVNULL,
         env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"},
@@ -159,9 +184,7 @@ def test_the_table_fits_the_terminal(columns: int, folder: Path) -> None:
         output += part
     os.close(leader)
     assert process.wait(timeout=120) == 1
-    lines = output.decode().splitlines()
-    assert max(len(line) for line in lines) <= min(columns, 120)
-    assert any(line.startswith("finite          not run") for line in lines)
+    fits(output.decode().splitlines(), 80)
 
 
 # Comparing and printing values

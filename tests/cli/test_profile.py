@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from dapoctl.errors import UserError
 from dapoctl.runs.files import read_lines
 from dapoctl.runs.store import find_run
 from dapoctl.training.profiling import Steps, export, operator_rows, read_profile
+from tests.support.cli import Done, dapoctl
+from tests.support.helpers import plugin_file
 
 SETTINGS = (
     "steps=4", "rollout.prompts=4", "rollout.samples=8", "rollout.max_response_tokens=48", "optim.updates=2",
@@ -28,12 +29,11 @@ UNSTABLE = ("time/", "throughput/", "memory/")
 
 def command(root: Path, *arguments: str) -> list[str]:
     options = [part for setting in SETTINGS for part in ("--set", setting)]
-    place = ["--runs-dir", str(root)]
-    return [sys.executable, "-m", "dapoctl", "run", "--plugins", "clip_higher,gkl", *options, *arguments, *place]
+    return ["run", "--plugins", "clip_higher,gkl", *options, *arguments, "--runs-dir", str(root)]
 
 
-def finish(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+def finish(root: Path, *arguments: str) -> Done:
+    return dapoctl(*command(root, *arguments), cwd=root)
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:
@@ -46,10 +46,10 @@ def stable(directory: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def profiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def profiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """A run's folder, and what the command printed."""
     root = tmp_path_factory.mktemp("profiled")
-    done = finish(command(root, "--profile"))
+    done = finish(root, "--profile")
     assert done.returncode == 0, done.stderr
     return find_run(root, "last"), done
 
@@ -70,7 +70,7 @@ def inside(inner: dict[str, Any], outer: dict[str, Any]) -> bool:
 
 
 def test_profiling_changes_no_number(profiled: tuple[Path, Any], tmp_path: Path) -> None:
-    assert finish(command(tmp_path)).returncode == 0
+    assert finish(tmp_path).returncode == 0
     plain = find_run(tmp_path, "last")
     assert stable(profiled[0]) == stable(plain)
     assert [row["metrics"].keys() for row in rows(profiled[0])] == [row["metrics"].keys() for row in rows(plain)]
@@ -138,7 +138,7 @@ def test_the_trace_has_the_phases_inside_the_step(profiled: tuple[Path, Any]) ->
     assert calls["aten::mm"] == len(events["aten::mm"])
 
 
-def test_the_table_shows_what_is_inside_what(profiled: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_the_table_shows_what_is_inside_what(profiled: tuple[Path, Done]) -> None:
     directory, done = profiled
     lines = done.stdout.splitlines()
     assert done.stderr == ""
@@ -146,13 +146,13 @@ def test_the_table_shows_what_is_inside_what(profiled: tuple[Path, subprocess.Co
     assert "    forward   " in done.stdout
     assert any(line.split()[:1] == ["aten::mm"] for line in lines)
     assert str(directory / "profile" / "step_3.json.gz") in done.stdout
-    shown = finish([sys.executable, "-m", "dapoctl", "runs", "show", str(directory)])
+    shown = dapoctl("runs", "show", str(directory), cwd=directory)
     assert str(directory / "profile" / "summary.json") in shown.stdout
 
 
 @pytest.mark.parametrize(("steps", "timed", "traced"), [(1, [1], 1), (2, [2], 2)], ids=["one step", "two steps"])
 def test_short_runs_can_be_profiled(steps: int, timed: list[int], traced: int, tmp_path: Path) -> None:
-    done = finish(command(tmp_path, "--profile", "--json", "--set", f"steps={steps}", "--set", "eval.every=0"))
+    done = finish(tmp_path, "--profile", "--json", "--set", f"steps={steps}", "--set", "eval.every=0")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     summary = result["profile"]
@@ -161,37 +161,39 @@ def test_short_runs_can_be_profiled(steps: int, timed: list[int], traced: int, t
     assert trace(Path(result["directory"]) / summary["trace"])["step"]
 
 
-@pytest.mark.slow
+STOPS = """
+    import os, signal
+    from dapoctl import Component, hookimpl
+
+    class Stops(Component):
+        '''Ctrl-C after the second and the sixth step.'''
+
+        @hookimpl
+        def on_step_end(self, step):
+            if step in (2, 6):
+                os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
 def test_a_run_that_goes_on_can_be_profiled(tmp_path: Path) -> None:
-    process = subprocess.Popen(command(tmp_path, "--set", "steps=40"), stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("step 2/40 reward"):
-            process.send_signal(signal.SIGINT)
-            break
-    process.communicate(timeout=120)
-    assert process.returncode == 130
+    plugin = f"{plugin_file(tmp_path, STOPS)}:Stops"
+    assert finish(tmp_path, "--plugins", plugin, "--set", "steps=40").returncode == 130
     directory = find_run(tmp_path, "last")
-    resume = [sys.executable, "-m", "dapoctl", "runs", "resume", str(directory)]
-    done = len(rows(directory)) - 1
-    wrong = finish([*resume, "--profile-steps", f"{done}-{done + 1}"])
+    resume = ("runs", "resume", str(directory))
+    assert len(rows(directory)) - 1 == 2
+    wrong = dapoctl(*resume, "--profile-steps", "2-3", cwd=tmp_path)
     assert wrong.returncode == 2
-    assert f"steps {done + 1} to 40" in wrong.stderr
-    right = subprocess.Popen([*resume, "--profile", "--json"], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (directory / "profile" / f"step_{done + 3}.json.gz").is_file():
-        assert time.monotonic() < deadline
-        assert right.poll() is None
-        time.sleep(0.02)
-    right.send_signal(signal.SIGINT)
-    output, _ = right.communicate(timeout=120)
-    assert json.loads(output)["profile"]["steps"] == [done + 2]
+    assert "steps 3 to 40" in wrong.stderr
+    right = dapoctl(*resume, "--profile", "--json", cwd=tmp_path)
+    assert right.returncode == 130
+    assert json.loads(right.stdout)["profile"]["steps"] == [4]
+    assert (directory / "profile" / "step_5.json.gz").is_file()
 
 
+@pytest.mark.process
 def test_an_interrupted_profile_leaves_a_whole_trace_or_none(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        command(tmp_path, "--profile-steps", "2-2", "--set", "steps=40"), stdout=subprocess.PIPE, text=True
-    )
+    arguments = command(tmp_path, "--profile-steps", "2-2", "--set", "steps=40")
+    process = subprocess.Popen([sys.executable, "-m", "dapoctl", *arguments], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("step 1/40 reward"):
@@ -217,7 +219,7 @@ def test_an_interrupted_profile_leaves_a_whole_trace_or_none(tmp_path: Path) -> 
     ],
 )
 def test_mistakes_name_the_fix(arguments: list[str], words: list[str], tmp_path: Path) -> None:
-    done = finish(command(tmp_path, *arguments))
+    done = finish(tmp_path, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     for word in words:

@@ -17,6 +17,7 @@ import pytest
 from dapoctl.runs.files import read_json, read_lines
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import read_run
+from tests.support.cli import dapoctl
 from tests.support.helpers import plugin_file
 
 # Every source of state takes part: surplus groups, several updates, a prompt order, an average of the reference.
@@ -35,17 +36,14 @@ SETTINGS = (
 UNSTABLE = ("time/", "throughput/", "memory/")
 
 
-def command(root: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "dapoctl", *arguments, "--runs-dir", str(root)]
-
-
 def run_command(root: Path, *settings: str) -> list[str]:
     options = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
-    return command(root, "run", "--plugins", "dapo,gkl", *options)
+    return ["run", "--plugins", "dapo,gkl", *options, "--runs-dir", str(root)]
 
 
-def finish(arguments: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False, **options)
+def start(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "dapoctl", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
 
 
 def stable_metrics(directory: Path) -> list[dict[str, Any]]:
@@ -62,14 +60,14 @@ def stable_metrics(directory: Path) -> list[dict[str, Any]]:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody disturbed."""
     root = tmp_path_factory.mktemp("reference")
-    done = finish(run_command(root))
+    done = dapoctl(*run_command(root), cwd=root)
     assert done.returncode == 0, done.stderr
     return find_run(root, "last")
 
 
 def start_and_wait(root: Path, rows: int) -> subprocess.Popen[str]:
     """A running run that has reported at least `rows` steps."""
-    process = subprocess.Popen(run_command(root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = start(run_command(root))
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -111,12 +109,12 @@ def test_the_run_directory_tells_everything(reference: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_metrics(reference: Path, tmp_path: Path) -> None:
-    assert finish(run_command(tmp_path)).returncode == 0
+    assert dapoctl(*run_command(tmp_path), cwd=tmp_path).returncode == 0
     assert stable_metrics(find_run(tmp_path, "last")) == stable_metrics(reference)
 
 
 def test_another_seed_gives_others(reference: Path, tmp_path: Path) -> None:
-    assert finish([*run_command(tmp_path), "--seed", "1", "--set", "steps=1"]).returncode == 0
+    assert dapoctl(*run_command(tmp_path, "steps=1"), "--seed", "1", cwd=tmp_path).returncode == 0
     assert stable_metrics(find_run(tmp_path, "last"))[1] != stable_metrics(reference)[1]
 
 
@@ -127,7 +125,7 @@ def test_killed_and_resumed_is_as_never_killed(reference: Path, tmp_path: Path, 
     process.communicate()
     directory = find_run(tmp_path, "last")
     assert read_run(directory).state == "lost"
-    resumed = finish(command(tmp_path, "runs", "resume", "last"))
+    resumed = dapoctl("runs", "resume", "last", "--runs-dir", tmp_path, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert stable_metrics(directory) == stable_metrics(reference)
     assert len(list((directory / "attempts").iterdir())) == 2
@@ -144,7 +142,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(reference: Path, tmp_path: Path) -> 
     summary = read_run(directory)
     assert summary.state == "stopped"
     assert (directory / "checkpoints" / "latest").read_text().strip() >= f"step_{summary.step}"
-    resumed = finish(command(tmp_path, "runs", "resume", directory.name))
+    resumed = dapoctl("runs", "resume", directory.name, "--runs-dir", tmp_path, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert stable_metrics(directory) == stable_metrics(reference)
 
@@ -177,12 +175,12 @@ def test_a_step_is_reported_before_the_stop_unless_its_evaluation_is_due(
     plugin_file(tmp_path, STOPS, "stops.py")
     settings = ("steps=4", "rollout.prompts=2", "rollout.samples=2", f"eval.every={every}", "eval.limit=4")
     options = [part for setting in settings for part in ("--set", setting)]
-    stopped = finish(command(Path("runs"), "run", "--plugins", "grpo,./stops.py", *options), cwd=tmp_path)
+    stopped = dapoctl("run", "--plugins", "grpo,./stops.py", *options, "--runs-dir", "runs", cwd=tmp_path)
     assert stopped.returncode == 130, stopped.stderr
     directory = find_run(tmp_path / "runs", "last")
     assert (directory / "checkpoints" / "latest").read_text().strip() == "step_3"
     assert read_run(directory).step == reported
-    resumed = finish(command(Path("runs"), "runs", "resume", "last"), cwd=tmp_path)
+    resumed = dapoctl("runs", "resume", "last", "--runs-dir", "runs", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     rows = stable_metrics(directory)
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 4]
@@ -226,20 +224,13 @@ SMALL = ("steps=5000", "rollout.prompts=2", "rollout.samples=2", "rollout.max_re
 def small_run(tmp_path: Path, source: str) -> list[str]:
     plugin_file(tmp_path, source, "mine.py")
     options = [part for setting in SMALL for part in ("--set", setting)]
-    return command(Path("runs"), "run", "--plugins", "grpo,./mine.py", *options)
+    return ["run", "--plugins", "grpo,./mine.py", *options, "--runs-dir", "runs"]
 
 
 def test_a_stop_is_heard_while_the_output_is_being_written(tmp_path: Path) -> None:
     """Python's files must not be written to from a signal's handler that came in the middle of such a write."""
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    process = subprocess.Popen(
-        small_run(tmp_path, TALKS),
-        cwd=tmp_path,
-        env=buffered,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start(small_run(tmp_path, TALKS), cwd=tmp_path, env=buffered)
     deadline = time.monotonic() + 120
     while not (any(tmp_path.glob("runs/2*")) and len(stable_metrics(find_run(tmp_path / "runs", "last"))) >= 2):
         assert time.monotonic() < deadline
@@ -256,7 +247,7 @@ def test_a_stop_is_heard_while_the_output_is_being_written(tmp_path: Path) -> No
 
 
 def test_being_asked_twice_does_not_hurry_the_checkpoint(tmp_path: Path) -> None:
-    done = finish(small_run(tmp_path, INSISTS), cwd=tmp_path)
+    done = dapoctl(*small_run(tmp_path, INSISTS), cwd=tmp_path)
     assert done.returncode == 130, done.stderr
     directory = find_run(tmp_path / "runs", "last")
     assert read_run(directory).state == "stopped"
@@ -264,11 +255,11 @@ def test_being_asked_twice_does_not_hurry_the_checkpoint(tmp_path: Path) -> None
 
 
 def test_resuming_what_cannot_be_resumed(reference: Path, tmp_path: Path) -> None:
-    done = finish(command(reference.parent, "runs", "resume", reference.name))
+    done = dapoctl("runs", "resume", reference.name, "--runs-dir", reference.parent, cwd=tmp_path)
     assert done.returncode == 2
     assert "is finished" in done.stderr
     (tmp_path / "foreign").mkdir()
-    done = finish(command(tmp_path, "runs", "resume", "foreign"))
+    done = dapoctl("runs", "resume", "foreign", "--runs-dir", tmp_path, cwd=tmp_path)
     assert done.returncode == 2
     assert "not a run" in done.stderr
 
@@ -278,15 +269,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for one checkpoint of `tiny` (model, optimizer) but not for two."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = finish(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)])
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
     if mounted.returncode != 0:
         pytest.skip(f"a small tmpfs cannot be mounted here: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(small_disk: Path) -> None:
-    done = finish(run_command(small_disk))
+def test_a_full_disk_keeps_the_last_checkpoint(small_disk: Path, tmp_path: Path) -> None:
+    done = dapoctl(*run_command(small_disk), cwd=tmp_path)
     assert done.returncode == 1, done.stdout
     assert "no space left" in done.stderr
     assert "the last checkpoint, step_2, is whole" in done.stderr
@@ -294,13 +286,14 @@ def test_a_full_disk_keeps_the_last_checkpoint(small_disk: Path) -> None:
     directory = find_run(small_disk, "last")
     assert not list((directory / "checkpoints").glob(".*"))
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
-    resumed = finish(command(small_disk, "runs", "resume", "last"))
+    resumed = dapoctl("runs", "resume", "last", "--runs-dir", small_disk, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert read_run(directory).state == "finished"
 
 
 def test_json_result(tmp_path: Path) -> None:
-    done = finish([*command(tmp_path, "run", "--json"), "--set", "steps=1", "--set", "eval.every=0"])
+    options = ("--json", "--set", "steps=1", "--set", "eval.every=0")
+    done = dapoctl("run", *options, "--runs-dir", tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["state"], result["step"], result["steps"]) == ("finished", 1, 1)
@@ -309,7 +302,7 @@ def test_json_result(tmp_path: Path) -> None:
 def test_runs_in_an_unwritable_place_say_so(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    done = finish([*command(blocked, "run"), "--set", "steps=1"], env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    done = dapoctl("run", "--set", "steps=1", "--runs-dir", blocked, cwd=tmp_path)
     assert done.returncode == 1
     assert str(blocked) in done.stderr
     assert "Traceback" not in done.stderr
