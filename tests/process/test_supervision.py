@@ -100,7 +100,7 @@ def test_a_busy_slot_refuses_and_says_by_whom(store: Store) -> None:
 
 
 def test_stopped_with_a_checkpoint_and_resumed(store: Store) -> None:
-    directory = store.run("--detach", settings=("steps=120", *LONG[1:-1]))
+    directory = store.run("--detach", settings=("steps=60", *LONG[1:-1]))
     wait_for_step(directory, 2)
     [stopped] = store.json("runs", "stop", "last")
     assert stopped["state"] == "stopped"
@@ -114,7 +114,7 @@ def test_stopped_with_a_checkpoint_and_resumed(store: Store) -> None:
     assert wait_for_state(directory, "finished", "failed").state == "finished"
     assert [path.name for path in attempts(directory)] == ["1", "2"]
     rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()[1:]]
-    assert [row["step"] for row in rows] == [*range(1, 121)]
+    assert [row["step"] for row in rows] == [*range(1, 61)]
 
 
 def test_a_killed_supervisor_leaves_a_lost_run_that_can_be_stopped_and_resumed(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from dapoctl.runs.files import read_json
 from dapoctl.runs.processes import MARK
 from dapoctl.runs.state import processes_of
 from dapoctl.runs.summary import RunSummary, read_run
+from tests.support.cli import Done, dapoctl
 
 T = TypeVar("T")
 SHORT = ("steps=3", "rollout.prompts=2", "rollout.samples=4", "rollout.max_response_tokens=24", "eval.every=0")
@@ -39,17 +41,10 @@ class Store:
             "DAPOCTL_SLOTS": str(slots),
         }
 
-    def call(self, *arguments: str, code: int | None = 0, **extra: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "dapoctl", *arguments],
-            cwd=self.cwd,
-            env=self.env | extra,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
+    def call(self, *arguments: str, code: int | None = 0, **extra: str) -> Done | subprocess.CompletedProcess[str]:
+        """A command that must end with `code`: a process of its own where a screen is open in this one."""
+        one = _process if _screen_is_open() else dapoctl
+        done = one(*arguments, cwd=self.cwd, env=self.env | extra)
         assert "Traceback" not in done.stderr, done.stderr
         if code is not None:
             assert done.returncode == code, done.stdout + done.stderr
@@ -65,6 +60,20 @@ class Store:
 
     def ids(self) -> list[str]:
         return [run["id"] for run in self.json("runs", "list")]
+
+
+def _screen_is_open() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _process(*arguments: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dapoctl", *arguments]
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    return subprocess.run(command, cwd=cwd, env=env, check=False, timeout=240, **options)
 
 
 def wait_for(what: Callable[[], T], seconds: float = 120.0, why: Callable[[], str] = lambda: "") -> T:
