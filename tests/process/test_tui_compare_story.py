@@ -17,7 +17,6 @@ from dapoctl.runs.summary import read_run
 from dapoctl.tui.actions.evaluations import label_of, options_like
 from tests.support.background import SHORT, Store, wait_for
 from tests.support.compare_screens import (
-    SIZES,
     bench_of,
     compared,
     play,
@@ -79,8 +78,7 @@ def test_evaluate_both_compare_and_read(store: Store, monkeypatch: pytest.Monkey
         assert opened.problem_id == said["problems"][0]["id"]
         assert f"{opened.problem_id}=" in "\n".join(shown(pilot))
 
-    for size in SIZES:
-        play(store.root, size, look)
+    play(store.root, (80, 24), look)
 
 
 def test_the_next_run_is_asked_alike(store: Store) -> None:

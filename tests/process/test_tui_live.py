@@ -16,7 +16,7 @@ from dapoctl.runs.summary import read_run
 from dapoctl.runs.tickets import tickets
 from tests.support.background import LONG, Store, processes_left, wait_for, wait_for_state, wait_for_step
 from tests.support.stores import add_run
-from tests.support.tui import NARROW, SMALL, WIDE, bench, play
+from tests.support.tui import SMALL, WIDE, bench, play
 
 
 @pytest.fixture
@@ -158,10 +158,9 @@ def test_a_queue_that_is_only_read(store: Store) -> None:
     assert waiting(store) == names
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE, SMALL])
-def test_an_empty_queue_says_what_comes_there(size: tuple[int, int], store: Store) -> None:
+def test_an_empty_queue_says_what_comes_there(store: Store) -> None:
     async def story() -> None:
-        async with bench(store.root, size) as view:
+        async with bench(store.root, SMALL) as view:
             await view.press("2")
             await view.until("Nothing waits")
             await view.press("J", "K", "T", "h", "d", "enter", "H")

@@ -12,7 +12,7 @@ from dapoctl.tui.compare.screen import CompareScreen
 from dapoctl.tui.compare.transcripts_screen import TranscriptsScreen
 from dapoctl.tui.launch.screen import LaunchScreen
 from dapoctl.tui.run import RunScreen
-from tests.support.tui import NARROW, WIDE, View, bench, own_leases, play
+from tests.support.tui import View, bench, own_leases, play
 
 STEPS = 150
 SETTINGS = {
@@ -26,15 +26,12 @@ EVALUATION = "--task arithmetic -k 2 --limit 16 --as held --max-tokens 24"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "160x50"])
-def test_from_an_empty_store_to_transcripts(
-    tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_an_empty_store_to_transcripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own_leases(monkeypatch, tmp_path)
     root = tmp_path / "runs"
 
     async def sitting() -> None:
-        async with bench(root, size) as view:
+        async with bench(root) as view:
             await view.until("No runs in")
             await view.press("n")
             await choose_components(view)

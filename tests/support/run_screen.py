@@ -3,40 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from dapoctl.config.resolve import load
 from dapoctl.runs.files import read_lines
-from dapoctl.training import trainer
 from dapoctl.tui.run import RunScreen
-from tests.support.background import SHORT
 from tests.support.tui import View
-
-SETTINGS = [*SHORT[:-1], "steps=4", "eval.every=2", "eval.limit=8"]
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with two runs; nobody writes to it."""
-    root = tmp_path_factory.mktemp("store") / "runs"
-    for seed, plugins in ((1, ["clip_higher", "gkl"]), (2, ["dapo"])):
-        overrides = [*SETTINGS, f"seed={seed}"]
-        trainer.start(load([], overrides, {"plugins": plugins}), root, ["dapoctl", "run", *overrides])
-    for run in root.iterdir():
-        # The attempt's log is written by whoever starts a run in the background.
-        steps = "".join(f"step {row['step']}/4 reward={row['metrics'].get('reward/mean')}\n" for row in rows_of(run))
-        (run / "attempts" / "1" / "stdout.log").write_text(f"{steps}finished\n")
-    return root
-
-
-@pytest.fixture
-def root(made: Path, tmp_path: Path) -> Path:
-    """A copy of it to write to."""
-    return Path(shutil.copytree(made, tmp_path / "runs", ignore=shutil.ignore_patterns("checkpoints")))
 
 
 def runs_of(root: Path) -> list[Path]:
@@ -65,9 +37,6 @@ async def open_tab(view: View, run: Path, tab: str = "charts") -> RunScreen:
 
 def pane_of(view: View, kind: type[Any]) -> Any:
     return view.app.screen.query_one(kind)
-
-
-# The head and the tabs.
 
 
 def log_of(run: Path, attempt: int = 1) -> Path:

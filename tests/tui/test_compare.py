@@ -17,7 +17,6 @@ from dapoctl.tui.screen import GivenUp
 from dapoctl.tui.widgets.pick import Pick
 from tests.support.cli import on_store as dapoctl
 from tests.support.compare_screens import (
-    SIZES,
     bench_of,
     compared,
     play,
@@ -54,8 +53,7 @@ def points(value: float) -> str:
     return "0.0" if words in ("+0.0", "-0.0") else words
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_figures_are_those_of_the_command(root: Path, size: tuple[int, int]) -> None:
+def test_the_figures_are_those_of_the_command(root: Path) -> None:
     done = dapoctl("compare", A, B, C, "--task", "aime24", "--json", root=root)
     said = json.loads(done.stdout)
 
@@ -74,11 +72,10 @@ def test_the_figures_are_those_of_the_command(root: Path, size: tuple[int, int])
         lines = [each.problem for each in screen_of(pilot).lines]
         assert lines == [each["id"] for each in said["problems"]]
 
-    play(root, size, story)
+    play(root, (80, 24), story)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_unlike_evaluations_bear_badges(root: Path, size: tuple[int, int]) -> None:
+def test_unlike_evaluations_bear_badges(root: Path) -> None:
     async def story(pilot: Pilot[None]) -> None:
         await compared(pilot, [A, C])
         assert " temperature  1 / 0.6" in "\n".join(shown(pilot))
@@ -86,7 +83,7 @@ def test_unlike_evaluations_bear_badges(root: Path, size: tuple[int, int]) -> No
         assert "incomplete B has 4 of 8 problems" in text(pilot)
         assert any(each.startswith("B≠") for each in shown(pilot))
 
-    play(root, size, story)
+    play(root, (80, 24), story)
 
 
 def test_the_matrix_shows_shade_and_digits_and_is_ordered(root: Path) -> None:
@@ -215,8 +212,7 @@ def test_the_set_is_chosen(root: Path) -> None:
     play(root, (80, 24), story)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_nobody_was_evaluated(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_nobody_was_evaluated(tmp_path: Path) -> None:
     for name in (A, B):
         make_run(tmp_path, name, config={"task": "arithmetic"})
 
@@ -228,7 +224,7 @@ def test_nobody_was_evaluated(tmp_path: Path, size: tuple[int, int]) -> None:
         await until(pilot, lambda: "--task arithmetic -k 8 --as arithmetic-k8" in text(pilot))
         await pilot.press("escape")
 
-    play(tmp_path, size, story)
+    play(tmp_path, (80, 24), story)
 
 
 def test_an_evaluation_is_asked_like_those_that_are_there(root: Path) -> None:

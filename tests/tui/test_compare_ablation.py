@@ -20,7 +20,7 @@ from dapoctl.tui.compare.model import Shelf
 from dapoctl.tui.compare.screen import CompareScreen
 from dapoctl.tui.widgets.pick import Pick
 from tests.support.cli import on_store as dapoctl
-from tests.support.compare_screens import SIZES, bench_of, play, shown, text, until
+from tests.support.compare_screens import bench_of, play, shown, text, until
 from tests.support.evaluations import counted, evaluate, make_run, rows_of
 
 BASE = "20260101-000000-base-aaaa"
@@ -70,8 +70,7 @@ async def ablation(pilot: Pilot[None]) -> AblationScreen:
     return screen
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_figures_are_those_of_the_command(root: Path, size: tuple[int, int]) -> None:
+def test_the_figures_are_those_of_the_command(root: Path) -> None:
     names = [BASE, "20260102-000000-base-bbbb", "20260103-000000-both-cccc"]
     said = json.loads(dapoctl("ablation", *names, "--task", "aime24", "--json", root=root).stdout)
 
@@ -89,7 +88,7 @@ def test_the_figures_are_those_of_the_command(root: Path, size: tuple[int, int])
         assert said["rows"][0]["seeds"] == [0, 1]
         assert "one seed, of the row or of the baseline" in text(pilot)
 
-    play(root, size, story)
+    play(root, (80, 24), story)
 
 
 def test_what_was_not_run_is_offered_with_its_parameters(root: Path) -> None:
@@ -170,8 +169,7 @@ def test_rows_lead_to_the_comparison_and_the_baseline_can_be_another(root: Path)
     play(root, (80, 24), story)
 
 
-@pytest.mark.parametrize("size", [*SIZES, (40, 12)])
-def test_nothing_to_set_against_each_other(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_nothing_to_set_against_each_other(tmp_path: Path) -> None:
     async def empty(pilot: Pilot[None]) -> None:
         await ablation(pilot)
         assert "No run was evaluated yet." in text(pilot)
@@ -181,9 +179,9 @@ def test_nothing_to_set_against_each_other(tmp_path: Path, size: tuple[int, int]
         await ablation(pilot)
         assert "every run has the baseline's configuration" in text(pilot)
 
-    play(tmp_path / "nothing", size, empty)
+    play(tmp_path / "nothing", (80, 24), empty)
     trained(tmp_path / "one", BASE, [1, 2], "plugins=[]")
-    play(tmp_path / "one", size, alone)
+    play(tmp_path / "one", (80, 24), alone)
 
 
 def test_sets_and_marks_choose_the_rows(root: Path) -> None:

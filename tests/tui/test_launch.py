@@ -51,10 +51,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 # Components
 
 
-@SIZES
-def test_two_advantage_estimators_show_the_conflict(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_two_advantage_estimators_show_the_conflict(tmp_path: Path) -> None:
     async def story() -> None:
-        async with bench(tmp_path, size) as view:
+        async with bench(tmp_path) as view:
             await opened(view)
             await to_part(view, "rloo")
             await view.press("space")
@@ -74,10 +73,9 @@ def test_two_advantage_estimators_show_the_conflict(tmp_path: Path, size: tuple[
     play(story())
 
 
-@SIZES
-def test_a_missing_stage_is_named_and_comes_back(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_missing_stage_is_named_and_comes_back(tmp_path: Path) -> None:
     async def story() -> None:
-        async with bench(tmp_path, size) as view:
+        async with bench(tmp_path) as view:
             screen = await opened(view)
             await to_part(view, "clip")
             await view.press("space")
@@ -131,11 +129,10 @@ def test_a_task_and_an_engine_are_one_each(tmp_path: Path) -> None:
 # Third parties
 
 
-@SIZES
-def test_a_component_of_somebody_else_brings_its_fields(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_component_of_somebody_else_brings_its_fields(tmp_path: Path) -> None:
     async def story() -> None:
         word = every_kind(tmp_path / "ideas")
-        async with bench(tmp_path / "runs", size) as view:
+        async with bench(tmp_path / "runs") as view:
             screen = await opened(view)
             await add(view, word)
             await view.until(lambda _: any(row.key == "every_kind.rate" for row in screen.form.list.rows))
@@ -285,10 +282,9 @@ def test_sections_fold_and_the_search_looks_into_them(tmp_path: Path) -> None:
 # Clones and the line
 
 
-@SIZES
-def test_a_clone_shows_how_it_differs(store: Store, size: tuple[int, int]) -> None:
+def test_a_clone_shows_how_it_differs(store: Store) -> None:
     async def story() -> None:
-        async with bench(store.root, size) as view:
+        async with bench(store.root) as view:
             run = store.ids()[0]
             await view.app.launch_from(run, {"gkl.gamma": 0.75, "nobody.knows": 3})
             await view.until("cloned from")
@@ -307,12 +303,9 @@ def test_a_clone_shows_how_it_differs(store: Store, size: tuple[int, int]) -> No
     play(story())
 
 
-@SIZES
-def test_the_line_is_copied_and_gives_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
-) -> None:
+def test_the_line_is_copied_and_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        async with bench(tmp_path, size) as view:
+        async with bench(tmp_path) as view:
             screen = await opened(view)
             await to_part(view, "clip_higher")
             await view.press("space")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dapoctl.components import catalog
-from tests.support.tui import NARROW, SIZES, SMALL, WIDE, View, bench, play
+from tests.support.tui import NARROW, SMALL, WIDE, View, bench, play
 
 GOOD = '''
 from typing import Literal
@@ -85,30 +85,27 @@ async def find(view: View, word: str) -> None:
     await view.until(f"fit `{word}`")
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_listing_imports_nothing(size: tuple[int, int], packages: list[str], tmp_path: Path) -> None:
+def test_listing_imports_nothing(packages: list[str], tmp_path: Path) -> None:
     async def story() -> None:
-        async with bench(tmp_path, size) as view:
+        async with bench(tmp_path, WIDE) as view:
             await view.press("6")
             await view.until("components and recipes; 2 broken")
             seen = view.text
-            for _ in range(2 if size == WIDE else 8):
+            for _ in range(2):
                 await view.press("pagedown")
                 seen += view.text
             for stage in ("load_problems", "policy_loss", "regularize_vocab", "recipes", "broken"):
                 assert stage in seen
             assert "good" in seen
-            if size == WIDE:
-                assert "tui-pack 1.2" in seen
+            assert "tui-pack 1.2" in seen
             assert not {*packages} & {*sys.modules} - {"tui_good"}
 
     play(story())
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE])
-def test_the_page_of_a_component_tells_all(size: tuple[int, int], packages: list[str], tmp_path: Path) -> None:
+def test_the_page_of_a_component_tells_all(packages: list[str], tmp_path: Path) -> None:
     async def story() -> None:
-        async with bench(tmp_path, size) as view:
+        async with bench(tmp_path) as view:
             await view.press("6")
             await view.until("components and recipes")
             await find(view, "shift tui-pack good")

@@ -13,15 +13,15 @@ from dapoctl.tui.run import RunScreen
 from dapoctl.tui.run.charts import ChartsPane
 from dapoctl.tui.run.screen import TABS
 from dapoctl.tui.widgets.chart import Chart
-from tests.support.run_screen import add_metrics, made, open_tab, pane_of, root, rows_of, runs_of
-from tests.support.tui import NARROW, SIZES, SMALL, WIDE, bench, play
+from tests.support.run_screen import add_metrics, open_tab, pane_of, rows_of, runs_of
+from tests.support.tui import SIZES, SMALL, WIDE, bench, play
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_tab_at_every_size(made: Path, size: tuple[int, int]) -> None:
+def test_every_tab_at_every_size(trained: Path, size: tuple[int, int]) -> None:
     async def story() -> None:
-        async with bench(made, size) as view:
-            run, _ = runs_of(made)
+        async with bench(trained, size) as view:
+            run, _ = runs_of(trained)
             await view.until("finished")
             await open_tab(view, run)
             shown = {"charts": "reward", "logs": "attempt 1", "samples": "group 1/", "evals": "arithmetic",
@@ -41,14 +41,14 @@ def test_every_tab_at_every_size(made: Path, size: tuple[int, int]) -> None:
     play(story())
 
 
-def test_why_it_failed_stands_at_the_top(root: Path) -> None:
+def test_why_it_failed_stands_at_the_top(trained_copy: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
+        run, _ = runs_of(trained_copy)
         folder = run / "attempts" / "1"
         (folder / "exit.json").write_text(
             json.dumps({"schema": 1, "state": "failed", "error": "CUDA [/red] out of memory"})
         )
-        async with bench(root) as view:
+        async with bench(trained_copy) as view:
             await open_tab(view, run)
             await view.until("✗ failed")
             assert view.lines()[2] == "CUDA [/red] out of memory"
@@ -59,10 +59,10 @@ def test_why_it_failed_stands_at_the_top(root: Path) -> None:
 # Charts.
 
 
-def test_charts_show_the_run_and_its_penalty_without_knowing_its_name(made: Path) -> None:
+def test_charts_show_the_run_and_its_penalty_without_knowing_its_name(trained: Path) -> None:
     async def story() -> None:
-        async with bench(made, WIDE) as view:
-            run, _ = runs_of(made)
+        async with bench(trained, WIDE) as view:
+            run, _ = runs_of(trained)
             last = rows_of(run)[-1]["metrics"]
             await open_tab(view, run)
             text = await view.until("gradient norm")
@@ -80,11 +80,10 @@ def test_charts_show_the_run_and_its_penalty_without_knowing_its_name(made: Path
     play(story())
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE])
-def test_zoom_read_log_smooth_and_overlay(made: Path, size: tuple[int, int]) -> None:
+def test_zoom_read_log_smooth_and_overlay(trained: Path) -> None:
     async def story() -> None:
-        async with bench(made, size) as view:
-            run, other = runs_of(made)
+        async with bench(trained) as view:
+            run, other = runs_of(trained)
             rewards = {
                 row["step"]: row["metrics"]["reward/mean"] for row in rows_of(run) if "reward/mean" in row["metrics"]
             }
@@ -110,7 +109,7 @@ def test_zoom_read_log_smooth_and_overlay(made: Path, size: tuple[int, int]) -> 
             await view.press("down")
             await view.until("score/accuracy   4 points")
             await view.press("escape")
-            await view.until("held-out" if size == WIDE else "▸accuracy")
+            await view.until("▸accuracy")
             assert pane_of(view, ChartsPane).zoomed is None
             await view.press("right", "enter")
             await view.until("points")
@@ -118,12 +117,12 @@ def test_zoom_read_log_smooth_and_overlay(made: Path, size: tuple[int, int]) -> 
     play(story())
 
 
-def test_a_run_without_metrics_and_one_that_begins(root: Path) -> None:
+def test_a_run_without_metrics_and_one_that_begins(trained_copy: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
+        run, _ = runs_of(trained_copy)
         kept = (run / "metrics.jsonl").read_text()
         (run / "metrics.jsonl").unlink()
-        async with bench(root) as view:
+        async with bench(trained_copy) as view:
             await open_tab(view, run)
             await view.until("No metrics yet")
             await view.press("enter", "i", "left", "g", "m", "o", "down", "end")
@@ -134,16 +133,16 @@ def test_a_run_without_metrics_and_one_that_begins(root: Path) -> None:
     play(story())
 
 
-def test_metrics_that_are_no_numbers_and_files_that_are_damaged(root: Path) -> None:
+def test_metrics_that_are_no_numbers_and_files_that_are_damaged(trained_copy: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
+        run, _ = runs_of(trained_copy)
         with (run / "metrics.jsonl").open("ab") as file:
             file.write(b"\x00\xff\xfe torn {\n[1, 2]\n" + b'{"step": 5, "time": 1.0, "metrics": {"policy/loss": "NaN"')
             file.write(b"\n" + b'{"step": "x", "metrics": 3}\n' + b"9" * 5000 + b"\n")
         for step, value in enumerate(("NaN", "Infinity", "-Infinity", "what", 1e308, -1e308), 5):
             metrics = {"reward/mean": value, "policy/[bold]x[/bold]": 1.0, "policy/entropy": 0.5}
             add_metrics(run, [{"step": step, "time": 1.0, "metrics": metrics}])
-        async with bench(root) as view:
+        async with bench(trained_copy) as view:
             await open_tab(view, run)
             await view.until("! 4 not finite")
             await view.until("✗ not finite at step 8: reward/mean")
@@ -162,10 +161,10 @@ def test_metrics_that_are_no_numbers_and_files_that_are_damaged(root: Path) -> N
     play(story())
 
 
-def test_a_folder_that_goes_away_and_comes_back(root: Path, tmp_path: Path) -> None:
+def test_a_folder_that_goes_away_and_comes_back(trained_copy: Path, tmp_path: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
-        async with bench(root) as view:
+        run, _ = runs_of(trained_copy)
+        async with bench(trained_copy) as view:
             await open_tab(view, run)
             await view.until("▸reward")
             await view.press("enter")
@@ -188,10 +187,10 @@ def test_a_folder_that_goes_away_and_comes_back(root: Path, tmp_path: Path) -> N
     play(story())
 
 
-def test_steps_are_drawn_as_they_come(root: Path) -> None:
+def test_steps_are_drawn_as_they_come(trained_copy: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
-        async with bench(root) as view:
+        run, _ = runs_of(trained_copy)
+        async with bench(trained_copy) as view:
             await open_tab(view, run)
             await view.until("reward  ")
             add_metrics(run, [{"step": 5, "time": time.time(), "metrics": {"reward/mean": 0.777}}])
@@ -203,10 +202,10 @@ def test_steps_are_drawn_as_they_come(root: Path) -> None:
 # Logs.
 
 
-def test_readonly_refuses_to_stop_and_resume(made: Path) -> None:
+def test_readonly_refuses_to_stop_and_resume(trained: Path) -> None:
     async def story() -> None:
-        async with bench(made, readonly=True) as view:
-            run, _ = runs_of(made)
+        async with bench(trained, readonly=True) as view:
+            run, _ = runs_of(trained)
             await open_tab(view, run)
             await view.press("x")
             await view.until("stop: this session is read only")
@@ -216,10 +215,10 @@ def test_readonly_refuses_to_stop_and_resume(made: Path) -> None:
     play(story())
 
 
-def test_stopping_what_has_ended_says_so(made: Path) -> None:
+def test_stopping_what_has_ended_says_so(trained: Path) -> None:
     async def story() -> None:
-        async with bench(made) as view:
-            run, _ = runs_of(made)
+        async with bench(trained) as view:
+            run, _ = runs_of(trained)
             await open_tab(view, run, "events")
             await view.until("✓ finished")
             await view.press("x")
@@ -228,10 +227,10 @@ def test_stopping_what_has_ended_says_so(made: Path) -> None:
     play(story())
 
 
-def test_help_tells_the_keys_of_the_tab_in_front(made: Path) -> None:
+def test_help_tells_the_keys_of_the_tab_in_front(trained: Path) -> None:
     async def story() -> None:
-        async with bench(made, WIDE) as view:
-            run, _ = runs_of(made)
+        async with bench(trained, WIDE) as view:
+            run, _ = runs_of(trained)
             await open_tab(view, run)
             await view.until("▸reward")
             await view.press("question_mark")

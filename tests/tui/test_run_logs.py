@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from textual.widgets import Static
 
 from dapoctl.tui.run.log_view import LogView
 from dapoctl.tui.run.logs import LogsPane
 from dapoctl.tui.widgets.text_view import TextView
-from tests.support.run_screen import log_of, made, open_tab, pane_of, root, runs_of
-from tests.support.tui import SIZES, bench, play
+from tests.support.run_screen import log_of, open_tab, pane_of, runs_of
+from tests.support.tui import bench, play
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_a_log_is_followed_searched_and_filtered(root: Path, size: tuple[int, int]) -> None:
+def test_a_log_is_followed_searched_and_filtered(trained_copy: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
+        run, _ = runs_of(trained_copy)
         lines = [f"line {number} {'loss' if number % 100 == 7 else 'step'}" for number in range(1, 5001)]
         lines[2999] = "ValueError: no such thing"
         log_of(run).write_text("\n".join(lines) + "\n")
-        async with bench(root, size) as view:
+        async with bench(trained_copy) as view:
             await open_tab(view, run, "logs")
             await view.until("line 5000 step")
             state = lambda: str(pane_of(view, LogsPane).query_one("#log-state", Static).content)  # noqa: E731
@@ -71,10 +69,10 @@ def test_a_log_is_followed_searched_and_filtered(root: Path, size: tuple[int, in
     play(story())
 
 
-def test_a_log_that_is_replaced_and_other_attempts(root: Path) -> None:
+def test_a_log_that_is_replaced_and_other_attempts(trained_copy: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
-        async with bench(root) as view:
+        run, _ = runs_of(trained_copy)
+        async with bench(trained_copy) as view:
             await open_tab(view, run, "logs")
             await view.until("finished")
             log_of(run).write_text("anew\n")
@@ -95,13 +93,13 @@ def test_a_log_that_is_replaced_and_other_attempts(root: Path) -> None:
     play(story())
 
 
-def test_what_a_log_says_does_nothing_to_the_terminal(root: Path) -> None:
+def test_what_a_log_says_does_nothing_to_the_terminal(trained_copy: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
+        run, _ = runs_of(trained_copy)
         nasty = ["\x1b[31mred\x1b[0m \x1b]0;title\x07", "[/boxed] [a for a in b] [bold]", "tab\there", "🙂 שלום \u202e abc",
                  "z" * 100_000]  # fmt: skip
         log_of(run).write_text("\n".join(nasty) + "\n")
-        async with bench(root) as view:
+        async with bench(trained_copy) as view:
             await open_tab(view, run, "logs")
             await view.until("\\x1b[31mred\\x1b[0m")
             text = view.text

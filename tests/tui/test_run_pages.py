@@ -6,18 +6,15 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
-
 from dapoctl.tui.widgets.chart import Chart
-from tests.support.run_screen import made, open_tab, root, runs_of
-from tests.support.tui import NARROW, WIDE, bench, play
+from tests.support.run_screen import open_tab, runs_of
+from tests.support.tui import WIDE, bench, play
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE])
-def test_evals_are_the_summaries(made: Path, size: tuple[int, int]) -> None:
+def test_evals_are_the_summaries(trained: Path) -> None:
     async def story() -> None:
-        async with bench(made, size) as view:
-            run, _ = runs_of(made)
+        async with bench(trained) as view:
+            run, _ = runs_of(trained)
             await open_tab(view, run, "evals")
             await view.until("95% interval")
             for step in (0, 2, 4):
@@ -32,15 +29,15 @@ def test_evals_are_the_summaries(made: Path, size: tuple[int, int]) -> None:
     play(story())
 
 
-def test_an_evaluation_is_compared_with_the_first_or_with_the_baseline(made: Path) -> None:
+def test_an_evaluation_is_compared_with_the_first_or_with_the_baseline(trained: Path) -> None:
     async def story() -> None:
         asked: list[tuple[list[str], str | None]] = []
 
         async def compare_runs(words: list[str], set_: str | None = None) -> None:
             asked.append((words, set_))
 
-        async with bench(made) as view:
-            run, other = runs_of(made)
+        async with bench(trained) as view:
+            run, other = runs_of(trained)
             view.app.compare_runs = compare_runs  # type: ignore[method-assign]
             await open_tab(view, run, "evals")
             await view.until("95% interval")
@@ -60,15 +57,15 @@ def test_an_evaluation_is_compared_with_the_first_or_with_the_baseline(made: Pat
     play(story())
 
 
-def test_evals_that_are_damaged_or_missing(root: Path) -> None:
+def test_evals_that_are_damaged_or_missing(trained_copy: Path) -> None:
     async def story() -> None:
-        run, other = runs_of(root)
+        run, other = runs_of(trained_copy)
         (run / "evals" / "arithmetic" / "step_2" / "summary.json").write_text("{torn")
         (run / "evals" / "arithmetic" / "step_4" / "summary.json").write_text(
             json.dumps({"complete": False, "metrics": 3})
         )
         shutil.rmtree(other / "evals")
-        async with bench(root, WIDE) as view:
+        async with bench(trained_copy, WIDE) as view:
             await open_tab(view, run, "evals")
             await view.until("! summary.json is damaged")
             assert "! not complete" in view.text
@@ -79,10 +76,10 @@ def test_evals_that_are_damaged_or_missing(root: Path) -> None:
     play(story())
 
 
-def test_config_marks_what_is_not_as_usual_and_what_the_baseline_has(made: Path) -> None:
+def test_config_marks_what_is_not_as_usual_and_what_the_baseline_has(trained: Path) -> None:
     async def story() -> None:
-        async with bench(made, WIDE) as view:
-            run, other = runs_of(made)
+        async with bench(trained, WIDE) as view:
+            run, other = runs_of(trained)
             await open_tab(view, run, "config")
             text = await view.until("* steps = 4   # default 60")
             assert "* seed = 1   # default 0" in text
@@ -103,14 +100,14 @@ def test_config_marks_what_is_not_as_usual_and_what_the_baseline_has(made: Path)
     play(story())
 
 
-def test_config_of_a_run_whose_components_are_gone(root: Path) -> None:
+def test_config_of_a_run_whose_components_are_gone(trained_copy: Path) -> None:
     async def story() -> None:
-        run, other = runs_of(root)
+        run, other = runs_of(trained_copy)
         spec = json.loads((run / "spec.json").read_text())
         spec["config"]["plugins"] = ["no_such_component"]
         (run / "spec.json").write_text(json.dumps(spec))
         (other / "spec.json").write_text("{torn")
-        async with bench(root, WIDE) as view:
+        async with bench(trained_copy, WIDE) as view:
             await open_tab(view, run, "config")
             await view.until("the defaults cannot be told")
             assert 'plugins = ["no_such_component"]' in view.text
@@ -121,10 +118,10 @@ def test_config_of_a_run_whose_components_are_gone(root: Path) -> None:
     play(story())
 
 
-def test_events_are_shown_as_they_come(root: Path) -> None:
+def test_events_are_shown_as_they_come(trained_copy: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
-        async with bench(root) as view:
+        run, _ = runs_of(trained_copy)
+        async with bench(trained_copy) as view:
             await open_tab(view, run, "events")
             await view.until("finished")
             with (run / "events.jsonl").open("a") as file:

@@ -6,18 +6,16 @@ import json
 import time
 from pathlib import Path
 
-import pytest
-
 from dapoctl.tui.run.samples import SamplesPane
 from dapoctl.tui.widgets.text_view import TextView
-from tests.support.run_screen import made, open_tab, pane_of, root, runs_of, samples_of
-from tests.support.tui import SIZES, WIDE, bench, play
+from tests.support.run_screen import open_tab, pane_of, runs_of, samples_of
+from tests.support.tui import WIDE, bench, play
 
 
-def test_samples_tell_why_that_reward(made: Path) -> None:
+def test_samples_tell_why_that_reward(trained: Path) -> None:
     async def story() -> None:
-        async with bench(made, WIDE) as view:
-            _, run = runs_of(made)
+        async with bench(trained, WIDE) as view:
+            _, run = runs_of(trained)
             rows = samples_of(run, 4)
             await open_tab(view, run, "samples")
             await view.until("step 4 of 4   group 1/")
@@ -52,16 +50,15 @@ NASTY = (
 )
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_a_response_of_a_hundred_thousand_characters(root: Path, size: tuple[int, int]) -> None:
+def test_a_response_of_a_hundred_thousand_characters(trained_copy: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
+        run, _ = runs_of(trained_copy)
         rows = samples_of(run, 4)
         rows[0]["response"] = NASTY + "\n" + "word 🙂 " * 7000 + "x" * 50_000 + "\nthe very end"
         (run / "samples" / "step_4.jsonl").write_text(
             "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in [{"schema": 1, "kind": "samples"}, *rows])
         )
-        async with bench(root, size) as view:
+        async with bench(trained_copy) as view:
             await open_tab(view, run, "samples")
             await view.until("group 1/")
             reader = view.app.screen.query_one(TextView)
@@ -78,7 +75,7 @@ def test_a_response_of_a_hundred_thousand_characters(root: Path, size: tuple[int
                 await view.press(press)
                 view.app.screen._compositor.render_strips()
                 slowest = max(slowest, time.perf_counter() - begun)
-            print(f"{size}: slowest key on 100,000 characters {1000 * slowest:.0f} ms")
+            print(f"slowest key on 100,000 characters {1000 * slowest:.0f} ms")
             await view.press("end")
             await view.until("the very end")
             await view.press("m", "home")
@@ -92,9 +89,9 @@ def test_a_response_of_a_hundred_thousand_characters(root: Path, size: tuple[int
     play(story())
 
 
-def test_damaged_samples_are_counted_and_left_out(root: Path) -> None:
+def test_damaged_samples_are_counted_and_left_out(trained_copy: Path) -> None:
     async def story() -> None:
-        run, _ = runs_of(root)
+        run, _ = runs_of(trained_copy)
         path = run / "samples" / "step_4.jsonl"
         rows = path.read_bytes().splitlines(keepends=True)
         rows[1] = b"\xff\x00 torn\n"
@@ -103,7 +100,7 @@ def test_damaged_samples_are_counted_and_left_out(root: Path) -> None:
         path.write_bytes(b"".join(rows) + b'{"response": "not who')
         (run / "samples" / "step_5.jsonl").write_bytes(b"")
         (run / "samples" / "step_x.jsonl").write_bytes(b"")
-        async with bench(root) as view:
+        async with bench(trained_copy) as view:
             await open_tab(view, run, "samples")
             await view.until("No response of this step can be read")
             await view.press("left")

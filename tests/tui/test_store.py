@@ -95,19 +95,18 @@ def test_what_a_hostile_run_says_is_shown_as_it_is(tmp_path: Path) -> None:
     play(story())
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_resizing_while_drawing(size: tuple[int, int], tmp_path: Path) -> None:
+def test_resizing_while_drawing(tmp_path: Path) -> None:
     root = survivors(tmp_path / "runs")
 
     async def story() -> None:
-        async with bench(root, size) as view:
+        async with bench(root) as view:
             for index in range(12):
                 await view.resize(20 + (index * 37) % 180, 5 + (index * 13) % 60)
                 await view.press("j" if index % 2 else "k")
                 view.app.look()
-            await view.resize(*size)
+            await view.resize(*NARROW)
             await view.until("torn")
-            assert len(view.lines()) == size[1]
+            assert len(view.lines()) == NARROW[1]
 
     play(story())
 
@@ -119,10 +118,9 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_a_thousand_runs(size: tuple[int, int], thousand: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thousand_runs(thousand: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
-        async with bench(thousand, size) as view:
+        async with bench(thousand) as view:
             await view.until("0999")
             table = view.app.screen.query_one("RunTable")
             made: list[int] = []
@@ -132,7 +130,7 @@ def test_a_thousand_runs(size: tuple[int, int], thousand: Path, monkeypatch: pyt
             )
             await view.press("end")
             await view.until("0000")
-            assert len(set(made)) <= 2 * size[1]  # of a thousand
+            assert len(set(made)) <= 2 * NARROW[1]  # of a thousand
             await view.press("slash")
             await view.type("id=20260101-000500-many-0500")
             await view.press("enter")
@@ -143,10 +141,9 @@ def test_a_thousand_runs(size: tuple[int, int], thousand: Path, monkeypatch: pyt
     play(story())
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_an_empty_store_says_how_to_begin(size: tuple[int, int], tmp_path: Path) -> None:
+def test_an_empty_store_says_how_to_begin(tmp_path: Path) -> None:
     async def story() -> None:
-        async with bench(tmp_path / "runs", size) as view:
+        async with bench(tmp_path / "runs") as view:
             text = await view.until("start a first run")
             assert "f   start" in text
             await view.press("j", "k", "enter", "space", "p", "x", "u", "s", "l", "end")
@@ -329,19 +326,18 @@ def test_a_keymap_file_changes_a_key(tmp_path: Path) -> None:
     play(story())
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE])
-def test_readonly_changes_nothing(size: tuple[int, int], tmp_path: Path) -> None:
+def test_readonly_changes_nothing(tmp_path: Path) -> None:
     root = three(tmp_path / "runs")
     before = sorted(str(path) for path in root.rglob("*") if path.name != ".index.json")
 
     async def story() -> None:
-        async with bench(root, size, readonly=True) as view:
+        async with bench(root, NARROW, readonly=True) as view:
             await view.until("read only")
             await view.press("u")
             await view.until("resume: this session is read only")
             await view.press("x")
             await view.until("stop: this session is read only")
-        async with bench(tmp_path / "none", size, readonly=True) as view:
+        async with bench(tmp_path / "none", NARROW, readonly=True) as view:
             await view.press("f")
             await view.until("start: this session is read only")
 
