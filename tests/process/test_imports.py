@@ -65,7 +65,7 @@ for point in shipped:
 
 def test_resolving_a_run_is_light(tmp_path: Path) -> None:
     code = f"""
-from dapoctl.config.load import load
+from dapoctl.config.resolve import load
 load([], ["model.path={str(tmp_path)!r}", "recipe=dapo", "plugins=['gkl', 'kl']"])
 """
     assert not HEAVY & modules_after(code, tmp_path)
