@@ -21,8 +21,8 @@ import sys
 sys.path.insert(0, {root!r})
 import torch
 from tests.support.learners import gradients, make_learner, responses_batch
-from dapoctl.batching import select_groups
-from dapoctl.step import accumulate_gradient, estimate
+from dapoctl.training.batching import select_groups
+from dapoctl.training.step import accumulate_gradient, estimate
 
 torch.distributed.init_process_group("gloo")
 rank = torch.distributed.get_rank()

@@ -458,9 +458,9 @@ def test_filling_in_the_form_imports_nothing_heavy() -> None:
     code = """
     import sys
     from dapoctl.components.catalog import installed
-    from dapoctl.tui.form import clone, line, parts, rows
-    from dapoctl.tui.form.choice import Choice
-    from dapoctl.tui.form.verdict import examine
+    from dapoctl.tui.launch.form import clone, command_line, parts, rows
+    from dapoctl.tui.launch.form.choice import Choice
+    from dapoctl.tui.launch.form.verdict import examine
     needing = {"trackio", "wandb"}  # libraries that may be absent, which they say
     found = parts.test(parts.glance(installed()), installed())
     verdict = examine(Choice(plugins=[part.name for part in found if not part.exclusive and part.name not in needing]))

@@ -137,7 +137,7 @@ def test_many_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from dapoctl.runs.queue import Ticket, enqueue
+from dapoctl.runs.jobs.queue import Ticket, enqueue
 for index in range(10):
     enqueue(Path(sys.argv[1]), Ticket(f"{sys.argv[2]}-{index}", 1))
 """
