@@ -17,7 +17,7 @@ from dapoctl.views.text import one_line, plain
 
 if TYPE_CHECKING:
     from dapoctl.components.base import Component
-    from dapoctl.training.trainer import Result
+    from dapoctl.training.attempt import Result
 
 INTERRUPTED = 130
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dapoctl.components.base import Component
-    from dapoctl.training.trainer import Result
+    from dapoctl.training.attempt import Result
 
 
 def add_to(app: typer.Typer) -> None:
@@ -90,9 +90,9 @@ def run(
         return
 
     def train(observers: "Sequence[Component]") -> "Result":
-        from dapoctl.training import trainer
+        from dapoctl.training.attempt import start
 
-        return trainer.start(resolved, runs_root(runs_dir), sys.argv, observers, asked)
+        return start(resolved, runs_root(runs_dir), sys.argv, observers, asked)
 
     with in_front(resolved.config.name or "a run in the foreground", resolved.as_dict()):
         raise typer.Exit(foreground(train, resolved.config.model.path, resolved.config.steps, runs_dir, json))

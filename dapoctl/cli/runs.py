@@ -131,9 +131,9 @@ def attempt(directory: Path, number: int) -> None:
     from dapoctl.runs.summary import read_run
 
     def train(observers: Any) -> Any:
-        from dapoctl.training import trainer
+        from dapoctl.training.attempt import resume
 
-        return trainer.resume(directory, observers, attempt=number)
+        return resume(directory, observers, attempt=number)
 
     summary = read_run(directory)
     raise typer.Exit(foreground(train, summary.id, summary.steps, directory.parent, json=False, supervised=True))

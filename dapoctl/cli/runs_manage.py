@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dapoctl.components.base import Component
-    from dapoctl.training.trainer import Result
+    from dapoctl.training.attempt import Result
 
 Runs = Annotated[
     list[str], typer.Argument(metavar="RUN...", help="Runs: ids, their beginnings or ends, names, or `last`.")
@@ -151,9 +151,9 @@ def resume(
         os.chdir(place)
 
     def train(observers: "Sequence[Component]") -> "Result":
-        from dapoctl.training import trainer
+        from dapoctl.training.attempt import resume
 
-        return trainer.resume(directory, observers, asked)
+        return resume(directory, observers, asked)
 
     with in_front(summary.id, summary.config):
         raise typer.Exit(foreground(train, summary.id, summary.steps, runs_dir, json))

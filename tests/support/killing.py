@@ -29,7 +29,7 @@ from dapoctl.runs.files import LineWriter, read_lines
 from dapoctl.runs.index import list_runs
 from dapoctl.runs.jobs.create import create
 from dapoctl.runs.summary import read_run
-from dapoctl.training import checkpoint, trainer
+from dapoctl.training import attempt, checkpoint
 
 SETTINGS = (
     "steps=6",
@@ -89,7 +89,7 @@ def work(directory: Path, die_at: int | None) -> None:
     for name in WRITES:
         setattr(os, name, watched(getattr(os, name)))
     LineWriter.write = torn  # type: ignore[method-assign]
-    trainer.resume(directory)
+    attempt.resume(directory)
     Path(directory.parent, "writes").write_text(str(seen))
 
 
