@@ -11,6 +11,7 @@ import numpy as np
 from dapoctl.batch import Batch, Problem, PromptPool
 from dapoctl.training.memory import peak_memory
 from dapoctl.training.metrics import Metrics
+from dapoctl.training.response_rows import Sampled
 
 if TYPE_CHECKING:
     import torch
@@ -80,8 +81,8 @@ class Learner:
     default_metrics: Metrics = field(default_factory=Metrics)
     """The mean penalty of each regularizer, reported unless the component logs that name itself"""
     phase: Phase = lambda _phase, _done, _total: None
-    trace: list[dict[str, Any]] = field(default_factory=list)
-    """This step's responses, kept or not, as they are written to disk"""
+    sampled: Sampled = field(default_factory=Sampled)
+    """This step's responses, trained on or not"""
 
     def pool(self, step: int, round_: int) -> PromptPool:
         """The prompt pool as `select_prompts` sees it."""
@@ -96,7 +97,7 @@ class Learner:
         )
 
 
-def step_metrics(learner: Learner, step: int) -> dict[str, float]:
+def step_metrics(learner: Learner) -> dict[str, float]:
     """The step's metrics under the field's names."""
     metrics = learner.metrics
     values = metrics.result()
@@ -107,9 +108,8 @@ def step_metrics(learner: Learner, step: int) -> dict[str, float]:
         if square:
             # Kish's effective sample size of the importance weights, as a fraction of the tokens.
             values[f"{stem}ess"] = weight**2 / square
-    sampled = sum(row["tokens"] for row in learner.trace if row["step"] == step)
     for name, tokens, phase in (
-        ("generated", sampled, "generate"),
+        ("generated", learner.sampled.tokens, "generate"),
         ("trained", values.pop("work/trained_tokens", 0.0), "update"),
     ):
         if metrics.seconds(phase) > 0:

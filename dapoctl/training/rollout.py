@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from dapoctl.errors import DapoctlError, HookError, RunWarning
 from dapoctl.training.batching import build_batch, join, select_groups
 from dapoctl.training.expect import expect
 from dapoctl.training.learner import Learner, seed_for
+from dapoctl.training.response_rows import notes_of
 
 
 class ExhaustedError(DapoctlError):
@@ -117,21 +117,14 @@ def _take(learner: Learner, batch: Batch, wanted: int, plan: Refill) -> Batch:
         _set_aside(learner, [surplus], plan, "surplus")
         learner.metrics.add("groups/surplus", len(surplus.problems))
         batch = select_groups(batch, range(wanted))
-    for note in batch.notes:
-        if note["step"] < batch.step:
-            # Sampled by an earlier step and written down there as set aside.
-            note["dropped_by"] = None
-            learner.trace.append(note)
     learner.metrics.add("groups/stale", sum(born < batch.step for born in batch.born))
     return batch
 
 
 def _set_aside(learner: Learner, batches: list[Batch], plan: Refill, reason: str) -> None:
-    """Keep groups for the next step where the plan allows it, and note why they are not trained on in this one."""
+    """Keep groups for the next step if the plan allows it, and note why they are not trained on in this one."""
     learner.leftovers = batches if plan.max_staleness else []
-    for batch in batches:
-        for note in batch.notes:
-            note["dropped_by"] = f"{reason}, kept for the next step" if plan.max_staleness else reason
+    learner.sampled.set_aside = f"{reason}, kept for the next step" if plan.max_staleness else reason
 
 
 def sample(learner: Learner, step: int, round_: int, count: int) -> Batch:
@@ -199,32 +192,9 @@ def shape_and_filter(learner: Learner, batch: Batch, round_: int) -> Tensor:
         keep = keep & passes
         reasons = [reason or ("" if passed else name) for reason, passed in zip(reasons, passes.tolist(), strict=True)]
     _log_responses(learner, batch)
-    batch.notes = [_note(batch, row, round_, reasons[int(group)]) for row, group in enumerate(batch.groups)]
-    learner.trace.extend(batch.notes)
+    batch.notes = notes_of(batch, round_)
+    learner.sampled.add(batch, reasons)
     return keep
-
-
-def _note(batch: Batch, row: int, round_: int, reason: str) -> dict[str, Any]:
-    problem, verdict = batch.problems[int(batch.groups[row])], batch.verdicts[row]
-    return {
-        "step": batch.step,
-        "round": round_,
-        "problem": problem.id,
-        "prompt": problem.prompt,
-        "answer": problem.answer,
-        "response": batch.texts[row],
-        "tokens": int(batch.lengths[row]),
-        "truncated": bool(batch.truncated[row]),
-        "outcome": verdict.outcome,
-        "extracted": verdict.extracted,
-        "score": float(batch.scores[row]),
-        "correct": bool(batch.correct[row]),
-        "terms": {name: float(term[row]) for name, term in batch.terms.items()},
-        "reward": float(batch.rewards[row]),
-        "kept": not reason,
-        "dropped_by": reason or None,
-        "advantage": None,
-    }
 
 
 def _log_responses(learner: Learner, batch: Batch) -> None:

@@ -59,8 +59,6 @@ def estimate(learner: Learner, batch: Batch) -> Batch:
     for name, mask in pipeline.each("mask_responses", batch=batch).items():
         keep = keep & expect(mask, flat, name, "mask_responses").bool()
     advantages = advantages if advantages.dim() == 2 else advantages[:, None].expand(full)
-    for note, values, counts in zip(batch.notes, advantages.tolist(), keep.tolist(), strict=True):
-        note |= {"advantage": values[0], "masked": not counts}
     return recount(dataclasses.replace(batch, advantages=advantages, mask=batch.mask & keep[:, None]))
 
 

@@ -18,6 +18,7 @@ from dapoctl.training.learner import Learner, seed_for, step_metrics
 from dapoctl.training.metrics import Metrics
 from dapoctl.training.profiling import Profiler
 from dapoctl.training.reporting import Reporter
+from dapoctl.training.response_rows import Sampled
 from dapoctl.training.step import collect, learn
 
 
@@ -104,7 +105,7 @@ class Trainer:
         learner = self.learner
         before = copy.deepcopy((learner.pipeline.state_dict(), learner.history, learner.leftovers))
         learner.metrics = Metrics(self.profiler.span) if self.profiler else Metrics()
-        learner.default_metrics, learner.trace = Metrics(), []
+        learner.default_metrics, learner.sampled = Metrics(), Sampled()
         learner.pipeline.attach(learner.metrics.add)
         try:
             batch = collect(learner, step)
@@ -115,8 +116,8 @@ class Trainer:
             if batch is not None:
                 self._learn(batch, step, before)
             with learner.metrics.span("record"):
-                self.record.samples(step, learner.trace)
-            self.state.step, self.state.pending = step, step_metrics(learner, step)
+                self.record.samples(step, learner.sampled.rows(batch))
+            self.state.step, self.state.pending = step, step_metrics(learner)
             self.record.activity.step = step
             if not self._evaluates(step):
                 self._finish()

@@ -14,6 +14,7 @@ from dapoctl.training.batching import build_batch
 from dapoctl.training.build import build_learner
 from dapoctl.training.learner import History, Learner
 from dapoctl.training.metrics import Metrics
+from dapoctl.training.response_rows import Sampled
 from dapoctl.training.step import collect, estimate, learn, update
 from experiments.bench.measuring import PeakMemory, matmul_parameters, synchronize
 from experiments.bench.recorded import Group, Recording, Response, describe, settle_rewards
@@ -87,7 +88,7 @@ def time_steps(settings: Settings, recording: Recording) -> dict[str, Any]:
     learner.history = History.empty(len(recording.groups))
 
     def once(step: int) -> Batch:
-        learner.metrics, learner.default_metrics, learner.trace = Metrics(), Metrics(), []
+        learner.metrics, learner.default_metrics, learner.sampled = Metrics(), Metrics(), Sampled()
         learner.pipeline.attach(learner.metrics.add)
         batch = collect(learner, step)
         assert batch is not None

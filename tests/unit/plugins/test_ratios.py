@@ -297,7 +297,7 @@ def test_effective_sample_size_is_the_whole_step_s(level: Any, cut: dict[str, in
     difference = (batch.old_logprobs - batch.rollout_logprobs) * batch.mask
     difference = difference.sum(-1, keepdim=True) if level == "sequence" else difference
     weight = difference.double().exp().clamp(max=2.0).expand(batch.mask.shape)[batch.mask]
-    metrics = step_metrics(learner, 1)
+    metrics = step_metrics(learner)
     expected = float(weight.sum() ** 2 / (len(weight) * weight.square().sum()))
     assert metrics["truncated_importance/importance_ess"] == pytest.approx(expected, rel=1e-4)
     assert 0 < expected < 0.99

@@ -18,6 +18,7 @@ from dapoctl.errors import RunWarning
 from dapoctl.training.checkpoint import read_state, restore, save
 from dapoctl.training.learner import History, Learner, step_metrics
 from dapoctl.training.metrics import Metrics
+from dapoctl.training.response_rows import Sampled
 from dapoctl.training.rollout import ExhaustedError, gather
 from dapoctl.training.step import collect, learn
 from tests.support.learners import make_learner
@@ -71,7 +72,7 @@ def scripted(outcomes: list[int], prompts: int = 2, extra: tuple[Component, ...]
 
 def begin(learner: Learner) -> None:
     """What the trainer does before each step."""
-    learner.metrics, learner.default_metrics, learner.trace = Metrics(), Metrics(), []
+    learner.metrics, learner.default_metrics, learner.sampled = Metrics(), Metrics(), Sampled()
     learner.pipeline.attach(learner.metrics.add)
 
 
@@ -88,10 +89,10 @@ def content(batch: Batch | None) -> tuple[list[str], list[int]] | None:
     return None if batch is None else ([problem.id for problem in batch.problems], batch.born)
 
 
-def fates(learner: Learner) -> dict[str, str | None]:
+def fates(learner: Learner, batch: Batch | None) -> dict[str, str | None]:
     """Why each problem's responses were not trained on, as it is written to disk; None for those that were."""
     found: dict[str, str | None] = {}
-    for row in learner.trace:
+    for row in learner.sampled.rows(batch):
         assert found.setdefault(row["problem"], row["dropped_by"]) == row["dropped_by"]
         assert (row["advantage"] is None) == (row["dropped_by"] is not None)
     return found
@@ -117,7 +118,12 @@ def test_skip_trains_on_nothing_that_is_not_a_full_batch(staleness: int, kept: b
     ):
         assert collect(learner, 1) is None
     reason = "skipped step, kept for the next step" if kept else "skipped step"
-    assert fates(learner) == {"0": reason, "1": "dynamic_sampling", "2": "dynamic_sampling", "3": "dynamic_sampling"}
+    assert fates(learner, None) == {
+        "0": reason,
+        "1": "dynamic_sampling",
+        "2": "dynamic_sampling",
+        "3": "dynamic_sampling",
+    }
     assert learner.metrics.result()["groups/trained"] == 0
     # The next step begins with what there is.
     assert content(step(learner, 2)) == ((["0", "4"], [1, 2]) if kept else None)
@@ -160,20 +166,22 @@ def surplus_learner(**plan: Any) -> Learner:
 
 def test_surplus_is_discarded_by_default() -> None:
     learner = surplus_learner()
-    assert content(step(learner, 1)) == (["0", "2"], [1, 1])
-    assert fates(learner) == {"0": None, "1": "dynamic_sampling", "2": None, "3": "surplus"}
+    batch = step(learner, 1)
+    assert content(batch) == (["0", "2"], [1, 1])
+    assert fates(learner, batch) == {"0": None, "1": "dynamic_sampling", "2": None, "3": "surplus"}
     assert (learner.leftovers, learner.metrics.result()["groups/surplus"]) == ([], 1)
     assert content(step(learner, 2)) == (["4", "5"], [2, 2])
 
 
 def test_surplus_is_kept_for_the_next_step_when_it_may_be_stale() -> None:
     learner = surplus_learner(max_staleness=1)
-    step(learner, 1)
-    assert fates(learner)["3"] == "surplus, kept for the next step"
-    assert content(step(learner, 2)) == (["3", "4"], [1, 2])
+    batch = step(learner, 1)
+    assert fates(learner, batch)["3"] == "surplus, kept for the next step"
+    batch = step(learner, 2)
+    assert content(batch) == (["3", "4"], [1, 2])
     # Written down again, now as trained on; its responses still say which step sampled them.
-    assert fates(learner) == {"3": None, "4": None}
-    assert {row["step"] for row in learner.trace if row["problem"] == "3"} == {1}
+    assert fates(learner, batch) == {"3": None, "4": None}
+    assert {row["step"] for row in learner.sampled.rows(batch) if row["problem"] == "3"} == {1}
     assert learner.metrics.result()["groups/stale"] == 1
     assert learner.leftovers == []
 
@@ -265,7 +273,7 @@ def test_a_stale_group_s_old_policy_is_the_one_that_sampled_it() -> None:
     assert (own - batch.rollout_logprobs)[stale & batch.mask].abs().max() > 0.01
     got = torch.cat([tokens.old_logprobs for tokens in watched._seen]).sort().values
     torch.testing.assert_close(got, expected[batch.mask].sort().values, rtol=0, atol=2e-5)
-    metrics = step_metrics(learner, 2)
+    metrics = step_metrics(learner)
     assert metrics["policy/ratio_max"] > 1.001
 
 
@@ -274,11 +282,11 @@ def test_generated_tokens_are_those_of_the_step() -> None:
     for number in (1, 2):
         batch = step(learner, number)
         assert batch is not None
-        sampled = sum(row["tokens"] for row in learner.trace if row["step"] == number)
-        metrics = step_metrics(learner, number)
+        sampled = sum(row["tokens"] for row in learner.sampled.rows(batch) if row["step"] == number)
+        metrics = step_metrics(learner)
         got = metrics["throughput/generated_tokens_per_s"] * metrics["time/generate"]
         assert got == pytest.approx(sampled)
-    assert sampled < sum(row["tokens"] for row in learner.trace)
+    assert sampled < sum(row["tokens"] for row in learner.sampled.rows(batch))
 
 
 @pytest.mark.parametrize(
@@ -297,4 +305,4 @@ def test_what_is_left_over_survives_a_checkpoint(tmp_path: Path, plan: dict[str,
     assert one.born == [1, 2]
     for name in ("response_ids", "mask", "rollout_logprobs", "rewards", "advantages"):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
-    assert straight.trace == resumed.trace
+    assert straight.sampled.rows(one) == resumed.sampled.rows(other)
