@@ -38,7 +38,7 @@ __all__ = [
     "hookimpl",
 ]
 
-_HOMES = {
+_EXPORTS = {
     "dapoctl.batch": ("Batch", "Counts", "Problem", "PromptPool", "Refill", "RunInfo", "Score", "Tokens"),
     "dapoctl.components.base": ("Component",),
     "dapoctl.components.recipe": ("Recipe",),
@@ -49,7 +49,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    for module, names in _HOMES.items():
+    for module, names in _EXPORTS.items():
         if name in names:
             globals()[name] = value = getattr(import_module(module), name)
             return value

@@ -55,13 +55,13 @@ class Refill:
 
 @dataclass(slots=True)
 class PromptPool:
-    """The training problems with what is known of each: `attempts`, `solved` and `last_step` are arrays over problems."""
+    """The training problems and their history: `attempts`, `solved` and `last_step` are arrays over problems."""
 
     problems: Sequence[Problem]
     attempts: NDArray[np.int64]
     """Responses sampled so far."""
     solved: NDArray[np.int64]
-    """Of these, the correct ones."""
+    """Correct ones among them."""
     last_step: NDArray[np.int64]
     """The step that sampled the problem last; -1 for never."""
     seed: int
@@ -110,7 +110,7 @@ class Batch:
     lengths: Tensor
     """[B] int64, response tokens"""
     truncated: Tensor
-    """[B] bool: cut off at the token limit"""
+    """[B] bool: truncated at the token limit"""
     verdicts: list[Score]
     """[B]"""
     born: list[int]
@@ -119,13 +119,13 @@ class Batch:
     step: int
     counts: Counts
     notes: list[dict[str, Any]] = field(default_factory=list)
-    """[B]: what is written to disk of each response"""
+    """[B]: what is written to disk for each response"""
     terms: dict[str, Tensor] = field(default_factory=dict)
     """Each shaping term [B] under its component's name"""
     advantages: Tensor | None = None
     """[B, T] once estimated"""
     old_logprobs: Tensor | None = None
-    """[B, T] before this step's updates, where several updates are made or a group is stale"""
+    """[B, T] before this step's updates, if there are several updates or a stale group"""
 
     def group_sum(self, values: Tensor) -> Tensor:
         """Sum of `values` [B] over each group, [P]."""
@@ -184,10 +184,10 @@ class Tokens:
         """
         return self._sums(values, "tokens.sequence_sum")[self.sequence]
 
-    def _sums(self, values: Tensor, asked: str) -> Tensor:
+    def _sums(self, values: Tensor, caller: str) -> Tensor:
         if not self.complete:
             raise PluginError(
-                f"{asked} needs whole sequences; remove `per_token = True` from the component, or let"
+                f"{caller} needs whole sequences; remove `per_token = True` from the component, or let"
                 " `is_per_token` say when it needs them"
             )
         return values.new_zeros(self.sequences).index_add(0, self.sequence, values)

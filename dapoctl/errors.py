@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 TRACEBACK = "traceback in"
-"""How a note on an exception begins that says where its traceback was kept"""
+"""Start of the note on an exception that says where its traceback was saved"""
 
 
 class DapoctlError(Exception):
@@ -18,7 +18,7 @@ class DapoctlError(Exception):
 
 
 class UserError(DapoctlError):
-    """The user asked for something that cannot be; exit code 2."""
+    """The user asked for something impossible; exit code 2."""
 
     exit_code = 2
 
@@ -32,7 +32,7 @@ class PluginError(UserError):
 
 
 class HookError(PluginError):
-    """A component raised, or returned what its hook does not allow, while a run was under way."""
+    """A component raised, or returned what its hook does not allow, during a run."""
 
     exit_code = 1
 
@@ -42,7 +42,7 @@ class DataError(UserError):
 
 
 class ModelError(UserError):
-    """A model cannot be loaded or does not fit what the run asks of it."""
+    """A model cannot be loaded or does not suit the run."""
 
 
 class EngineError(UserError):
@@ -54,17 +54,17 @@ class StorageError(DapoctlError):
 
 
 class OutOfMemoryError(DapoctlError):
-    """A run needed more memory than there is."""
+    """A run needed more memory than is available."""
 
-    def __init__(self, where: str, phase: str, what: str) -> None:
+    def __init__(self, where: str, phase: str, message: str) -> None:
         super().__init__(
-            f"out of memory ({where}), in phase `{phase}`: {' '.join(what.split())[:300]}; `dapoctl doctor` with the run's"
+            f"out of memory ({where}), in phase `{phase}`: {' '.join(message.split())[:300]}; `dapoctl doctor` with the run's"
             " options estimates what each part takes, and says what to change"
         )
 
 
 class RunWarning(UserWarning):
-    """Something about a run that its user should know, though it goes on."""
+    """Something the user should know about a run that continues."""
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
@@ -75,31 +75,31 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
 
 def validation_message(error: Any, model: Any, prefix: str = "", sources: Mapping[str, str] | None = None) -> str:
     """One line per problem of a pydantic ValidationError: key, value, what is allowed, nearest name, where it was set."""
-    return "\n".join(_problem(item, model, prefix, sources or {}) for item in error.errors(include_url=False))
+    return "\n".join(_problem(detail, model, prefix, sources or {}) for detail in error.errors(include_url=False))
 
 
-def _problem(item: Mapping[str, Any], model: Any, prefix: str, sources: Mapping[str, str]) -> str:
-    path = [str(part) for part in item["loc"]]
+def _problem(detail: Mapping[str, Any], model: Any, prefix: str, sources: Mapping[str, str]) -> str:
+    path = [str(part) for part in detail["loc"]]
     key = ".".join([*([prefix] if prefix else []), *path])
     source = next((sources[k] for k in (key, key.rpartition(".")[0]) if k in sources), "")
     origin = f" (from {source})" if source else ""
-    if item["type"] == "extra_forbidden":
+    if detail["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
         allowed = f" Known here: {', '.join(known)}." if known else " It has no parameters."
         return f"unknown key `{key}`{origin}.{nearest(path[-1], known)}{allowed}"
-    text = reason(item)
-    if item["type"] in ("model_type", "dict_type", "model_attributes_type"):
+    demand = reason(detail)
+    if detail["type"] in ("model_type", "dict_type", "model_attributes_type"):
         example = (_fields_at(model, path) or ["key"])[0]
-        return f"`{key}` = {item['input']!r}{origin}: must be a table, such as `{key}.{example}`"
-    if item["type"] == "missing":
+        return f"`{key}` = {detail['input']!r}{origin}: must be a table, such as `{key}.{example}`"
+    if detail["type"] == "missing":
         return f"`{key}` is missing{origin}; it has no default, so set it (`--set {key}=...`)"
-    return f"`{key}` = {item['input']!r}{origin}: {text}"
+    return f"`{key}` = {detail['input']!r}{origin}: {demand}"
 
 
-def reason(item: Mapping[str, Any]) -> str:
-    """What a ValidationError's item demands: `must be greater than 0`."""
+def reason(detail: Mapping[str, Any]) -> str:
+    """What one of a ValidationError's errors demands: `must be greater than 0`."""
     # "Input should be greater than 0", "String should match pattern ...": the key takes the place of the subject.
-    return re.sub(r"^\w+ should ", "must ", str(item["msg"]).removeprefix("Value error, "))
+    return re.sub(r"^\w+ should ", "must ", str(detail["msg"]).removeprefix("Value error, "))
 
 
 def _fields_at(model: Any, path: list[str]) -> list[str]:

@@ -110,7 +110,7 @@ def regularize_vocab(logits: Tensor, ref_logits: Tensor) -> Tensor:
 
 @hookspec
 def on_run_start(run: RunInfo) -> None:
-    """Observe: the model is loaded and training is about to begin (or to go on, when `run.start_step` > 0)."""
+    """Observe: the model is loaded and training is about to begin (or to continue, if `run.start_step` > 0)."""
 
 
 @hookspec

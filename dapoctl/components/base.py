@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import PrivateAttr
 
 from dapoctl import hookspecs
-from dapoctl.components.culprit import defined
+from dapoctl.components.culprit import definition_location
 from dapoctl.components.settings import Settings
 from dapoctl.errors import PluginError, nearest
 
@@ -64,7 +64,7 @@ class Component(Settings):
 
     @property
     def name(self) -> str:
-        """The entry point's name; the class name in snake case for a component that was made by hand."""
+        """The entry point's name; the class name in snake case for a component built by hand."""
         return self._name or snake_case(type(self).__name__)
 
     def log(self, name: str, values: Tensor | float) -> None:
@@ -76,18 +76,18 @@ class Component(Settings):
             self._sink(name if "/" in name else f"{self.name}/{name}", values)
 
     def attach(self, name: str, sink: Sink | None = None) -> None:
-        """Give the component its name in the run and the place its metrics go to (done by the core)."""
+        """Set the component's name in the run and where its metrics go (called by the core)."""
         self._name, self._sink = name, sink
 
     def is_per_token(self) -> bool:
-        """Whether the component, with the parameters it has, looks at each token alone; `per_token` by default.
+        """Whether the component, with its parameters, looks at each token alone; `per_token` by default.
 
         One whole-sequence loss, penalty or wrapper in a run is enough for every one of them to be given whole sequences.
         """
         return self.per_token
 
     def token_parts(self) -> frozenset[str]:
-        """The costly parts of `Tokens` that the component, with the parameters it has, reads; `uses` by default."""
+        """The costly parts of `Tokens` that the component, with its parameters, reads; `uses` by default."""
         return self.uses
 
     def check_run(self, config: RunConfig) -> None:
@@ -98,7 +98,7 @@ class Component(Settings):
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
 
     def close(self) -> None:
         """Release workers and files; called once, when the run ends."""
@@ -122,13 +122,13 @@ def stages_of(cls: type[Component]) -> tuple[str, ...]:
     }
     for name in sorted(marked - known.keys()):
         raise UnknownHookError(
-            f"`{cls.__name__}.{name}` is a @hookimpl{_written(cls, name)}, but there is no such hook."
+            f"`{cls.__name__}.{name}` is a @hookimpl{_location(cls, name)}, but there is no such hook."
             f"{nearest(name, [*known])}"
         )
     for name in known.keys() - marked:
         if callable(inspect.getattr_static(cls, name, None)):
             raise PluginError(
-                f"`{cls.__name__}.{name}` has the name of a hook but is not marked{_written(cls, name)};"
+                f"`{cls.__name__}.{name}` has the name of a hook but is not marked{_location(cls, name)};"
                 " put @hookimpl above it"
             )
     for name in sorted(marked):
@@ -138,21 +138,21 @@ def stages_of(cls: type[Component]) -> tuple[str, ...]:
 
 @functools.cache
 def provided_by(cls: type[Component]) -> tuple[str, ...]:
-    """The hooks of `stages_of` that `cls` gives a result for; a hook wrapper only changes what others give."""
+    """The hooks of `stages_of` that `cls` returns a result for; a hook wrapper only changes the results of others."""
     return tuple(name for name in stages_of(cls) if not _is_wrapper(inspect.getattr_static(cls, name)))
 
 
-def unmarked(cls: type[Component]) -> str:
+def misspelled_hook(cls: type[Component]) -> str:
     """`" Is `shape_reward` meant to be `shape_rewards`?"` for a method that is nearly a hook, or an empty string."""
     for name, member in vars(cls).items():
         close = difflib.get_close_matches(name, [*hookspecs.stages()], n=1, cutoff=0.8)
         if close and inspect.isfunction(member):
-            return f" Is `{name}`{defined(member)} meant to be `{close[0]}`?"
+            return f" Is `{name}`{definition_location(member)} meant to be `{close[0]}`?"
     return ""
 
 
-def _written(cls: type[Component], name: str) -> str:
-    return defined(inspect.getattr_static(cls, name))
+def _location(cls: type[Component], name: str) -> str:
+    return definition_location(inspect.getattr_static(cls, name))
 
 
 def _is_wrapper(member: Any) -> bool:
@@ -167,10 +167,10 @@ def _check_arguments(cls: type[Component], name: str, spec: Callable[..., Any]) 
         if argument not in allowed:
             raise UnknownHookError(
                 f"{where} takes an argument `{argument}` that the hook does not have; it may take:"
-                f" {', '.join(allowed) or 'none'}{_written(cls, name)}"
+                f" {', '.join(allowed) or 'none'}{_location(cls, name)}"
             )
         if parameter.default is not parameter.empty:
             raise PluginError(
                 f"{where}: argument `{argument}` has a default; pluggy would never fill it in, so remove it"
-                f"{_written(cls, name)}"
+                f"{_location(cls, name)}"
             )

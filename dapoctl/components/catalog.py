@@ -1,6 +1,6 @@
 """Where components are found: the entry-point group `dapoctl.plugins`, recipes, and files that the user names.
 
-Nothing is imported before it is selected, so a broken package cannot hurt a run that does not use it.
+Nothing is imported before it is selected, so a broken package cannot affect a run that does not use it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dapoctl.components.culprit import told
+from dapoctl.components.culprit import describe_error
 from dapoctl.components.importing import BROKEN, import_file, import_package
 from dapoctl.components.recipe import Recipe
 from dapoctl.errors import PluginError, nearest
@@ -47,20 +47,22 @@ class Entry:
 
         module_name, _, attribute = self.value.rpartition(":")
         if not module_name:
-            raise PluginError(f"{self.where} names no class; the form of an entry point is `package.module:Class`")
+            raise PluginError(
+                f"{self.where} does not name a class; the form of an entry point is `package.module:Class`"
+            )
         module = import_file(Path(module_name)) if self.sha256 else import_package(module_name, self.where)
         try:
-            found = getattr(module, attribute, None)
+            cls = getattr(module, attribute, None)
         except BROKEN as error:
-            raise PluginError(f"{self.where} cannot be had: {told(error, module_name)}") from error
-        if found is None:
+            raise PluginError(f"{self.where} cannot be loaded: {describe_error(error, module_name)}") from error
+        if cls is None:
             raise PluginError(
                 f"{self.where} cannot be found: its module has no `{attribute}`.{nearest(attribute, [*vars(module)])}"
-                " Mend the entry point in its `pyproject.toml`, or reinstall the package"
+                " Fix the entry point in its `pyproject.toml`, or reinstall the package"
             )
-        if not (inspect.isclass(found) and issubclass(found, Component)):
+        if not (inspect.isclass(cls) and issubclass(cls, Component)):
             raise PluginError(f"{self.where} is not a subclass of dapoctl.Component; derive its class from that")
-        return found
+        return cls
 
     @property
     def where(self) -> str:
@@ -98,7 +100,7 @@ class Catalog:
         return [_entry(point) for name in self.recipes() for point in self._recipes[name]]
 
     def entries(self) -> list[Entry]:
-        """Every provider, two of one name included, sorted by name."""
+        """Every provider, sorted by name; a name may occur twice."""
         return [entry for name in self.names() for entry in self._entries[name]]
 
     def find(self, name: str) -> Entry:
@@ -116,9 +118,9 @@ class Catalog:
                 " A package that declares new entry points must be installed again to be seen (`pip install -e .`);"
                 " a file is named by its path (`./my_idea.py:MyIdea`)."
             )
-        found = self._entries[name]
-        _check_single("component", found)
-        return found[0]
+        providers = self._entries[name]
+        _check_single("component", providers)
+        return providers[0]
 
     def recipe(self, name: str) -> Recipe:
         """The recipe called `name`.
@@ -131,7 +133,7 @@ class Catalog:
                 f"unknown recipe `{name}`.{nearest(name, self.recipes())} Installed: {', '.join(self.recipes())}."
             )
         point = self._recipes[name][0]
-        _check_single("recipe", [_entry(item) for item in self._recipes[name]])
+        _check_single("recipe", [_entry(other) for other in self._recipes[name]])
         module, _, attribute = _entry(point).value.rpartition(":")
         recipe = getattr(import_package(module or "?", f"recipe `{name}` ({point.value})"), attribute, None)
         if not isinstance(recipe, Recipe):
@@ -146,15 +148,15 @@ def installed() -> Catalog:
     return Catalog(components, list(metadata.entry_points(group=RECIPES)))
 
 
-def _check_single(kind: str, found: list[Entry]) -> None:
-    if len(found) > 1:
-        owners = " and ".join(f"{entry.distribution} ({entry.value})" for entry in found)
-        raise PluginError(f"{kind} `{found[0].name}` is provided by {owners}; uninstall one of them")
+def _check_single(kind: str, providers: list[Entry]) -> None:
+    if len(providers) > 1:
+        owners = " and ".join(f"{entry.distribution} ({entry.value})" for entry in providers)
+        raise PluginError(f"{kind} `{providers[0].name}` is provided by {owners}; uninstall one of them")
 
 
 def _entry(point: metadata.EntryPoint) -> Entry:
     owner = point.dist
-    # Without the extras that the form of an entry point allows behind it.
+    # Drop the extras that the entry-point format allows after the name.
     value = point.value.partition("[")[0].strip()
     return Entry(point.name, value, owner.name if owner else "", owner.version if owner else "")
 
@@ -163,7 +165,7 @@ def file_entry(spec: str) -> Entry:
     """The entry for `path.py:Class`, or `path.py` when it holds exactly one component.
 
     Raises:
-        PluginError: no such file, it does not import, or it holds no or several components and none is named.
+        PluginError: no such file, it cannot be imported, or it does not hold exactly one component and none is named.
     """
     from dapoctl.components.base import Component, snake_case
 
@@ -173,17 +175,21 @@ def file_entry(spec: str) -> Entry:
     if not path.is_file():
         raise PluginError(f"no plugin file `{path}`; the form is `./my_idea.py:MyIdea`")
     module = import_file(path.resolve())
-    here = [
+    classes = [
         name
-        for name, item in vars(module).items()
-        if inspect.isclass(item) and issubclass(item, Component) and item.__module__ == module.__name__
+        for name, member in vars(module).items()
+        if inspect.isclass(member) and issubclass(member, Component) and member.__module__ == module.__name__
     ]
     if not attribute:
-        if len(here) != 1:
-            found = f"holds {', '.join(here)}; name one (`{path}:{here[0]}`)" if here else "holds no dapoctl.Component"
-            raise PluginError(f"plugin file `{path}` {found}")
-        attribute = here[0]
+        if len(classes) != 1:
+            problem = (
+                f"holds {', '.join(classes)}; name one (`{path}:{classes[0]}`)"
+                if classes
+                else "holds no dapoctl.Component"
+            )
+            raise PluginError(f"plugin file `{path}` {problem}")
+        attribute = classes[0]
     if attribute not in vars(module):
-        raise PluginError(f"plugin file `{path}` has no class `{attribute}`.{nearest(attribute, here)}")
+        raise PluginError(f"plugin file `{path}` has no class `{attribute}`.{nearest(attribute, classes)}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Entry(snake_case(attribute), f"{path.resolve()}:{attribute}", sha256=digest)

@@ -1,4 +1,4 @@
-"""What components give to a checkpoint and take back, and their end: each failure names its component."""
+"""Saving, restoring and closing components; each failure names its component."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dapoctl.components.base import Component
-from dapoctl.components.culprit import place, told
+from dapoctl.components.culprit import describe_error, error_location
 from dapoctl.errors import DapoctlError, HookError
 
-# Exactly these: a NumPy number is a float, too, and is not read back from a checkpoint.
+# Exactly these types: a NumPy float is also a `float`, but cannot be read back from a checkpoint.
 SCALARS = (bool, int, float, complex, str, bytes, type(None))
 LISTS = (list, tuple, set)
 TABLES = (dict, collections.OrderedDict)
@@ -21,7 +21,7 @@ def collect(components: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
     """State of every component, empty for those that have none.
 
     Raises:
-        HookError: one raised, or gave what a checkpoint cannot hold.
+        HookError: one raised, or returned what a checkpoint cannot hold.
     """
     states = {}
     for name, component in components.items():
@@ -33,14 +33,14 @@ def collect(components: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
             raise HookError(
                 f"component `{name}`, `state_dict` returned {type(state).__name__}; it must return a dict of {ALLOWED}"
             )
-        if problem := _unfit(state, "state_dict()"):
+        if problem := _unsavable(state, "state_dict()"):
             raise HookError(f"component `{name}`, {problem}; a checkpoint holds {ALLOWED}")
         states[name] = state
     return states
 
 
 def restore(components: Mapping[str, Component], states: Mapping[str, dict[str, Any]]) -> None:
-    """Give every component its state back; one that had none and has some by now is given an empty one.
+    """Restore every component's state; one that saved none but has some now gets an empty one.
 
     Raises:
         HookError: one raised.
@@ -55,10 +55,10 @@ def restore(components: Mapping[str, Component], states: Mapping[str, dict[str, 
 
 
 def close(components: Mapping[str, Component]) -> None:
-    """Close every component, whatever becomes of the others.
+    """Close every component, even if others fail.
 
     Raises:
-        HookError: of the first that raised, once all had their turn.
+        HookError: the first failure, raised after all were closed.
     """
     failures = []
     for name, component in components.items():
@@ -73,11 +73,11 @@ def close(components: Mapping[str, Component]) -> None:
 
 def _failed(name: str, component: Component, method: str, error: Exception) -> HookError:
     if isinstance(error, DapoctlError):
-        return HookError(f"component `{name}`, `{method}`: {error}{place(error, type(component))}")
-    return HookError(f"component `{name}`, `{method}` raised {told(error, type(component))}")
+        return HookError(f"component `{name}`, `{method}`: {error}{error_location(error, type(component))}")
+    return HookError(f"component `{name}`, `{method}` raised {describe_error(error, type(component))}")
 
 
-def _unfit(value: Any, where: str) -> str:
+def _unsavable(value: Any, where: str) -> str:
     """What in `value` cannot be saved and read back without running code, and where; an empty string if nothing."""
     import torch
 
@@ -85,12 +85,12 @@ def _unfit(value: Any, where: str) -> str:
         return ""
     if isinstance(value, torch.Tensor):
         if value.requires_grad and not value.is_leaf:
-            return f"`{where}` is a tensor with a gradient's history: `.detach()` it"
+            return f"`{where}` is a tensor with gradient history; call `.detach()` on it"
         return ""
     if type(value) in LISTS:
-        return next((bad for i, item in enumerate(value) if (bad := _unfit(item, f"{where}[{i}]"))), "")
+        return next((problem for i, item in enumerate(value) if (problem := _unsavable(item, f"{where}[{i}]"))), "")
     if type(value) in TABLES:
         pairs = [(key, f"{where}[{key!r}]") for key in value]
-        bad = next((bad for key, at in pairs if (bad := _unfit(key, f"key of {at}"))), "")
-        return bad or next((bad for key, at in pairs if (bad := _unfit(value[key], at))), "")
+        problem = next((problem for key, at in pairs if (problem := _unsavable(key, f"key of {at}"))), "")
+        return problem or next((problem for key, at in pairs if (problem := _unsavable(value[key], at))), "")
     return f"`{where}` is {type(value).__module__.partition('.')[0]}'s {type(value).__qualname__}"

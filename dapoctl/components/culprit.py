@@ -10,35 +10,35 @@ from typing import Any
 OURS = Path(__file__).resolve().parent.parent
 
 
-def told(error: BaseException, *owners: type | str) -> str:
-    """`ValueError: odd size (my_idea.py:12)`: what was raised, and the last line of the owners' own code on its way.
+def describe_error(error: BaseException, *owners: type | str) -> str:
+    """`ValueError: odd size (my_idea.py:12)`: what was raised, and the last line of the owners' code in its traceback.
 
     Args:
-        owners: component classes, or names of modules; a module stands for the package that it is in
+        owners: component classes, or names of modules; a module stands for its package
     """
-    said = " ".join(str(error).split())
-    return f"{type(error).__name__}{f': {said}' if said else ''}{place(error, *owners)}"
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}{f': {message}' if message else ''}{error_location(error, *owners)}"
 
 
-def place(error: BaseException, *owners: type | str) -> str:
-    """` (my_idea.py:12)` for the last line of the owners' own code that `error` came through, or an empty string."""
+def error_location(error: BaseException, *owners: type | str) -> str:
+    """` (my_idea.py:12)` for the last line of the owners' code in the traceback, or an empty string."""
     homes = {home for owner in owners for home in _homes(owner)}
-    found = ""
+    location = ""
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename)
         if any(home == path or home in path.parents for home in homes):
-            found = f" ({shown(path)}:{frame.lineno})"
-    return found
+            location = f" ({short_path(path)}:{frame.lineno})"
+    return location
 
 
-def defined(member: Any) -> str:
-    """` (my_idea.py:12)` for where a method is written, or an empty string."""
+def definition_location(member: Any) -> str:
+    """` (my_idea.py:12)` for where a method is defined, or an empty string."""
     code = getattr(getattr(member, "__func__", member), "__code__", None)
-    return f" ({shown(Path(code.co_filename))}:{code.co_firstlineno})" if code else ""
+    return f" ({short_path(Path(code.co_filename))}:{code.co_firstlineno})" if code else ""
 
 
-def shown(path: Path) -> str:
-    """`path` as it is shortest from here, in the form that editors open."""
+def short_path(path: Path) -> str:
+    """`path`, relative to the current folder if it is inside, in the form that editors open."""
     try:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -46,7 +46,7 @@ def shown(path: Path) -> str:
 
 
 def _homes(owner: type | str) -> set[Path]:
-    """The folder of the package, or the file, that the owner's code is in; for a class those of its bases, too."""
+    """The package folder, or the file, with the owner's code; for a class also those of its bases."""
     if isinstance(owner, str):
         return _home(owner)
     homes = {home for base in owner.__mro__[:-1] for home in _home(base.__module__)}

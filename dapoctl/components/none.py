@@ -1,4 +1,4 @@
-"""`none`: the word by which a file or a command line, which know no null, says that an optional parameter is none."""
+"""`none`: how a file or a command line, which have no null, sets an optional parameter to None."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NONE = "none"
 
 
 def read_none(model: type[BaseModel], values: Any) -> Any:
-    """`values` for `model` with None in place of the word, where the parameter can be none and has no choice so called."""
+    """`values` for `model` with None in place of `none`, where the parameter may be None and has no choice of that name."""
     if not isinstance(values, dict):
         return values
     fields = model.model_fields
@@ -26,7 +26,7 @@ def _read(annotation: Any, value: Any) -> Any:
 
 
 def can_be_none(annotation: Any) -> bool:
-    """Whether the word means None for a parameter of this type."""
+    """Whether `none` means None for a parameter of this type."""
     kinds = _alternatives(annotation)
     return type(None) in kinds and not any(NONE in _choices(kind) for kind in kinds)
 
@@ -38,15 +38,15 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 def _choices(kind: Any) -> tuple[Any, ...]:
     if get_origin(kind) is Literal:
         return get_args(kind)
-    return tuple(item.value for item in kind) if isinstance(kind, type) and issubclass(kind, Enum) else ()
+    return tuple(member.value for member in kind) if isinstance(kind, type) and issubclass(kind, Enum) else ()
 
 
-def written(model: BaseModel) -> dict[str, Any]:
-    """What makes the same component, or a part of one, again."""
-    found = model.model_dump(mode="json")
+def dump_parameters(model: BaseModel) -> dict[str, Any]:
+    """The parameters that build the same component, or the same part of one, again."""
+    values = model.model_dump(mode="json")
     for key, parameter in type(model).model_fields.items():
-        if found.get(key, NONE) is None and parameter.get_default() is not None:
-            found[key] = NONE
-        elif isinstance(inner := getattr(model, key), BaseModel):
-            found[key] = written(inner)
-    return found
+        if values.get(key, NONE) is None and parameter.get_default() is not None:
+            values[key] = NONE
+        elif isinstance(nested := getattr(model, key), BaseModel):
+            values[key] = dump_parameters(nested)
+    return values

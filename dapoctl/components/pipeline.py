@@ -11,7 +11,7 @@ import pluggy
 from dapoctl import hookspecs
 from dapoctl.components import checkpointing
 from dapoctl.components.base import Component, Sink, stages_of
-from dapoctl.components.culprit import place, told
+from dapoctl.components.culprit import describe_error, error_location
 from dapoctl.errors import DapoctlError, HookError, PluginError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Pipeline:
         implementations = getattr(self._manager.hook, hook).get_hookimpls()
         plain = [impl for impl in implementations if not (impl.wrapper or impl.hookwrapper)]
         self._wrappers[hook] = [impl.plugin_name for impl in implementations if impl.wrapper or impl.hookwrapper]
-        order = {name: place for place, name in enumerate(self.components)}
+        order = {name: index for index, name in enumerate(self.components)}
         plain.sort(key=lambda impl: order[impl.plugin_name])
         return [
             (impl.plugin_name, self._manager.subset_hook_caller(hook, [o.plugin for o in plain if o is not impl]))
@@ -104,10 +104,10 @@ class Pipeline:
         return {name: self._call(name, hook, caller, arguments) for name, caller in self._providers[hook]}
 
     def observe(self, hook: str, **arguments: Any) -> None:
-        """Tell every observer, whatever becomes of the others; what they return does not matter.
+        """Call every observer, even if others fail; their results are ignored.
 
         Raises:
-            HookError: of the first that raised.
+            HookError: the first failure.
         """
         failures = []
         for name, caller in self._providers[hook]:
@@ -131,13 +131,13 @@ class Pipeline:
         except (Exception, SystemExit) as error:
             owners = [type(self.components[part]) for part in (name, *self._wrappers[hook])]
             if isinstance(error, PluginError):
-                raise HookError(f"{where}: {error}{place(error, *owners)}") from error
+                raise HookError(f"{where}: {error}{error_location(error, *owners)}") from error
             if isinstance(error, DapoctlError):
                 raise
-            raise HookError(f"{where} raised {told(error, *owners)}") from error
+            raise HookError(f"{where} raised {describe_error(error, *owners)}") from error
         if observer:
             return None
-        # A collecting hook gives a list, from which pluggy drops None.
+        # A collecting hook returns a list, from which pluggy drops None.
         result = result if hookspecs.is_exclusive(hook) else (result[0] if result else None)
         if result is None:
             raise HookError(f"{where} returned None; it must return a value (is a `return` missing?)")
@@ -148,7 +148,7 @@ class Pipeline:
         return checkpointing.collect(self.components)
 
     def load_state_dict(self, states: dict[str, dict[str, Any]]) -> None:
-        """Give every component its state back; one that had none and has some by now is given an empty one."""
+        """Restore every component's state; one that saved none but has some now gets an empty one."""
         checkpointing.restore(self.components, states)
 
     def close(self) -> None:

@@ -14,23 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEPTH = 16
-"""Modules that a name is followed through"""
+"""Modules through which a name is followed at most"""
 OURS = __name__.partition(".")[0]
 PARSING = threading.RLock()
 """Held while components are imported or their source is parsed: pydantic reads the docstrings under fields with `ast`, whose
-count of its own depth is one for all threads in Python 3.11, so that two at once can fail (python/cpython#106905)"""
+recursion counter is shared by all threads in Python 3.11, so that two at once can fail (python/cpython#106905)"""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a name stands for in the source, and the module that says so."""
+class Definition:
+    """The statement that defines a name, and the module it is in."""
 
     node: ast.stmt
     module: str
 
 
-def find(module: str, name: str, depth: int = DEPTH) -> Found | None:
-    """The statement that gives `name` its value: a class, an assignment, ...; None when it is not in the source.
+def find_definition(module: str, name: str, depth: int = DEPTH) -> Definition | None:
+    """The statement that gives `name` its value: a class, an assignment, ...; None if it is not in the source.
 
     Raises:
         OSError, SyntaxError, ValueError, ImportError: a source cannot be read.
@@ -39,32 +39,32 @@ def find(module: str, name: str, depth: int = DEPTH) -> Found | None:
         if name not in _binds(node):
             continue
         if not isinstance(node, ast.ImportFrom):
-            return Found(node, module)
+            return Definition(node, module)
         origin = _origin(node, module)
-        original = next(item.name for item in node.names if (item.asname or item.name) == name)
-        return find(origin, original, depth - 1) if depth else None
+        original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
+        return find_definition(origin, original, depth - 1) if depth else None
     for node in tree(module).body:
         if depth and isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
-            found = find(_origin(node, module), name, depth - 1)
-            if found is not None:
-                return found
+            definition = find_definition(_origin(node, module), name, depth - 1)
+            if definition is not None:
+                return definition
     return None
 
 
-def bases(found: Found) -> Iterator[tuple[str, Found | None]]:
-    """The classes that a class is derived from, as it writes them; None for one that is not in a source.
+def bases(definition: Definition) -> Iterator[tuple[str, Definition | None]]:
+    """The bases of a class, as it writes them; None for one without a source.
 
-    `Component` and the standard library's are left out: what they have is known.
+    `Component` and the standard library's are left out: they implement no hook.
     """
-    assert isinstance(found.node, ast.ClassDef)
-    for base in found.node.bases:
+    assert isinstance(definition.node, ast.ClassDef)
+    for base in definition.node.bases:
         written = ast.unparse(base)
-        module, name = _origin_of(written.partition("[")[0], found.module)
+        module, name = _origin_of(written.partition("[")[0], definition.module)
         head = module.partition(".")[0]
         if head in sys.stdlib_module_names or (head == OURS and name == "Component"):
             continue
         try:
-            yield written, find(module, name)
+            yield written, find_definition(module, name)
         except (OSError, SyntaxError, ValueError, ImportError):
             yield written, None
 
@@ -82,7 +82,7 @@ def tree(module: str) -> ast.Module:
 @functools.lru_cache(maxsize=256)
 def _parse(path: Path, _modified: int) -> ast.Module:
     with PARSING, warnings.catch_warnings():
-        # What is odd in a plugin's source is no news for who lists it.
+        # Warnings about a plugin's source do not concern the user who lists it.
         warnings.simplefilter("ignore")
         return ast.parse(path.read_bytes(), str(path))
 
@@ -91,7 +91,7 @@ def locate(module: str) -> Path:
     """The file of `module`; parents of a nested module are located, not imported.
 
     Raises:
-        ImportError: there is none with a source.
+        ImportError: there is no such module with a source.
     """
     head, *rest = module.split(".")
     spec = importlib.util.find_spec(head) if head else None
@@ -106,7 +106,7 @@ def locate(module: str) -> Path:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Statements of a module, those in `if`, `try` and `with` at its top level included."""
+    """Statements of a module, including those in `if`, `try` and `with` at its top level."""
     for node in body:
         yield node
         if isinstance(node, (ast.If, ast.Try, ast.With)):
@@ -120,7 +120,7 @@ def _binds(node: ast.stmt) -> set[str]:
     if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
         return {node.name}
     if isinstance(node, ast.ImportFrom):
-        return {item.asname or item.name for item in node.names}
+        return {alias.asname or alias.name for alias in node.names}
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
@@ -138,13 +138,13 @@ def _origin_of(path: str, module: str) -> tuple[str, str]:
     """The module, and the name in it, of what `module` writes as `C`, `b.C` or `a.b.C`."""
     first, *rest = path.split(".")
     for node in _statements(tree(module).body):
-        for item in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else []:
-            if (item.asname or item.name.partition(".")[0]) != first:
+        for alias in node.names if isinstance(node, (ast.Import, ast.ImportFrom)) else []:
+            if (alias.asname or alias.name.partition(".")[0]) != first:
                 continue
             if isinstance(node, ast.ImportFrom):
-                start = f"{_origin(node, module)}.{item.name}"
+                start = f"{_origin(node, module)}.{alias.name}"
             else:
-                start = item.name if item.asname else first
-            home, _, name = ".".join([start, *rest]).rpartition(".")
-            return home, name
+                start = alias.name if alias.asname else first
+            module_path, _, name = ".".join([start, *rest]).rpartition(".")
+            return module_path, name
     return module, path

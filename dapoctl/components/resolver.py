@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from dapoctl import hookspecs
-from dapoctl.components.base import Component, UnknownHookError, provided_by, stages_of, unmarked
+from dapoctl.components.base import Component, UnknownHookError, misspelled_hook, provided_by, stages_of
 from dapoctl.components.catalog import Catalog, Entry, installed
-from dapoctl.components.culprit import told
-from dapoctl.components.none import written
+from dapoctl.components.culprit import describe_error
+from dapoctl.components.none import dump_parameters
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.recipe import Recipe
 from dapoctl.errors import ConfigError, DapoctlError, PluginError, nearest, validation_message
@@ -31,11 +31,11 @@ class Chosen:
     entry: Entry
     cls: type[Component]
     stages: tuple[str, ...]
-    """The hooks that it provides; those that it only wraps are not among them"""
+    """The hooks that it provides, without those that it only wraps"""
 
 
 def recipe_components(name: str, catalog: Catalog) -> list[str]:
-    """The components that a recipe stands for, its base's included and replaced where both provide a stage."""
+    """The components of a recipe: its base's, replaced where both provide a stage, and its own."""
     recipe: Recipe = catalog.recipe(name)
     if recipe.base is None:
         return list(recipe.components)
@@ -62,7 +62,7 @@ def choose(
 
 
 def gather(recipe: str, plugins: Sequence[str], extra: Sequence[str], catalog: Catalog) -> dict[str, Chosen]:
-    """`choose`, whatever the stages lack or have twice.
+    """`choose`, without checking that each stage has the providers it needs.
 
     Raises:
         PluginError: unknown or broken components.
@@ -75,7 +75,7 @@ def gather(recipe: str, plugins: Sequence[str], extra: Sequence[str], catalog: C
             continue
         if name not in base:
             raise PluginError(
-                f"`-{name}` leaves out a component that the recipe does not have.{nearest(name, [*base])}"
+                f"`-{name}` removes a component that the recipe does not have.{nearest(name, [*base])}"
                 f" It has: {', '.join(base)}"
             )
         del base[name]
@@ -83,7 +83,7 @@ def gather(recipe: str, plugins: Sequence[str], extra: Sequence[str], catalog: C
 
 
 def base_of(recipe: str, plugins: Sequence[str], catalog: Catalog) -> dict[str, Chosen]:
-    """What there is before the components among `plugins` take their places: the recipe, joined by the recipes among them.
+    """The components before those in `plugins` are added: the recipe's, changed by the recipes in `plugins`.
 
     Raises:
         PluginError: unknown or broken components.
@@ -96,7 +96,7 @@ def base_of(recipe: str, plugins: Sequence[str], catalog: Catalog) -> dict[str, 
 
 
 def is_recipe(name: str, catalog: Catalog) -> bool:
-    """Whether the word names a recipe among `--plugins`; a component of that name goes first."""
+    """Whether `name` in `--plugins` is a recipe; a component of the same name takes precedence."""
     return name in catalog.recipes() and name not in catalog.names()
 
 
@@ -113,7 +113,7 @@ def hooks_of(entry: Entry, cls: type[Component]) -> tuple[str, ...]:
     """The hooks that the component provides.
 
     Raises:
-        PluginError: it has none, or is not in agreement with the hooks of this version.
+        PluginError: it has none, or does not match the hooks of this version.
     """
     try:
         stages = stages_of(cls)
@@ -127,7 +127,7 @@ def hooks_of(entry: Entry, cls: type[Component]) -> tuple[str, ...]:
     except PluginError as error:
         raise PluginError(f"{entry.where}: {error}") from None
     if not stages:
-        raise PluginError(f"{entry.where} implements no hook; mark a method with @hookimpl.{unmarked(cls)}")
+        raise PluginError(f"{entry.where} implements no hook; mark a method with @hookimpl.{misspelled_hook(cls)}")
     return provided_by(cls)
 
 
@@ -142,25 +142,25 @@ def _join(first: Mapping[str, Chosen], second: Mapping[str, Chosen]) -> dict[str
 
 
 def _replace(base: Mapping[str, Chosen], new: Mapping[str, Chosen]) -> dict[str, Chosen]:
-    taken = {stage for item in new.values() for stage in item.stages if hookspecs.is_exclusive(stage)}
-    kept = {name: item for name, item in base.items() if name not in new and not taken.intersection(item.stages)}
+    taken = {stage for choice in new.values() for stage in choice.stages if hookspecs.is_exclusive(stage)}
+    kept = {name: choice for name, choice in base.items() if name not in new and not taken.intersection(choice.stages)}
     return kept | dict(new)
 
 
 def stage_problems(chosen: Mapping[str, Chosen], catalog: Catalog) -> list[str]:
-    """Every exactly-one stage that has no provider or several, in words that say what to do."""
-    found = []
+    """A message for every exactly-one stage that has no provider or several, saying what to do."""
+    problems = []
     for stage in REQUIRED:
-        names = [name for name, item in chosen.items() if stage in item.stages]
+        names = [name for name, choice in chosen.items() if stage in choice.stages]
         if len(names) > 1:
             both = " and ".join(f"`{name}`" for name in names)
-            found.append(f"{both} {'both' if len(names) == 2 else 'all'} provide {stage}; choose one")
+            problems.append(f"{both} {'both' if len(names) == 2 else 'all'} provide {stage}; choose one")
         if not names:
             from dapoctl.components.listing import providers_of
 
             options = ", ".join(providers_of(stage, catalog)) or "none is installed"
-            found.append(f"no component provides {stage}; add one of: {options}")
-    return found
+            problems.append(f"no component provides {stage}; add one of: {options}")
+    return problems
 
 
 def build(
@@ -174,10 +174,10 @@ def build(
         ConfigError: a parameter that the component does not have, or a value that it does not allow.
     """
     components = []
-    for name, item in chosen.items():
-        component = build_component(name, item.cls, tables.get(name, {}), sources)
+    for name, choice in chosen.items():
+        component = build_component(name, choice.cls, tables.get(name, {}), sources)
         components.append(component)
-    return Pipeline(components, {name: item.entry for name, item in chosen.items()})
+    return Pipeline(components, {name: choice.entry for name, choice in chosen.items()})
 
 
 def build_component(
@@ -196,7 +196,7 @@ def build_component(
     except DapoctlError:
         raise
     except Exception as error:
-        raise PluginError(f"component `{name}` cannot be made: {told(error, cls)}") from error
+        raise PluginError(f"component `{name}` cannot be built: {describe_error(error, cls)}") from error
     component.attach(name)
     return component
 
@@ -213,15 +213,17 @@ def check_components(pipeline: Pipeline, config: RunConfig) -> dict[str, dict[st
         except DapoctlError:
             raise
         except Exception as error:
-            raise PluginError(f"component `{name}`, `check_run` raised {told(error, type(component))}") from error
+            raise PluginError(
+                f"component `{name}`, `check_run` raised {describe_error(error, type(component))}"
+            ) from error
     return {name: _parameters(name, component) for name, component in pipeline.components.items()}
 
 
 def _parameters(name: str, component: Component) -> dict[str, Any]:
     try:
-        return written(component)
+        return dump_parameters(component)
     except Exception as error:
         raise PluginError(
-            f"component `{name}`: its parameters cannot be written down as JSON: {told(error, type(component))};"
+            f"component `{name}`: its parameters cannot be serialised as JSON: {describe_error(error, type(component))};"
             " give its fields types that a TOML file can hold, and keep other things in `PrivateAttr`s"
         ) from error

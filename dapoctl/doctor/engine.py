@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dapoctl.components.catalog import installed
-from dapoctl.components.culprit import told
+from dapoctl.components.culprit import describe_error
 from dapoctl.components.listing import providers_of
 from dapoctl.engines.needs import Package, Saving
 from dapoctl.errors import PluginError
@@ -36,7 +36,7 @@ def memory_of(work: Workload) -> EngineMemory:
         parts = [{str(part): int(size) for part, size in dict(held).items()} for held in ask(work)]
         sampling, updating = parts
     except Exception as error:  # noqa: BLE001 (a plugin's code)
-        said = told(error, type(work.engine))
+        said = describe_error(error, type(work.engine))
         return EngineMemory(unknown=f"engine `{name}`: not estimated, since its `memory` failed: {said}")
     return EngineMemory(sampling, updating)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dapoctl.components.culprit import told
+from dapoctl.components.culprit import describe_error
 from dapoctl.engines import Completion, Engine, Sampling
 from dapoctl.errors import DapoctlError, HookError
 
@@ -87,7 +87,7 @@ class Watched:
             raise
         except (Exception, SystemExit) as error:
             where = f"component `{self._name}`, the engine's `{method}`"
-            raise HookError(f"{where} raised {told(error, type(self._engine))}") from error
+            raise HookError(f"{where} raised {describe_error(error, type(self._engine))}") from error
 
 
 def _wrong(found: Any, prompts: int, max_tokens: int, n: int) -> str:

@@ -15,7 +15,7 @@ FILES: dict[str, tuple[str, list[str], str]] = {
     "syntax": ("import torch\nx = (1 +* 2)\n", ["plugin file", "line 2", "`x = (1 +* 2)`"], ""),
     "import": ("import no_such_thing\n", ["no module named `no_such_thing`", "`pip install no_such_thing`"], "no_such"),
     "raises": (HEAD + "\nlimit = {}['budget']\n", ["cannot be imported: KeyError: 'budget'"], "limit ="),
-    "exits": (HEAD + "import sys\nsys.exit(3)\n", ["ends the program", "if __name__"], "sys.exit"),
+    "exits": (HEAD + "import sys\nsys.exit(3)\n", ["exits the program", "if __name__"], "sys.exit"),
     "hook that does not exist": (
         idea("@hookimpl\ndef shape_reward(self, batch):\n    return batch.rewards"),
         ["`Idea.shape_reward` is a @hookimpl", "Did you mean `shape_rewards`?"],
@@ -42,9 +42,9 @@ FILES: dict[str, tuple[str, list[str], str]] = {
         "",
     ),
     "no component": ("class Idea:\n    pass\n", ["holds no dapoctl.Component"], ""),
-    "cannot be made": (
+    "cannot be built": (
         idea("def model_post_init(self, context):\n    open('/no/such/file')\n" + "@hookimpl\ndef on_run_start(self): ..."),
-        ["component `idea` cannot be made: FileNotFoundError"],
+        ["component `idea` cannot be built: FileNotFoundError"],
         "open(",
     ),
     "refuses with an error of its own": (
@@ -60,7 +60,7 @@ FILES: dict[str, tuple[str, list[str], str]] = {
     ),
     "parameter that is no data": (
         "from typing import Any\n" + idea("tool: Any = object()\n@hookimpl\ndef on_run_start(self): ..."),
-        ["component `idea`: its parameters cannot be written down as JSON", "`PrivateAttr`"],
+        ["component `idea`: its parameters cannot be serialised as JSON", "`PrivateAttr`"],
         "",
     ),
 }  # fmt: skip
@@ -94,7 +94,7 @@ def test_a_module_beside_a_file_is_not_seen(tmp_path: Path) -> None:
     (tmp_path / "my_idea.py").write_text("from helper import RATE\n", encoding="utf-8")
     done = train(tmp_path, "./my_idea.py", "steps=1")
     assert done.returncode == 2
-    assert "a plugin file stands alone, `helper.py` beside it is not seen" in done.stderr
+    assert "a plugin file cannot import `helper.py` beside it" in done.stderr
     assert "pip install" not in done.stderr
 
 
@@ -112,16 +112,16 @@ PACKAGES: dict[str, tuple[dict[str, str], str, list[str]]] = {
         "bad_ideas:Idea",
         ["no module named `no_such_thing`", "bad_ideas.py:4", "`pip install no_such_thing`"],
     ),
-    "module that is not there": ({"bad_ideas.py": ""}, "bad_ideas.core:Idea", ["mend `pyproject.toml`, or reinstall"]),
+    "module that is not there": ({"bad_ideas.py": ""}, "bad_ideas.core:Idea", ["fix `pyproject.toml`, or reinstall"]),
     "package that is not there": ({}, "bad_ideas:Idea", ["no module named `bad_ideas`", "or reinstall"]),
     "class that is not there": (
         {"bad_ideas.py": idea(GOOD)}, "bad_ideas:Ideas", ["its module has no `Ideas`. Did you mean `Idea`?"],
     ),
-    "no class at all": ({"bad_ideas.py": idea(GOOD)}, "bad_ideas", ["names no class", "`package.module:Class`"]),
+    "no class at all": ({"bad_ideas.py": idea(GOOD)}, "bad_ideas", ["does not name a class", "`package.module:Class`"]),
     "a function": (
         {"bad_ideas.py": "def idea():\n    return 1\n"}, "bad_ideas:idea", ["is not a subclass of dapoctl.Component"],
     ),
-    "exits": ({"bad_ideas.py": "import sys\nsys.exit('no GPU')\n"}, "bad_ideas:Idea", ["ends the program", ":2)"]),
+    "exits": ({"bad_ideas.py": "import sys\nsys.exit('no GPU')\n"}, "bad_ideas:Idea", ["exits the program", ":2)"]),
     "for a newer dapoctl": (
         {"bad_ideas.py": idea("@hookimpl\ndef shape_rewards(self, batch, history):\n    return batch.rewards")},
         "bad_ideas:Idea",

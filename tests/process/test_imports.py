@@ -86,7 +86,7 @@ def test_public_names_are_those_of_their_modules() -> None:
     for name in dapoctl.__all__:
         assert getattr(dapoctl, name) is not None
     assert {*dapoctl.__all__} <= {*dir(dapoctl)}
-    assert {name for names in dapoctl._HOMES.values() for name in names} == {*dapoctl.__all__}
+    assert {name for names in dapoctl._EXPORTS.values() for name in names} == {*dapoctl.__all__}
     with pytest.raises(AttributeError, match="nothing"):
         _ = dapoctl.nothing
 

@@ -142,7 +142,7 @@ def test_the_page_of_a_component_tells_all(packages: list[str], tmp_path: Path) 
     [
         ("raises", "ValueError: [red]no[/red]", NARROW),
         ("raises", "ValueError:", SMALL),
-        ("exits", "it ends the program", NARROW),
+        ("exits", "it exits the program", NARROW),
         ("missing", "source cannot be read", NARROW),
         ("unreadable", "SyntaxError", NARROW),
         ("prints", "PARAMETERS", NARROW),
