@@ -1,4 +1,4 @@
-"""What `[train]` leaves open, for a device: how many tokens go through the model, and through its head, at once."""
+"""Defaults of `[train]` by device: how many tokens go through the model, and through its head, at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dapoctl.config.schema import TrainConfig
 
 MIB = 2**20
 MICRO_BATCH_TOKENS = {"cpu": 768, "cuda": 4096}
-"""More at once gains no speed, and activations take memory in proportion"""
+"""More at once are not faster, and activation memory grows in proportion"""
 CHUNK_BYTES = {"cpu": 64 * MIB, "cuda": 512 * MIB}
 """Of one chunk's float32 logits"""
 LEAST_CHUNK = 256
@@ -21,6 +21,6 @@ def micro_batch_tokens(train: TrainConfig, device: str) -> int:
 
 
 def chunk_tokens(train: TrainConfig, vocabulary: int, device: str, penalized: bool = False) -> int:
-    """`train.chunk_tokens`, with its default; `penalized` where a penalty looks at the whole vocabulary."""
+    """`train.chunk_tokens`, with its default; `penalized` if a penalty looks at the whole vocabulary."""
     whole = max(LEAST_CHUNK, CHUNK_BYTES[device] // (4 * vocabulary))
     return train.chunk_tokens or max(1, whole // (PENALTY_SHARE if penalized else 1))

@@ -1,4 +1,4 @@
-"""Configuration as text and as layers: what was asked, one layer over the other, and who asked it."""
+"""Configuration as text and as layers: merged values, and where each of them came from."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ class Layers:
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
-    """`config` in the form of a TOML file, one table per component; a value that is none is left out, or stands there as the
-    word `none` where something else would take its place."""
-    usual, _ = default_config(config.model.path)
-    values = _spell_none({**config.model_dump(exclude={"components"}), **config.components}, usual)
+    """`config` in the form of a TOML file, one table per component; None is left out, or written
+    as `none` if the default is something else."""
+    defaults, _ = default_config(config.model.path)
+    values = _spell_none({**config.model_dump(exclude={"components"}), **config.components}, defaults)
     return {key: value for key, value in values.items() if value or key not in config.components}
 
 
-def _spell_none(table: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """`usual` is what a value is when nobody says it."""
-    found: dict[str, Any] = {}
+def _spell_none(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`table` without None, or with `none` in its place where `defaults` has a value."""
+    spelled: dict[str, Any] = {}
     for key, value in table.items():
-        default = usual.get(key)
+        default = defaults.get(key)
         if isinstance(value, dict):
-            found[key] = _spell_none(value, default if isinstance(default, dict) else {})
+            spelled[key] = _spell_none(value, default if isinstance(default, dict) else {})
         elif value is not None:
-            found[key] = value
+            spelled[key] = value
         elif default is not None:
-            found[key] = NONE
-    return found
+            spelled[key] = NONE
+    return spelled
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def resolve(layers: Layers, catalog: Catalog | None = None) -> Resolved:
     complete = Layers()
     if isinstance(path, str):
         complete.add(*default_config(path))
-    complete.values = _over(complete.values, layers.values)
+    complete.values = _merge_over(complete.values, layers.values)
     complete.sources |= layers.sources
     core = {key: value for key, value in complete.values.items() if key in KEYS}
     tables = {key: value for key, value in complete.values.items() if key not in KEYS}
@@ -92,7 +92,7 @@ def resolve(layers: Layers, catalog: Catalog | None = None) -> Resolved:
     return Resolved(config.model_copy(update={"components": parameters}), chosen, pipeline, warnings)
 
 
-def _over(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_over(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     merged = Layers(base)
     merged.add(top, "")
     return merged.values

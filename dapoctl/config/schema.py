@@ -27,8 +27,8 @@ class LoraConfig(Settings):
     """Low-rank adapters (LoRA) in place of the whole model; needs `pip install 'dapoctl[lora]'`."""
 
     rank: int = Field(0, ge=0)
-    """Rank of the adapters; 0 trains every weight. With adapters the model's weights are frozen, in bfloat16 where that
-    is computed in, and the reference is the model without them: no second copy."""
+    """Rank of the adapters; 0 trains every weight. With adapters the model's weights are frozen, in bfloat16 if that
+    is the compute type, and the reference is the model without adapters: no second copy."""
     alpha: float = Field(32.0, gt=0)
     """Adapters count alpha / rank times, so that the learning rate need not change with the rank."""
     targets: list[str] = Field(["all-linear"], min_length=1)
@@ -97,7 +97,7 @@ class TrainConfig(Settings):
     default 768 on a CPU, 4096 on a GPU."""
     packing: bool = True
     """Pack sequences without padding, a group's prompt computed once for all of its responses. A model whose layers mix
-    tokens other than by attention is found out and padded."""
+    tokens other than by attention is detected and padded instead."""
     chunk_tokens: int | None = Field(None, ge=1)
     """Tokens whose logits over the vocabulary exist at once; by default as many as fit into 64 MiB on a CPU, 512 MiB on
     a GPU, but at least 256. With a penalty over the vocabulary, which takes about ten times as much while it is computed, a

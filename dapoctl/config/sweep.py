@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dapoctl.errors import ConfigError
 
 NAME = 60
-"""Characters of a run's name at most"""
+"""Maximum length of a run's name, in characters"""
 
 
 @dataclass(frozen=True)
@@ -28,41 +28,41 @@ class Point:
 
     overrides: tuple[str, ...]
     """For `--set`"""
-    words: str
+    label: str
     """`eps_high0.28-seed1`"""
 
 
 def parse_axis(text: str) -> Axis:
-    """`clip_higher.eps_high=0.2,0.28`; values with commas in them stand in quotes or brackets.
+    """`clip_higher.eps_high=0.2,0.28`; values that contain commas are put in quotes or brackets.
 
     Raises:
-        ConfigError: it has not that form, or a value twice.
+        ConfigError: it does not have that form, or repeats a value.
     """
     key, separator, rest = text.partition("=")
     values = _split(rest)
     if not separator or not key.strip() or not values or not all(values):
         raise ConfigError(f"--axis {text!r}: the form is KEY=VALUE,VALUE, such as seed=1,2,3")
     if len({*values}) < len(values):
-        raise ConfigError(f"--axis {text!r}: a value stands there twice")
+        raise ConfigError(f"--axis {text!r}: a value is given twice")
     return Axis(key.strip(), tuple(values))
 
 
 def _split(text: str) -> list[str]:
-    """At commas outside of quotes and brackets."""
+    """Split at commas outside quotes and brackets."""
     parts, depth, quote = [""], 0, ""
-    for letter in text:
+    for character in text:
         if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "\"'":
-            quote = letter
-        elif letter in "[{":
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character in "[{":
             depth += 1
-        elif letter in "]}":
+        elif character in "]}":
             depth -= 1
-        elif letter == "," and not depth:
+        elif character == "," and not depth:
             parts.append("")
             continue
-        parts[-1] += letter
+        parts[-1] += character
     return [part.strip() for part in parts] if text.strip() else []
 
 
@@ -73,15 +73,15 @@ def expand(axes: Sequence[Axis]) -> list[Point]:
         ConfigError: two axes of one key.
     """
     keys = [axis.key for axis in axes]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"--axis {twice}=...: given twice; put all its values into one")
-    found = []
+    repeated = next((key for key in keys if keys.count(key) > 1), None)
+    if repeated is not None:
+        raise ConfigError(f"--axis {repeated}=...: given twice; put all its values into one")
+    points = []
     for values in itertools.product(*(axis.values for axis in axes)):
         pairs = list(zip(keys, values, strict=True))
-        words = "-".join(f"{key.rpartition('.')[2]}{_plain(value)}" for key, value in pairs)
-        found.append(Point(tuple(f"{key}={value}" for key, value in pairs), words))
-    return found
+        label = "-".join(f"{key.rpartition('.')[2]}{_plain(value)}" for key, value in pairs)
+        points.append(Point(tuple(f"{key}={value}" for key, value in pairs), label))
+    return points
 
 
 def _plain(value: str) -> str:
@@ -90,8 +90,8 @@ def _plain(value: str) -> str:
 
 
 def run_names(base: str, points: Sequence[Point]) -> list[str]:
-    """A name for the run at each point, of a length that a run's id may have; numbered where that makes two the same."""
-    names = [f"{base}-{point.words}"[:NAME].rstrip("-._") for point in points]
+    """A name for the run at each point, short enough for a run's id; numbered if shortening makes two equal."""
+    names = [f"{base}-{point.label}"[:NAME].rstrip("-._") for point in points]
     if len({*names}) == len(names):
         return names
-    return [f"{name[: NAME - 5]}-{place}" for place, name in enumerate(names, 1)]
+    return [f"{name[: NAME - 5]}-{number}" for number, name in enumerate(names, 1)]

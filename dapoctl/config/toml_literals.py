@@ -1,4 +1,4 @@
-"""Values as TOML literals and as `--set` takes them: the way back from what `parse_override` reads."""
+"""Values as TOML literals and as `--set` takes them: the inverse of `parse_override`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dapoctl.errors import ConfigError
 
 
 def override(key: str, value: Any) -> str:
-    """`key=value` for `--set`: a bare word where that is read as the same text, else a TOML literal."""
+    """`key=value` for `--set`: a bare word if it is read as the same text, else a TOML literal."""
     if isinstance(value, str) and _is_bare(key, value):
         return f"{key}={value}"
     return f"{key}={literal(value)}"
@@ -21,18 +21,17 @@ def override(key: str, value: Any) -> str:
 def _is_bare(key: str, text: str) -> bool:
     if not text.isprintable():
         return False
-    wanted: Any = text
+    expected: Any = text
     for part in reversed(key.split(".")):
-        wanted = {part: wanted}
+        expected = {part: expected}
     try:
-        return bool(parse_override(f"{key}={text}") == wanted)
+        return bool(parse_override(f"{key}={text}") == expected)
     except ConfigError:
         return False
 
 
 def literal(value: Any) -> str:
-    """A value of a configuration on one line of TOML, without a character that a terminal would act upon; None is the word
-    for it."""
+    """A value of a configuration on one line of TOML, without control characters; None is `none`."""
     if value is None:
         return f'"{NONE}"'
     if isinstance(value, bool):
@@ -42,19 +41,19 @@ def literal(value: Any) -> str:
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_quoted(str(key))} = {literal(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{_quoted(str(key))} = {literal(element)}' for key, element in value.items())}}}"
     if isinstance(value, Sequence):
-        return f"[{', '.join(literal(item) for item in value)}]"
-    raise TypeError(f"{type(value).__name__} is no value of a configuration")
+        return f"[{', '.join(literal(element) for element in value)}]"
+    raise TypeError(f"{type(value).__name__} is not a configuration value")
 
 
 def _quoted(text: str) -> str:
     return f'"{"".join(map(_escaped, text))}"'
 
 
-def _escaped(letter: str) -> str:
-    if letter in '"\\\b\t\n\f\r':
-        return json.dumps(letter)[1:-1]
-    if letter.isprintable():
-        return letter
-    return f"\\u{ord(letter):04X}" if ord(letter) < 0x10000 else f"\\U{ord(letter):08X}"
+def _escaped(character: str) -> str:
+    if character in '"\\\b\t\n\f\r':
+        return json.dumps(character)[1:-1]
+    if character.isprintable():
+        return character
+    return f"\\u{ord(character):04X}" if ord(character) < 0x10000 else f"\\U{ord(character):08X}"
