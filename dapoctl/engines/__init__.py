@@ -21,8 +21,8 @@ class Sampling:
     seed: int = 0
     """The same seed, engine, weights and machine give the same completions."""
     seeds: Sequence[int] = ()
-    """One for each prompt, in place of `seed`: what is drawn for a prompt does not depend on the prompts beside it. Only
-    the last bits of its probabilities may, as an engine computes several prompts together."""
+    """One for each prompt, in place of `seed`: what is drawn for a prompt does not depend on the other prompts. Only
+    the last bits of its probabilities may, because an engine computes several prompts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,19 @@ class Engine(Protocol):
     def generate(self, prompt_ids: Sequence[Sequence[int]], sampling: Sampling, n: int) -> list[list[Completion]]:
         """`n` completions for each prompt, in the order of `prompt_ids`.
 
-        An engine that knows how far it is has an attribute `progress`, and calls `self.progress(done, total)`, in
+        An engine that reports progress has an attribute `progress`, and calls `self.progress(done, total)`, counted in
         responses. One that finishes some prompts before others has an attribute `finished`, and calls
-        `self.finished(index, completions)` for each prompt, once, when its last completion is there: with its place in
-        `prompt_ids` and what will be returned for it. Both are set by the caller, and may raise to end the call.
+        `self.finished(index, completions)` for each prompt, once, as soon as its last completion is done, with its index in
+        `prompt_ids` and its completions. Both are set by the caller, and may raise to end the call.
         """
         ...
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Take over the policy's weights: (name, tensor) pairs in the names of the model's checkpoint."""
+        """Load the policy's weights: (name, tensor) pairs in the names of the model's checkpoint."""
         ...
 
     def sleep(self) -> None:
-        """Give back the memory that generation needs, until `wake`."""
+        """Free the memory that generation needs, until `wake`."""
         ...
 
     def wake(self) -> None:

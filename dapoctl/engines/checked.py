@@ -1,4 +1,4 @@
-"""An engine of anyone's: what it raises, and what it returns that no engine may, is told with its component's name."""
+"""An engine wrapped so that what it raises, and invalid results that it returns, name its component."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 METHODS = ("generate", "load_weights", "sleep", "wake", "close")
 CALLBACKS = ("progress", "finished")
-"""What callers set on an engine that has it"""
+"""Attributes that callers set on an engine that has them"""
 
 
 class Watched:
@@ -49,14 +49,14 @@ class Watched:
         """See `Engine.generate`.
 
         Raises:
-            HookError: it raised, or returned something else than `n` completions for each prompt.
+            HookError: it raised, or did not return `n` completions for each prompt.
         """
-        with self._blamed("generate"):
-            found = self._engine.generate(prompt_ids, sampling, n)
-        wrong = _wrong(found, len(prompt_ids), sampling.max_tokens, n)
-        if wrong:
-            raise HookError(f"component `{self._name}`, the engine's `generate` returned {wrong}")
-        return found
+        with self._naming_component("generate"):
+            completions = self._engine.generate(prompt_ids, sampling, n)
+        violation = _contract_violation(completions, len(prompt_ids), sampling.max_tokens, n)
+        if violation:
+            raise HookError(f"component `{self._name}`, the engine's `generate` returned {violation}")
+        return completions
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """See `Engine.load_weights`."""
@@ -75,36 +75,36 @@ class Watched:
         self._call("close", self._engine.close)
 
     def _call(self, method: str, call: Callable[..., None], *arguments: Any) -> None:
-        with self._blamed(method):
+        with self._naming_component(method):
             call(*arguments)
 
     @contextmanager
-    def _blamed(self, method: str) -> Iterator[None]:
+    def _naming_component(self, method: str) -> Iterator[None]:
         try:
             yield
         except DapoctlError:
-            # The verifier's, or said by the engine in words of its own.
+            # From the verifier, or raised by the engine on purpose.
             raise
         except (Exception, SystemExit) as error:
             where = f"component `{self._name}`, the engine's `{method}`"
             raise HookError(f"{where} raised {describe_error(error, type(self._engine))}") from error
 
 
-def _wrong(found: Any, prompts: int, max_tokens: int, n: int) -> str:
-    """What is wrong with an engine's completions and what they must be; empty when nothing is."""
-    if not isinstance(found, Sequence) or len(found) != prompts:
-        many = f"{len(found)} groups" if isinstance(found, Sequence) else type(found).__name__
-        return f"{many} for {prompts} prompts; it must return a list of one group for each, in their order"
-    for place, group in enumerate(found):
+def _contract_violation(completions: Any, prompts: int, max_tokens: int, n: int) -> str:
+    """What is wrong with an engine's completions and what they must be; empty if nothing is."""
+    if not isinstance(completions, Sequence) or len(completions) != prompts:
+        returned = f"{len(completions)} groups" if isinstance(completions, Sequence) else type(completions).__name__
+        return f"{returned} for {prompts} prompts; it must return a list of one group for each, in their order"
+    for index, group in enumerate(completions):
         if len(group) != n:
-            return f"{len(group)} completions for prompt {place}; it was asked for {n} of each"
+            return f"{len(group)} completions for prompt {index}; it was asked for {n} of each"
         for completion in group:
             tokens, logprobs = len(completion.token_ids), len(completion.logprobs)
             if tokens != logprobs:
-                return f"a completion of {tokens} tokens and {logprobs} logprobs for prompt {place}; each token has one"
+                return f"a completion of {tokens} tokens and {logprobs} logprobs for prompt {index}; each token has one"
             if not 0 < tokens <= max_tokens:
                 return (
-                    f"a completion of {tokens} tokens for prompt {place}; it must have 1 to max_tokens = {max_tokens}"
+                    f"a completion of {tokens} tokens for prompt {index}; it must have 1 to max_tokens = {max_tokens}"
                 )
     return ""
 

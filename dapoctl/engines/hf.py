@@ -66,13 +66,13 @@ class HfEngine:
         try:
             with self.policy.merged(), torch.inference_mode():
                 for start in range(0, len(order), at_once):
-                    part = order[start : start + at_once]
-                    prompts = [prompt_ids[index] for index in part]
-                    own = [generator(sampling.seeds[index]) for index in part] if sampling.seeds else []
-                    for place, group in _decode(self.policy, prompts, sampling, n, own or shared):
-                        results[part[place]] = group
+                    batch = order[start : start + at_once]
+                    prompts = [prompt_ids[index] for index in batch]
+                    own = [generator(sampling.seeds[index]) for index in batch] if sampling.seeds else []
+                    for row, group in _decode(self.policy, prompts, sampling, n, own or shared):
+                        results[batch[row]] = group
                         self.progress(len(results) * n, len(order) * n)
-                        self.finished(part[place], group)
+                        self.finished(batch[row], group)
         finally:
             self.policy.body.train(training)
         return [results[index] for index in range(len(order))]
@@ -93,7 +93,7 @@ class HfEngine:
 def _decode(
     policy: Policy, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int, generators: Any
 ) -> Iterator[tuple[int, list[Completion]]]:
-    """(place in `prompts`, its `n` completions), each as soon as the last of them has ended.
+    """(index in `prompts`, its `n` completions), each as soon as the last of them has ended.
 
     b = prompts x n rows, the running ones in `alive`. `generators`: one for each prompt, or one for all.
     """
@@ -118,19 +118,19 @@ def _decode(
     tokens = torch.zeros((rows, sampling.max_tokens), dtype=torch.long, device=device)
     logprobs = torch.zeros((rows, sampling.max_tokens), device=device)
     lengths = torch.full((rows,), sampling.max_tokens)
-    running_of = [n] * len(prompts)
+    unfinished = [n] * len(prompts)
     stops = torch.tensor(policy.eos_token_ids, device=device)
     alive = torch.arange(rows, device=device)
-    for place in range(sampling.max_tokens):
-        drawn, drawn_logprobs = draw(logits, sampling, _uniform(generators, running_of, device))
-        tokens[alive, place], logprobs[alive, place] = drawn, drawn_logprobs
+    for step in range(sampling.max_tokens):
+        drawn, drawn_logprobs = draw(logits, sampling, _uniform(generators, unfinished, device))
+        tokens[alive, step], logprobs[alive, step] = drawn, drawn_logprobs
         running = ~torch.isin(drawn, stops)
         ended = alive[~running].cpu()
-        lengths[ended] = place + 1
-        last = place + 1 == sampling.max_tokens or not bool(running.any())
+        lengths[ended] = step + 1
+        last = step + 1 == sampling.max_tokens or not bool(running.any())
         for row in (alive if last else ended).tolist():
-            running_of[row // n] -= 1
-            if not running_of[row // n]:
+            unfinished[row // n] -= 1
+            if not unfinished[row // n]:
                 group = slice(row // n * n, row // n * n + n)
                 yield row // n, _completions(tokens[group], logprobs[group], lengths[group], policy.eos_token_ids)
         if last:

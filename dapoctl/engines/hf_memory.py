@@ -1,4 +1,4 @@
-"""What sampling with transformers takes beside the weights, which are the trainer's own."""
+"""Memory that sampling with transformers takes beside the weights, which are the trainer's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FLOAT = 4
 DRAW_BUFFERS = 4
 """[rows, V] while a token is drawn"""
 NUCLEUS_BUFFERS = 6
-"""[rows, V] more with top_p: sorted values, their places (8 bytes), cumulated, masked"""
+"""[rows, V] more with top_p: sorted values, their indices (8 bytes), cumulative sums, masked values"""
 
 
 def decoding(work: Workload, max_sequences: int) -> dict[str, int]:
@@ -21,8 +21,8 @@ def decoding(work: Workload, max_sequences: int) -> dict[str, int]:
     calls = [(rollout.prompts, rollout.samples, rollout.top_p)]
     if evaluation.every:
         calls.append((evaluation.limit, evaluation.k, evaluation.top_p))
-    found = [_step(work, min(prompts, max(1, max_sequences // n)) * n, top_p) for prompts, n, top_p in calls]
-    return max(found, key=lambda parts: sum(parts.values()))
+    estimates = [_step(work, min(prompts, max(1, max_sequences // n)) * n, top_p) for prompts, n, top_p in calls]
+    return max(estimates, key=lambda parts: sum(parts.values()))
 
 
 def _step(work: Workload, rows: int, top_p: float) -> dict[str, int]:

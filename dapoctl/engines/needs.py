@@ -1,8 +1,8 @@
-"""What an engine's component may say of itself before a run starts. `dapoctl doctor` asks for it; each method is optional.
+"""What an engine's component may declare before a run starts. `dapoctl doctor` asks for it; each method is optional.
 
 - `packages()`, a class method: the packages without which the engine does not start, as requirements or as `Package`
-- `memory(workload)`: bytes by part while it samples, and bytes by part of what it still holds while weights are updated
-- `obstacle(workload)`: (what, why, what to change) when the engine would refuse to start; None when it would not
+- `memory(workload)`: bytes by part while it samples, and bytes by part that it still holds while weights are updated
+- `obstacle(workload)`: (what, why, what to change) if the engine would refuse to start, else None
 - `savings(workload)`: settings of the component with which it takes less memory
 """
 
@@ -20,7 +20,7 @@ class Package:
     requirement: str
     """As pip reads it, such as `vllm==0.32.*`"""
     title: str = ""
-    """What people call it; by default its name"""
+    """Display name; by default the package's name"""
     fix: str = ""
     """How to install it; by default with pip"""
     without: frozenset[str] = frozenset()
@@ -33,9 +33,9 @@ class Saving:
 
     setting: str
     values: Sequence[Any]
-    """To try, the mildest first"""
+    """Values to try, the mildest first"""
     idle: str = ""
-    """Of a switch that costs time, and nothing else: why it should be off where memory has room"""
+    """For a switch whose only cost is time: why it should be off if there is enough memory"""
 
 
 __all__ = ["Package", "Saving"]

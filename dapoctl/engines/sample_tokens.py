@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dapoctl.engines import Sampling
 
 LIKELY = (1024, 16_384)
-"""Numbers of most likely candidates among which a nucleus is looked for before the whole vocabulary is sorted"""
+"""Numbers of most likely tokens among which the nucleus is searched before the whole vocabulary is sorted"""
 
 
 def draw(logits: Tensor, sampling: Sampling, uniform: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,15 +37,15 @@ def draw(logits: Tensor, sampling: Sampling, uniform: Tensor) -> tuple[Tensor, T
     if sampling.top_p == 1:
         return pick(logits, uniform)
     candidates, tokens = nucleus(logits, sampling.top_p)
-    places, logprobs = pick(candidates, uniform)
-    return tokens.gather(1, places[:, None])[:, 0], logprobs
+    indices, logprobs = pick(candidates, uniform)
+    return tokens.gather(1, indices[:, None])[:, 0], logprobs
 
 
 def nucleus(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     """The smallest set of most likely tokens with at least `top_p` of the mass (Holtzman et al. 2020, arXiv:1904.09751).
 
     Returns:
-        Logits [b, m] in descending order, -inf outside of the set; and the tokens [b, m] that they belong to.
+        Logits [b, m] in descending order, -inf outside the set; and the tokens [b, m] that they belong to.
     """
     total = logits.logsumexp(-1, keepdim=True)
     for size in (*LIKELY, logits.shape[1]):
@@ -58,27 +58,27 @@ def nucleus(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
 
 
 def pick(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Places [b] at which the cumulative softmax(logits [b, m]) passes `uniform` [b, 1], and their log-probabilities [b]."""
+    """Indices [b] at which the cumulative softmax(logits [b, m]) passes `uniform` [b, 1], and their log-probabilities [b]."""
     rows, count = logits.shape
     top = logits.amax(-1, keepdim=True)
     weights = (logits - top).exp_()
     size = max(1, math.isqrt(count))
-    # As zeros, places that are not there are never drawn.
+    # Padding has weight zero and is never drawn.
     blocks = torch.nn.functional.pad(weights, (0, -count % size)) if count % size else weights
     blocks = blocks.view(rows, -1, size)
     sums = blocks.sum(-1).double()
-    upto = sums.cumsum(-1)
-    total = upto[:, -1:]
-    mark = uniform * total
-    block = _first_above(upto, mark)
+    cumulative = sums.cumsum(-1)
+    total = cumulative[:, -1:]
+    target = uniform * total
+    block = _first_above(cumulative, target)
     inside = blocks[torch.arange(rows, device=logits.device), block[:, 0]].double().cumsum(-1)
-    place = _first_above(inside, mark - (upto - sums).gather(1, block))
-    places = block * size + place
-    return places[:, 0], (logits.gather(1, places) - top - total.log())[:, 0].to(logits.dtype)
+    offset = _first_above(inside, target - (cumulative - sums).gather(1, block))
+    indices = block * size + offset
+    return indices[:, 0], (logits.gather(1, indices) - top - total.log())[:, 0].to(logits.dtype)
 
 
-def _first_above(upto: Tensor, mark: Tensor) -> Tensor:
-    """[b, 1]: the first place whose cumulative weight [b, n] is above `mark` [b, 1]; rounding never leads to one without
+def _first_above(cumulative: Tensor, target: Tensor) -> Tensor:
+    """[b, 1]: the first index whose cumulative weight [b, n] is above `target` [b, 1]; despite rounding, never one without
     weight."""
-    last = (upto < upto[:, -1:]).sum(-1, keepdim=True)
-    return torch.minimum(torch.searchsorted(upto, mark, right=True), last)
+    last = (cumulative < cumulative[:, -1:]).sum(-1, keepdim=True)
+    return torch.minimum(torch.searchsorted(cumulative, target, right=True), last)

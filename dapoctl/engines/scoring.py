@@ -21,7 +21,7 @@ MAX_SCORING_THREADS = 8
 class Scoring:
     """Verdicts on the responses to `problems`, several under way at once, in threads that end with the block.
 
-    What comes out does not depend on when a group was finished, nor on whether the engine says so.
+    The result does not depend on when a group was finished, nor on whether the engine reports it.
     """
 
     def __init__(self, pipeline: Pipeline, problems: Sequence[Problem], decode: Callable[[Sequence[int]], str]) -> None:
@@ -46,7 +46,7 @@ class Scoring:
         """`n` completions for the prompt of each problem; each group is scored as soon as the engine reports it.
 
         Raises:
-            HookError: the verifier failed on a group while others were being generated: these are given up.
+            HookError: the verifier failed on a group while others were being generated; these are abandoned.
         """
         if not hasattr(engine, "finished"):
             return engine.generate(prompt_ids, sampling, n)
@@ -57,7 +57,7 @@ class Scoring:
             engine.finished = before
 
     def result(self, completions: Sequence[Sequence[Completion]]) -> tuple[list[str], list[Score]]:
-        """Texts and verdicts of all groups, flat and in order, once the last verdict is there.
+        """Texts and verdicts of all groups, flat and in order, once the last verdict has arrived.
 
         Raises:
             HookError: the verifier raised, or returned something other than a `Score`.

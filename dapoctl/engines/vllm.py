@@ -152,7 +152,7 @@ class VllmEngine:
         return [results[index] for index in range(len(prompts))]
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Take over the policy's weights: (name, tensor) pairs in the names of the model's checkpoint."""
+        """Load the policy's weights: (name, tensor) pairs in the names of the model's checkpoint."""
         self._wake("weights")
         pairs = ((name, tensor.detach()) for name, tensor in weights)
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": pairs})
@@ -167,7 +167,7 @@ class VllmEngine:
             self._asleep = {"weights", "kv_cache"}
 
     def wake(self) -> None:
-        """Take the memory back. Weights that no `load_weights` brought since are the policy's current ones."""
+        """Take the memory back; weights that were not loaded since are the policy's current ones."""
         if "weights" in self._asleep:
             self.load_weights(self._policy.named_weights())
         self._wake("kv_cache")
@@ -214,18 +214,18 @@ class VllmEngine:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
 
     def _run(self, prompts: list[dict[str, list[int]]], params: list[Any]) -> Generator[tuple[int, list[Any]]]:
-        """(place in `prompts`, outputs) of each request as it finishes: `LLM.generate`, which tells only at the end."""
+        """(index in `prompts`, outputs) of each request as it finishes; `LLM.generate` returns only at the end."""
         engine = self._llm.llm_engine
         # What an earlier call left in the prefix cache would change the last bits, and with them some samples.
         self._llm.reset_prefix_cache()
         try:
             # A request is known by the number that its internal id begins with.
             ids = self._llm.enqueue(prompts, params, use_tqdm=False)
-            places = {name.partition("-")[0]: place for place, name in enumerate(ids)}
+            indices = {name.partition("-")[0]: index for index, name in enumerate(ids)}
             while engine.has_unfinished_requests():
                 for request in engine.step():
                     if request.finished:
-                        yield places[request.request_id], request.outputs
+                        yield indices[request.request_id], request.outputs
         except BaseException:
             # An interrupted call must not leave requests behind that come back as answers to the next.
             engine.abort_request(list(engine.output_processor.request_states), internal=True)
@@ -236,7 +236,7 @@ def repack_tied_heads(model: nn.Module) -> None:
     """Renew the packed copy of every output head that shares the embedding's weight.
 
     On a CPU, vLLM multiplies with a packed copy of each weight. A reload packs every layer that it loads again, but a
-    tied head has no weight of its own in a checkpoint, so its copy would keep the values of before.
+    tied head has no weight of its own in a checkpoint, so its copy would keep the old values.
     """
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 
@@ -284,7 +284,7 @@ def _arguments(settings: Vllm, config: RunConfig, cpu: bool, max_tokens: int) ->
         "disable_log_stats": True,
     }
     if cpu:
-        # A prompt that is prefilled in parts takes back a random draw of its own, which a CPU's generator cannot.
+        # A prompt that is prefilled in parts undoes a random draw of its own, which a CPU's generator cannot.
         arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(CPU_BATCH_TOKENS, max_tokens)}
     return {name: value for name, value in arguments.items() if value is not None}
 

