@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 TAIL = 3000
-"""Characters at the end of a response that are looked at; a final answer that starts before them is not seen."""
+"""Characters at the end of a response that are searched; a final answer that starts before them is not found."""
 
 _LABEL = re.compile(r"\banswer[ \t*_]{0,8}[:\uff1a]", re.IGNORECASE)
 _EMPTY_LINES = frozenset({"", "\\[", "\\]", "\\(", "\\)", "$", "$$", "```"})
@@ -74,7 +74,7 @@ def integer(answer: str) -> str | None:
 
 
 def decide(answer: str, gold: str) -> bool | None:
-    """Whether `answer` equals `gold` where plain text tells, None where computer algebra has to.
+    """Whether `answer` equals `gold` if plain text decides it; None if computer algebra has to.
 
     Both come from `clean`. The same text is right. Where the gold answer is an integer, an integer is compared exactly,
     also after `x =` and before a unit (`540 square units`), and with one misplaced comma (`5,40`); and an equation
@@ -100,7 +100,7 @@ def is_number(gold: str) -> bool:
 
 
 def without_unit(answer: str) -> str:
-    """`18` for `18 dollars`; `answer` itself when what follows the number may be no unit (`5 million`, `2 x`)."""
+    """`18` for `18 dollars`; `answer` itself if what follows the number may not be a unit (`5 million`, `2 x`)."""
     match = _WITH_UNIT.fullmatch(answer)
     if match is None or any(word.lower() in _NOT_A_UNIT for word in match["unit"].split()):
         return answer

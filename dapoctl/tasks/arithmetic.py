@@ -20,7 +20,7 @@ Split = Literal["train", "test"]
 HELD_OUT = 8
 """One pair of operands in this many is held out."""
 PATIENCE = 2000
-"""Draws in a row without a new pair after which there are none left to speak of."""
+"""Draws in a row without a new pair after which the pairs count as exhausted."""
 
 
 class Arithmetic(Component):
@@ -74,11 +74,11 @@ class Arithmetic(Component):
     @hookimpl
     def score_response(self, problem: Problem, text: str) -> Score:
         """Right if the number after the last `marker` is the sum. Any text gets a verdict."""
-        found = _final_number(self.marker).findall(text)
-        if not found:
+        numbers = _final_number(self.marker).findall(text)
+        if not numbers:
             return Score(self.wrong, correct=False, outcome="unanswered")
         # Compared as digits: int() refuses very long ones.
-        extracted = found[-1]
+        extracted = numbers[-1]
         correct = (extracted.lstrip("0") or "0") == problem.answer
         return Score(
             self.right if correct else self.wrong,

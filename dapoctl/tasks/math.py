@@ -69,7 +69,7 @@ class Math(Component):
 
     @field_validator("instruction")
     @classmethod
-    def _has_place(cls, value: str) -> str:
+    def _has_placeholder(cls, value: str) -> str:
         if "{problem}" not in value:
             raise ValueError("must contain {problem}, the place where the question goes")
         return value
@@ -104,7 +104,9 @@ class Math(Component):
             known = {_key(problem) for problem in held_out}
             chosen = [problem for problem in problems if _key(problem) not in known]
         else:
-            chosen = [problem for problem in problems if (_place(problem) < self.test_fraction) == (split == "test")]
+            chosen = [
+                problem for problem in problems if (_hash_fraction(problem) < self.test_fraction) == (split == "test")
+            ]
         if not chosen:
             raise DataError(
                 f"{self.name}: the {len(problems)} problems of {self.data} leave none for `{split}` "
@@ -154,6 +156,6 @@ def _key(problem: Problem) -> str:
     return " ".join(problem.prompt.split())
 
 
-def _place(problem: Problem) -> float:
+def _hash_fraction(problem: Problem) -> float:
     """A number in [0, 1) that depends on the problem's text alone."""
     return int.from_bytes(hashlib.sha256(_key(problem).encode("utf-8", "surrogatepass")).digest()[:8]) / 2**64

@@ -63,8 +63,8 @@ _REWRITTEN = tuple(
 
 def answer_of(text: str) -> str | None:
     """What the response's last answer line says, as it stands; None when there is no such line."""
-    found = _ANSWER.findall(text[-TAIL:])
-    return found[-1] if found else None
+    answers = _ANSWER.findall(text[-TAIL:])
+    return answers[-1] if answers else None
 
 
 @lru_cache(maxsize=4096)
@@ -73,8 +73,8 @@ def normal_form(answer: str) -> str:
     answer = answer.rpartition("=")[2]
     for before, after in _REPLACED:
         answer = answer.replace(before, after)
-    for words in _REMOVED:
-        answer = answer.replace(words, "")
+    for removed in _REMOVED:
+        answer = answer.replace(removed, "")
     for pattern, replacement in _REWRITTEN:
         answer = pattern.sub(replacement, answer)
     answer = answer.replace("$", "")

@@ -25,7 +25,7 @@ class ProblemSet:
     name: str
     title: str
     licence: str
-    """The licence and where it is stated, as far as it is known"""
+    """The licence and where it is stated, if known"""
     hub: str = ""
     """`owner/name`, with a configuration `owner/name:configuration`; empty for problems that are made on the spot"""
     test_split: str = "test"
@@ -90,12 +90,12 @@ SETS = {
 
 
 def find_set(name: str) -> ProblemSet | None:
-    """The set called `name`; None when there is none."""
+    """The set called `name`; None if there is none."""
     return SETS.get(name)
 
 
 def unknown_set(name: str, others: Sequence[str] = ()) -> DataError:
-    """The error for a name that is no set; `others` are further names that could have been meant."""
+    """The error for a name that is not a set; `others` are further names that may have been meant."""
     known = [*SETS, *(other for other in others if other not in SETS)]
     return DataError(
         f"unknown set `{name}`.{nearest(name, known)} Known: {', '.join(known)}; or give a .jsonl or .parquet file with"

@@ -15,7 +15,7 @@ from dapoctl.tasks.problem_sets import SETS, ProblemSet
 
 _HUB_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?::(?P<config>[\w.-]+))?")
 _FILE_ENDINGS = (".jsonl", ".json", ".ndjson", ".parquet", ".csv", ".tsv", ".txt", ".gz", ".zst")
-# DAPO-Math-17k is also handed around with the prompt around each question.
+# DAPO-Math-17k also circulates with a prompt around each question.
 _ASKED_BEFORE = re.compile(
     r"\ASolve the following math problem step by step\..*?is the answer to the problem\.\s*", re.DOTALL
 )
@@ -23,7 +23,7 @@ _ASKED_AFTER = re.compile(r"\s*Remember to put your answer on its own line after
 
 
 def read_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
-    """Each row with the place to name in an error, `file.jsonl:17`. `split` applies to hub names only.
+    """Each row with its location for error messages, `file.jsonl:17`. `split` applies to hub names only.
 
     A hub name (`owner/name`, with a configuration `owner/name:config`) is tried only when there is no such file.
 
@@ -85,10 +85,10 @@ def to_problems(
 
 
 def read_set(known: ProblemSet, purpose: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) of each problem for "train" or "test"; rows have `id`, `problem`, `answer`, and what else was there.
+    """(location, row) of each problem for "train" or "test"; rows have `id`, `problem`, `answer` and any other columns.
 
     Raises:
-        DataError: the hub cannot be reached, or the set has other columns than are known here.
+        DataError: the hub cannot be reached, or the set lacks an expected column.
     """
     if not known.hub:
         raise DataError(f"`{known.name}` has no file: it is the task `{known.task}`; use it as `task` or in `eval.set`")
@@ -110,7 +110,9 @@ def normalise(known: ProblemSet, row: Mapping[str, Any], number: int, where: str
     """
     for column in (known.problem, known.answer):
         if column not in row:
-            raise DataError(f"{where}: the set `{known.name}` has no column `{column}`, but {', '.join(map(str, row))}")
+            raise DataError(
+                f"{where}: the set `{known.name}` has no column `{column}`; its columns are: {', '.join(map(str, row))}"
+            )
     question = row[known.problem]
     if isinstance(question, str):
         question = _ASKED_AFTER.sub("", _ASKED_BEFORE.sub("", question))

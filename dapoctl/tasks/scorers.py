@@ -40,7 +40,7 @@ class Scorer(Protocol):
         ...
 
     def close(self) -> None:
-        """Release processes; a later verdict is "error" where they are needed."""
+        """Release processes; a later verdict that needs them is "error"."""
         ...
 
 
@@ -66,8 +66,8 @@ def public(text: str, gold: str) -> Verdict:
     answer = minerva.answer_of(text)
     if answer is None:
         return Verdict("unanswered")
-    found = minerva.normal_form(answer)
-    return Verdict("right" if found == minerva.normal_form(gold) else "wrong", found[:SHOWN])
+    normalised = minerva.normal_form(answer)
+    return Verdict("right" if normalised == minerva.normal_form(gold) else "wrong", normalised[:SHOWN])
 
 
 def strict(text: str, gold: str) -> Verdict:
@@ -96,7 +96,7 @@ SCORERS = {
 
 
 def check_scorer(name: str) -> str:
-    """`name`, when it is a scorer's.
+    """`name`, if it is the name of a scorer.
 
     Raises:
         ConfigError: it is not; with the nearest name.
@@ -107,7 +107,7 @@ def check_scorer(name: str) -> str:
 
 
 def build_scorer(name: str, workers: int, limit_s: float) -> Scorer:
-    """The scorer called `name`; `workers` processes with `limit_s` seconds for an answer, where it needs any.
+    """The scorer called `name`; `workers` processes with `limit_s` seconds per answer, if it needs any.
 
     Raises:
         ConfigError: there is no such scorer.

@@ -33,7 +33,7 @@ _MAY_HOLD_ANSWER = re.compile(r"[\d$\\\[]")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one response."""
+    """The outcome for one response."""
 
     outcome: Outcome
     extracted: str | None = None
@@ -42,7 +42,7 @@ class Verdict:
 class Verifier:
     """Workers that start when first needed and are shared by all threads.
 
-    A hang costs one worker and gives "timeout". A worker that dies is replaced and the pair tried once more, then given
+    A hang costs one worker and gives "timeout". A worker that dies is replaced and the pair is tried once more, then gets
     "error". Time in a queue or in starting a worker does not count.
     """
 
@@ -98,7 +98,7 @@ class Verifier:
         return Verdict("error")
 
     def pids(self) -> list[int]:
-        """Process ids of the workers that are there now."""
+        """Process ids of the current workers."""
         with self._lock:
             return sorted(worker.process.pid for worker in self._workers)
 
@@ -111,7 +111,7 @@ class Verifier:
         for worker in idle:
             self._drop(worker)
         for worker in busy:
-            # The thread that waits for the reply finds the link ended and drops the worker itself.
+            # The thread that waits for the reply finds the link closed and drops the worker itself.
             worker.stop()
 
     def _take(self) -> _Worker | None:
@@ -159,7 +159,7 @@ class Verifier:
 
 
 class _Worker:
-    """One process and the socket to it. A call that fails leaves a worker that is good only to be killed."""
+    """One process and the socket to it. After a call that fails, the worker can only be killed."""
 
     def __init__(self) -> None:
         self.link, theirs = socket.socketpair()
@@ -175,11 +175,11 @@ class _Worker:
             )
 
     def wait_ready(self) -> str:
-        """Empty when the worker is ready, else why it cannot be."""
+        """Empty if the worker is ready, else why it is not."""
         return str(self._receive(time.monotonic() + STARTUP_S).get("failed", ""))
 
     def ask(self, request: dict[str, Any], limit_s: float) -> dict[str, Any]:
-        """Raises TimeoutError past the limit, OSError or ValueError when the worker is gone or talks nonsense."""
+        """Raises TimeoutError past the limit, OSError or ValueError if the worker is gone or sends an invalid reply."""
         deadline = time.monotonic() + limit_s
         self.link.settimeout(limit_s)
         self.link.sendall(json.dumps(request).encode() + b"\n")

@@ -1,6 +1,6 @@
 """The worker process of `dapoctl.tasks.verify`, run as a script: it imports math-verify and nothing of dapoctl.
 
-It speaks JSON lines over the socket on its standard input. Input at its end means that the parent is gone: it exits.
+It speaks JSON lines over the socket on its standard input. End of input means that the parent is gone: it exits.
 """
 
 from __future__ import annotations
@@ -64,18 +64,18 @@ def judge(gold: str, answer: str, marked: bool) -> tuple[str, str | None]:
     try:
         truth = parse_gold(gold)
         if marked:
-            # As LaTeX alone: the other reading takes one number out of a text with several.
-            found = parse(as_math(answer), [LatexExtractionConfig()], parsing_timeout=None)
+            # As LaTeX alone: the other reading picks one number out of a text with several.
+            parsed = parse(as_math(answer), [LatexExtractionConfig()], parsing_timeout=None)
         else:
-            found = parse(answer, parsing_timeout=None)
+            parsed = parse(answer, parsing_timeout=None)
         if not truth:
             return "error", answer[:EXTRACTED] if marked else None
         # math-verify's last item is the text that it read; printing an expression may never end.
-        shown = answer if marked else next((item for item in reversed(found) if isinstance(item, str)), None)
+        shown = answer if marked else next((element for element in reversed(parsed) if isinstance(element, str)), None)
         extracted = None if shown is None else shown[:EXTRACTED]
-        if not found:
+        if not parsed:
             return ("wrong" if marked else "unanswered"), extracted
-        right = verify(truth, found, timeout_seconds=None, raise_on_error=True)
+        right = verify(truth, parsed, timeout_seconds=None, raise_on_error=True)
         return ("right" if right else "wrong"), extracted
     except Exception:  # noqa: BLE001 - a failure in computer algebra is a verdict
         return "error", answer[:EXTRACTED] if marked else None
