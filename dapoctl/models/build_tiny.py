@@ -44,9 +44,9 @@ IGNORED = -100
 SLIP = 0.2
 """Chance that a worked step is wrong."""
 RECHECK = 0.18
-"""Chance that the work is gone over again."""
+"""Chance that the work is checked again."""
 AGAIN = 0.5
-"""Chance of one more time after that."""
+"""Chance of each further check."""
 
 
 def worked(a: int, b: int, rng: random.Random, *, slip: float = SLIP, recheck: float = RECHECK) -> str:
@@ -54,8 +54,8 @@ def worked(a: int, b: int, rng: random.Random, *, slip: float = SLIP, recheck: f
     first, second = str(a)[::-1], str(b)[::-1]
     steps: list[str] = []
     total, carry = "", 0
-    for place in range(max(len(first), len(second))):
-        x, y = (int(digits[place]) if place < len(digits) else 0 for digits in (first, second))
+    for position in range(max(len(first), len(second))):
+        x, y = (int(digits[position]) if position < len(digits) else 0 for digits in (first, second))
         result = x + y + carry
         shown = f"{x}+{y}+{carry}" if carry else f"{x}+{y}"
         if rng.random() < slip:

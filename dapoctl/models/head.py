@@ -53,7 +53,7 @@ class Head:
         return logits
 
     def slope(self, logits: Tensor) -> Tensor | None:
-        """The soft cap's derivative [n, V] where it gave `logits`; None without one."""
+        """The soft cap's derivative [n, V] at its outputs `logits`; None without a cap."""
         return None if self.softcap is None else 1 - (logits / self.softcap).square()
 
     def _weight(self) -> Tensor:

@@ -26,7 +26,7 @@ def pick_device(name: str) -> torch.device:
     """The device that `train.device` names.
 
     Raises:
-        ModelError: a CUDA device was asked for and there is none.
+        ModelError: a CUDA device was requested and there is none.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -36,7 +36,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_policy(config: RunConfig, weights: Path | None = None) -> Policy:
-    """The model that `config` names; its weights from `weights`, a checkpoint's model folder, when given.
+    """The model that `config` names; its weights from `weights`, a checkpoint's model folder, if given.
 
     With `lora.rank`, the model's own weights are frozen and `weights` holds adapters.
 
@@ -121,10 +121,10 @@ def check_lengths(policy: Policy, config: RunConfig) -> None:
 
 @torch.no_grad()
 def check_head(policy: Policy) -> None:
-    """Hold the logits of `policy.head` against the model's own forward pass.
+    """Compare the logits of `policy.head` with the model's own forward pass.
 
     Raises:
-        ModelError: the model does something to its logits that is not known here.
+        ModelError: the model transforms its logits in a way that is not supported.
     """
     ids = torch.arange(1, 9, device=policy.device)[None]
     mask = torch.ones_like(ids)
@@ -133,9 +133,9 @@ def check_head(policy: Policy) -> None:
         extra["token_type_ids"] = torch.zeros_like(ids)
     with policy.autocast():
         own = policy.model(input_ids=ids, attention_mask=mask, **extra).logits.float()
-    ours = policy.head.logits(policy.hidden(ids, mask).last_hidden_state)
+    computed = policy.head.logits(policy.hidden(ids, mask).last_hidden_state)
     scale = own.abs().max().clamp(min=1)
-    if (own - ours).abs().max() > 0.05 * scale:
+    if (own - computed).abs().max() > 0.05 * scale:
         raise ModelError(
             f"`model.path` = {policy.path!r}: models of type {policy.model.config.model_type} transform their logits"
             " in a way that dapoctl does not know, so log-probabilities would be wrong"
@@ -156,7 +156,7 @@ def _load(source: str, config: ModelConfig) -> tuple[Any, Any]:
         source, options["gguf_file"] = str(path.parent), path.name
     elif kind == "folder" and not (path / "config.json").is_file():
         raise ModelError(
-            f"`model.path` = {config.path!r}: the folder has no config.json, so it is no model in transformers format"
+            f"`model.path` = {config.path!r}: the folder has no config.json, so it is not a model in transformers format"
         )
     elif not kind:
         raise ModelError(f"`model.path` = {config.path!r}: no such folder, and not a hub name (owner/name)")
@@ -202,7 +202,7 @@ def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
 
 @torch.no_grad()
 def packs_exactly(policy: Policy) -> bool:
-    """Try on two groups of two responses whether packed and padded hidden states agree.
+    """Whether packed and padded hidden states agree, tried on two groups of two responses.
 
     They do not where layers mix tokens other than by attention, as convolutions and recurrences do.
     """
@@ -215,10 +215,10 @@ def packs_exactly(policy: Policy) -> bool:
     device = policy.device
     padded = policy.hidden(pad_sequence(rows, batch_first=True).to(device), mask.to(device), use_cache=False)
     try:
-        found = policy.packed_hidden(ids.to(device), positions.to(device), layout.to(device))[0]
+        packed = policy.packed_hidden(ids.to(device), positions.to(device), layout.to(device))[0]
     except (TypeError, ValueError, RuntimeError):
         return False
     states = padded.last_hidden_state
-    wanted = torch.cat([states[0, :9], states[1, 5:7], states[2, :9], states[3, 3:4]])
+    expected = torch.cat([states[0, :9], states[1, 5:7], states[2, :9], states[3, 3:4]])
     tolerance = 0.02 if policy.compute_dtype == torch.bfloat16 else 1e-4
-    return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max())
+    return bool((packed - expected).abs().max() <= tolerance * expected.abs().max())

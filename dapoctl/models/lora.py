@@ -32,7 +32,7 @@ class Adapters:
     wrapper: Any
     """The PeftModel around the model, whose layers it has replaced in place"""
     on: bool = True
-    """Whether the model is meant with its adapters or without"""
+    """Whether the model is used with its adapters or without"""
 
     def off(self) -> Adapters:
         """The same model without its adapters: what it was before training."""
@@ -47,7 +47,7 @@ class Adapters:
         """The context in which the adapters are part of float32 weights: the same policy, three operations less for each
         layer. Weights in bfloat16, which would round an adapter's first steps away, stay as they are.
 
-        Weights come back bit for bit: they are put aside, not computed back. That is a second copy of them meanwhile.
+        Weights are restored bit for bit: they are kept aside, not recomputed, which takes a second copy meanwhile.
         """
         layers = self._layers().values()
         with torch.no_grad():
@@ -161,7 +161,7 @@ def adapted_layers(model: Any, config: LoraConfig) -> list[str]:
         if not matching:
             known = dict.fromkeys(name.rpartition(".")[2] for name in linear)
             raise ModelError(
-                f"`lora.targets`: {target!r} is the end of no linear layer's name in the language model of"
+                f"`lora.targets`: {target!r} matches the end of no linear layer's name in the language model of"
                 f" {model.config.model_type}; it has {', '.join(known)}, with full names such as {next(iter(linear), 'none')};"
                 f" {ALL_LINEAR!r} takes all of them"
             )
@@ -214,7 +214,7 @@ def _load_weights(wrapper: Any, folder: Path) -> None:
         state = load_file(folder / WEIGHTS)
         wanted = peft.get_peft_model_state_dict(wrapper, save_embedding_layers=False)
         for name in sorted(wanted.keys() | state.keys()):
-            ours, saved = (list(each[name].shape) if name in each else "absent" for each in (wanted, state))
+            ours, saved = (list(tensors[name].shape) if name in tensors else "absent" for tensors in (wanted, state))
             if ours != saved:
                 raise ModelError(
                     f"the adapters in `{folder}` are not this run's: {name.removeprefix('base_model.model.')} is {saved}"

@@ -1,6 +1,6 @@
 """Packed sequences: the tokens of several groups as one row, each group's prompt once, nothing padded.
 
-Every layer but attention looks at each token alone, so it need not know. Attention does: it is computed over rows of
+Every layer but attention looks at each token alone, so packing does not change it. Attention is computed over rows of
 prompt and response, made by copying, for each response, its keys, values and queries and those of its prompt next to each
 other. So a prompt that G responses share goes through the linear layers once instead of G times.
 
@@ -158,7 +158,7 @@ def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask
 
 
 def register(model: Any) -> bool:
-    """Let `model` use `attention`; false when its layers do not go through transformers' attention registry."""
+    """Let `model` use `attention`; false if its layers do not use transformers' attention registry."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 

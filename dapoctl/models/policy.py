@@ -37,7 +37,7 @@ class Policy:
     adapters: Adapters | None = None
     """What is trained in place of the model's weights, when `lora.rank` is set"""
     packs: bool = False
-    """Whether packed sequences give what padded ones give; not so where layers mix tokens other than by attention"""
+    """Whether packed sequences give the same as padded ones; not if layers mix tokens other than by attention"""
 
     def __post_init__(self) -> None:
         self.body: nn.Module = self.model.get_decoder()
@@ -55,7 +55,7 @@ class Policy:
 
     def packed_hidden(self, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
         """The body's last hidden states [1, L, D] for packed ids [1, L]."""
-        # A mask of four dimensions is passed through as it is; `packing.attention` has no use for it.
+        # A mask of four dimensions is passed through as it is; `packing.attention` does not use it.
         mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)
         with self.autocast():
             output = self.body(
@@ -79,7 +79,7 @@ class Policy:
         return contextlib.nullcontext() if self.adapters is None else self.adapters.merged()
 
     def encode(self, prompt: str) -> list[int]:
-        """Token ids of a problem's prompt, through the chat template when there is one, with exactly one `<bos>`."""
+        """Token ids of a problem's prompt, through the chat template if there is one, with exactly one `<bos>`."""
         bos = self.tokenizer.bos_token_id
         if self.template == "chat" or (self.template == "auto" and self.tokenizer.chat_template):
             text = self.tokenizer.apply_chat_template(

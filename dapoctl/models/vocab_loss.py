@@ -19,7 +19,7 @@ from torch import Tensor
 from dapoctl.models.head import Head
 
 CACHED_BYTES = 4 * 2**20
-"""Of logits that a CPU's cache holds while their softmax is taken, one operation after the other"""
+"""Of logits that fit a CPU's cache while their softmax is taken, one operation after the other"""
 TokenLoss = Callable[[Tensor, Tensor, "Tensor | None", slice], Tensor]
 """(logprobs [n], entropy [n], ref_logprobs [n] or None, which tokens) -> loss [n]"""
 VocabPenalty = Callable[[Tensor, Tensor], Tensor]
@@ -50,7 +50,7 @@ class Scratch:
 
 
 def distribution(logits: Tensor, targets: Tensor, temperature: float, probs: Tensor | None = None) -> Distribution:
-    """Log-probabilities and entropy from logits [n, V], which are overwritten, and targets [n]; `probs` [n, V] is room."""
+    """Log-probabilities and entropy from logits [n, V], which are overwritten, and targets [n]; `probs` [n, V] is a buffer."""
     probs = torch.empty_like(logits) if probs is None else probs
     entropy = logits.new_empty(len(logits))
     on_cpu = logits.device.type == "cpu"
@@ -107,7 +107,7 @@ class HeadLoss:
             hidden: [N, D] hidden states, one per token
             targets: [N] tokens
             weights: [N]; the loss is sum(weights * per-token loss)
-            ref_hidden: [N, D] of the reference, when a penalty asks for it
+            ref_hidden: [N, D] of the reference, if a penalty needs it
         """
         hidden, weights = hidden.detach(), weights.detach()
         grad, total = torch.empty_like(hidden), weights.new_zeros(())

@@ -138,7 +138,7 @@ def test_unknown_recipe() -> None:
 
 
 def test_leaving_out_what_is_not_there() -> None:
-    with pytest.raises(PluginError, match=r"`-clp` leaves out .*Did you mean `clip`\? It has: uniform, grpo, clip"):
+    with pytest.raises(PluginError, match=r"`-clp` removes .*Did you mean `clip`\? It has: uniform, grpo, clip"):
         names(["-clp"])
 
 

@@ -81,7 +81,7 @@ def test_what_a_model_s_name_stands_for(tmp_path: Path) -> None:
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no config\.json, so it is no model"):
+    with pytest.raises(ModelError, match=r"no config\.json, so it is not a model"):
         load_policy(settings(tmp_path))
     with pytest.raises(ModelError, match="no such folder, and not a hub name"):
         load_policy(settings(tmp_path / "absent"))
