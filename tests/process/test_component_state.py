@@ -13,7 +13,7 @@ from pydantic import PrivateAttr
 from dapoctl import Component
 from dapoctl.config.resolve import load
 from dapoctl.training.attempt import Result, resume, start
-from tests.unit.training.test_trainer import stable_metrics
+from tests.support.metrics import stable_metrics
 
 pytestmark = pytest.mark.filterwarnings("default::dapoctl.errors.RunWarning")
 

@@ -45,7 +45,7 @@ def ask(arguments: list[str]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("engine", ["hf", "vllm"])
+@pytest.mark.parametrize("engine", ["hf", pytest.param("vllm", marks=pytest.mark.xdist_group("vllm"))])
 def test_killed_and_resumed_on_real_problems(tmp_path: Path, engine: str) -> None:
     arguments = command(tmp_path, engine, "-k", "8", "--limit", "12")
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)

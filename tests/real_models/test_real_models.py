@@ -58,6 +58,7 @@ def train(root: Path, experiment: str, model: Path, *settings: str) -> list[dict
     return [row["metrics"] for row in metric_rows(find_run(root, "last"))]
 
 
+@pytest.mark.xdist_group("vllm")
 def test_smollm2_learns_word_problems_with_dapo_and_vllm(tmp_path: Path) -> None:
     model = need("smollm2-135m", "vllm")
     steps = train(tmp_path, "smollm2-asdiv.toml", model, "steps=3", "eval.limit=8", "dynamic_sampling.max_rounds=2")
@@ -73,6 +74,7 @@ def test_smollm2_learns_word_problems_with_dapo_and_vllm(tmp_path: Path) -> None
         assert step["rollout/logprob_mismatch_mean"] < 1e-4
 
 
+@pytest.mark.xdist_group("vllm")
 def test_gemma3_270m_trains_with_gkl_over_262144_entries(tmp_path: Path) -> None:
     model = need("gemma3-270m", "vllm")
     steps = train(tmp_path, "gemma3-270m-gkl.toml", model, "steps=2", "eval.every=0", "rollout.prompts=2")

@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 import torch
 
+from dapoctl.config import RunConfig
 from dapoctl.engines import Completion, Sampling
 from dapoctl.engines import vllm as engine_module
 from dapoctl.engines.vllm import Vllm, VllmEngine
 from dapoctl.errors import EngineError, ModelError
+from dapoctl.models.loading import load_policy
+from tests.support.learners import move
 from tests.support.places import MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TEXTS = ["The capital of France is", "To solve 3 + 4 we first", "The capital of France is"]
+pytestmark = pytest.mark.xdist_group("vllm")
 slow = pytest.mark.slow
 
 
@@ -79,7 +83,12 @@ def surroundings() -> dict[str, object]:
     }
 
 
-@pytest.fixture(scope="module", params=["smollm2-135m", "gemma3-270m"])
+one_model = pytest.mark.parametrize("rig", ["smollm2-135m"], indirect=True)
+# One with a small vocabulary, full attention and a chat template; one with 262,144 tokens and sliding windows.
+both_models = pytest.mark.parametrize("rig", ["smollm2-135m", "gemma3-270m"], indirect=True)
+
+
+@pytest.fixture(scope="module")
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm is not installed")
@@ -106,6 +115,7 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     rig.engine.close()
 
 
+@one_model
 @slow
 def test_leaves_the_trainers_process_as_it_was(rig: Rig) -> None:
     assert rig.touched == []
@@ -114,12 +124,14 @@ def test_leaves_the_trainers_process_as_it_was(rig: Rig) -> None:
     assert surroundings() == before
 
 
+@both_models
 @slow
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (0.7, 0.8)])
 def test_logprobs_are_those_of_the_distribution_sampled_from(rig: Rig, temperature: float, top_p: float) -> None:
     assert rig.worst(temperature, top_p) < 1e-4
 
 
+@one_model
 @slow
 def test_the_same_seed_gives_the_same_completions(rig: Rig) -> None:
     first, again, other = (rig.engine.generate(rig.prompts, Sampling(16, seed=seed), 8) for seed in (1, 1, 2))
@@ -127,6 +139,7 @@ def test_the_same_seed_gives_the_same_completions(rig: Rig) -> None:
     assert first != other
 
 
+@one_model
 @slow
 def test_samples_of_one_call_differ_even_where_prompts_are_equal(rig: Rig) -> None:
     groups = rig.engine.generate(rig.prompts, Sampling(16), 8)
@@ -135,6 +148,7 @@ def test_samples_of_one_call_differ_even_where_prompts_are_equal(rig: Rig) -> No
     assert len({tuple(c.token_ids) for c in groups[0] + groups[2]}) == 16
 
 
+@one_model
 @slow
 def test_a_prompts_own_seed_gives_its_completions_in_any_company(rig: Rig) -> None:
     seeds = (5, 6, 7)
@@ -146,6 +160,7 @@ def test_a_prompts_own_seed_gives_its_completions_in_any_company(rig: Rig) -> No
     assert len({tuple(c.token_ids) for c in together[0]}) == 4
 
 
+@both_models
 @slow
 def test_greedy_takes_the_likeliest_token(rig: Rig) -> None:
     group = rig.engine.generate(rig.prompts[:1], Sampling(12, temperature=0), 3)[0]
@@ -159,6 +174,7 @@ def test_greedy_takes_the_likeliest_token(rig: Rig) -> None:
     assert list(group[0].token_ids) == expected[0, len(rig.prompts[0]) :].tolist()
 
 
+@one_model
 @slow
 def test_a_stop_token_is_the_last_of_its_completion(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     full = rig.engine.generate(rig.prompts[:1], Sampling(12, temperature=0), 1)[0][0]
@@ -172,6 +188,7 @@ def test_a_stop_token_is_the_last_of_its_completion(rig: Rig, monkeypatch: pytes
     assert len(short.logprobs) == end
 
 
+@one_model
 @slow
 def test_a_prompt_without_room_for_a_response_is_refused(rig: Rig) -> None:
     assert rig.engine.max_tokens == 128
@@ -180,6 +197,7 @@ def test_a_prompt_without_room_for_a_response_is_refused(rig: Rig) -> None:
         rig.engine.generate([[5] * 128], Sampling(8), 1)
 
 
+@one_model
 @slow
 def test_an_interrupted_call_leaves_nothing_behind(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = rig.engine.generate(rig.prompts[:1], Sampling(8), 2)
@@ -197,6 +215,7 @@ def test_an_interrupted_call_leaves_nothing_behind(rig: Rig, monkeypatch: pytest
     assert rig.engine.generate(rig.prompts[:1], Sampling(8), 2) == expected
 
 
+@one_model
 @slow
 def test_every_group_is_told_once_as_soon_as_it_is_finished(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lengths differ: a stop token ends some groups long before the last."""
@@ -222,6 +241,7 @@ def test_every_group_is_told_once_as_soon_as_it_is_finished(rig: Rig, monkeypatc
     assert "step" in lines[lines.index(told[0]) : lines.index(told[-1])]
 
 
+@one_model
 @slow
 def test_the_one_who_is_told_may_end_the_call(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = rig.engine.generate(rig.prompts[:1], Sampling(8), 2)
@@ -237,6 +257,7 @@ def test_the_one_who_is_told_may_end_the_call(rig: Rig, monkeypatch: pytest.Monk
     assert rig.engine.generate(rig.prompts[:1], Sampling(8), 2) == expected
 
 
+@both_models
 @slow
 def test_weights_arrive_in_every_layer(rig: Rig) -> None:
     """Tied head, embedding, norms and linear layers: all changed twice, synced twice each time, then put back."""
@@ -259,6 +280,7 @@ def test_weights_arrive_in_every_layer(rig: Rig) -> None:
     assert [g[0].token_ids for g in restored] == [g[0].token_ids for g in greedy]
 
 
+@one_model
 @slow
 def test_another_engine_can_follow_even_a_failed_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = rig.engine.generate(rig.prompts, Sampling(8, temperature=0), 1)
@@ -270,6 +292,36 @@ def test_another_engine_can_follow_even_a_failed_one(rig: Rig, monkeypatch: pyte
     rig.engine = Vllm(kv_cache_gb=0.5).build_engine(rig.policy, config())
     again = rig.engine.generate(rig.prompts, Sampling(8, temperature=0), 1)
     assert [g[0].token_ids for g in again] == [g[0].token_ids for g in expected]
+
+
+@slow
+@one_model
+def test_adapters_arrive_merged(rig: Rig) -> None:
+    """The engine takes the weights of another policy with adapters, and in the end its own again."""
+    rollout = {"max_prompt_tokens": 48, "max_response_tokens": 80}
+    policy = load_policy(RunConfig(model={"path": rig.policy.path}, rollout=rollout, lora={"rank": 4, "alpha": 8.0}))
+
+    def worst() -> float:
+        groups = rig.engine.generate(rig.prompts, Sampling(16, seed=1), 2)
+        differences = []
+        for prompt, group in zip(rig.prompts, groups, strict=True):
+            for completion in group:
+                ids = torch.tensor([[*prompt, *completion.token_ids]])
+                with torch.no_grad():
+                    logits = policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+                wanted = logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0]
+                differences.append(float((wanted - torch.tensor(completion.logprobs)).abs().max()))
+        return max(differences)
+
+    try:
+        rig.engine.load_weights(policy.named_weights())
+        assert worst() < 1e-4
+        move(policy, 0.02)
+        assert worst() > 1e-2
+        rig.engine.load_weights(policy.named_weights())
+        assert worst() < 1e-4
+    finally:
+        rig.engine.load_weights(rig.policy.named_weights())
 
 
 def test_says_how_to_install_vllm_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,6 +431,7 @@ def test_sleep_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert llm.calls == ["shutdown"]
 
 
+@one_model
 @slow
 def test_more_prompts_than_fit_into_one_pass(rig: Rig) -> None:
     """Prompts that would be cut at the edge of a pass; with seeds, a CPU cannot continue them."""

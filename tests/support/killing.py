@@ -25,11 +25,12 @@ from safetensors.torch import load_file
 from transformers.models.gemma3 import modeling_gemma3  # noqa: F401
 
 from dapoctl.config.resolve import load
-from dapoctl.runs.files import LineWriter, read_lines
+from dapoctl.runs.files import LineWriter
 from dapoctl.runs.index import list_runs
 from dapoctl.runs.jobs.create import create
 from dapoctl.runs.summary import read_run
 from dapoctl.training import attempt, checkpoint
+from tests.support.metrics import stable_metrics
 
 SETTINGS = (
     "steps=6",
@@ -46,18 +47,8 @@ SETTINGS = (
     "dynamic_sampling.max_staleness=2",
     "gkl.prior=ema",
 )
-UNSTABLE = ("time/", "throughput/", "memory/")
 WRITES = ("replace", "rename", "fsync", "unlink", "rmdir", "mkdir")
 """Of `os`: what makes a change to the store visible or lasting"""
-
-
-def stable(directory: Path) -> list[Any]:
-    """Steps and metrics as they stand on disk, without what depends on the clock."""
-    return [
-        [row["step"], {name: value for name, value in row["metrics"].items() if not name.startswith(UNSTABLE)}]
-        for row in read_lines(directory / "metrics.jsonl")
-        if "metrics" in row
-    ]
 
 
 def work(directory: Path, die_at: int | None) -> None:
@@ -124,7 +115,7 @@ def look(directory: Path) -> int:
     summary = read_run(directory)
     assert not listed.problem, listed.problem
     assert listed.state == summary.state in ("lost", "finished", "stopped"), summary
-    steps = [row[0] for row in stable(directory)]
+    steps = [row["step"] for row in stable_metrics(directory)]
     assert steps == sorted(set(steps)), steps
     found = checkpoint.latest(directory)
     if found is None:
@@ -142,8 +133,8 @@ def main() -> None:
     assert not fork(undisturbed, None, None)
     seconds = time.monotonic() - begun
     writes = int((root / "undisturbed" / "writes").read_text())
-    expected = stable(undisturbed)
-    assert [row[0] for row in expected] == [*range(7)]
+    expected = stable_metrics(undisturbed)
+    assert [row["step"] for row in expected] == [*range(7)]
     counts: Counter[str] = Counter()
     reached: Counter[int] = Counter()
     runs = 0
@@ -160,7 +151,7 @@ def main() -> None:
             reached[look(directory)] += killed
             if not killed or read_run(directory).state == "finished":
                 break
-        assert stable(directory) == expected, directory
+        assert stable_metrics(directory) == expected, directory
         assert read_run(directory).state == "finished"
     print(json.dumps({**counts, "runs": runs, "writes": writes, "by checkpoint": dict(sorted(reached.items()))}))
 

@@ -66,6 +66,14 @@ def make_learner(
     return learner
 
 
+def move(policy: Policy, scale: float = 0.05) -> None:
+    """Adapters as training might leave them: B no longer zero."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=scale)
+
+
 def in_float64(learner: Learner) -> Learner:
     """The learner with models in float64, where different ways to compute the same thing agree to the last digits."""
     for policy in (learner.policy, learner.reference):

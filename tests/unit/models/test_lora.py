@@ -6,8 +6,8 @@ import importlib.util
 import json
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,17 @@ from dapoctl.config import RunConfig
 from dapoctl.config.resolve import load
 from dapoctl.engines import Sampling
 from dapoctl.engines.hf import HfEngine
-from dapoctl.engines.vllm import Vllm
 from dapoctl.errors import ConfigError, ModelError
 from dapoctl.models import locate
 from dapoctl.models.loading import load_policy, load_reference
-from dapoctl.models.policy import Policy
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import read_run
 from dapoctl.training.learner import Learner
 from dapoctl.training.step import accumulate_gradient, estimate
+from tests.support.cli import dapoctl
 from tests.support.helpers import multimodal_gemma
-from tests.support.learners import gradients, make_learner, responses_batch
-from tests.support.places import MODELS
-from tests.unit.training.test_trainer import command, finish, stable_metrics
+from tests.support.learners import gradients, make_learner, move, responses_batch
+from tests.support.metrics import stable_metrics
 
 LORA = {"rank": 4, "alpha": 8.0}
 
@@ -43,14 +41,6 @@ LORA = {"rank": 4, "alpha": 8.0}
 def settings(path: Path | str = "tiny", lora: dict[str, Any] = LORA, **config: Any) -> RunConfig:
     rollout = {"max_prompt_tokens": 32, "max_response_tokens": 64}
     return RunConfig(model={"path": str(path), **config.pop("model", {})}, rollout=rollout, lora=lora, **config)
-
-
-def move(policy: Policy, scale: float = 0.05) -> None:
-    """Adapters as training might leave them: B no longer zero."""
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in policy.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=scale)
 
 
 def base_model(path: str = "tiny") -> Any:
@@ -346,14 +336,14 @@ def run_command(root: Path, base: Path) -> list[str]:
         "optim.warmup_steps=0", "eval.every=5", "eval.limit=8", "checkpoint.every=2", "dynamic_sampling.max_staleness=2",
     )  # fmt: skip
     options = [part for setting in settings for part in ("--set", setting)]
-    return command(root, "run", "--plugins", "dapo,kl", *options)
+    return ["run", "--plugins", "dapo,kl", *options, "--runs-dir", str(root)]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nobody disturbed."""
     root = tmp_path_factory.mktemp("undisturbed")
-    done = finish(run_command(root, base))
+    done = dapoctl(*run_command(root, base), cwd=root)
     assert done.returncode == 0, done.stderr
     return find_run(root, "last")
 
@@ -374,7 +364,8 @@ def test_a_run_begins_at_the_reference_and_leaves_small_checkpoints(undisturbed:
 
 @pytest.mark.slow
 def test_killed_and_resumed_is_as_never_killed(undisturbed: Path, base: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(run_command(tmp_path, base), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [sys.executable, "-m", "dapoctl", *run_command(tmp_path, base)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 240
     while process.poll() is None and time.monotonic() < deadline:
         if any(tmp_path.glob("[!.]*/spec.json")) and len(stable_metrics(find_run(tmp_path, "last"))) > 3:
@@ -385,11 +376,11 @@ def test_killed_and_resumed_is_as_never_killed(undisturbed: Path, base: Path, tm
     directory = find_run(tmp_path, "last")
     assert read_run(directory).state == "lost", output
     away = base.rename(base.with_name("away"))
-    gone = finish(command(tmp_path, "runs", "resume", "last"))
+    gone = dapoctl("runs", "resume", "last", "--runs-dir", tmp_path, cwd=tmp_path)
     away.rename(base)
     assert gone.returncode == 2
     assert f"`model.path` = '{base}': no such folder" in gone.stderr
-    resumed = finish(command(tmp_path, "runs", "resume", "last"))
+    resumed = dapoctl("runs", "resume", "last", "--runs-dir", tmp_path, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert stable_metrics(directory) == stable_metrics(undisturbed)
     one, two = (
@@ -398,49 +389,10 @@ def test_killed_and_resumed_is_as_never_killed(undisturbed: Path, base: Path, tm
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
-# vLLM and a real model
-
-
-@pytest.fixture(scope="module")
-def real() -> Iterator[tuple[Policy, Any]]:
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vllm is not installed")
-    if not (MODELS / "smollm2-135m").is_dir():
-        pytest.skip(f"no model in {MODELS}; set DAPOCTL_TEST_MODELS")
-    config = settings(MODELS / "smollm2-135m")
-    policy = load_policy(config)
-    engine = Vllm(kv_cache_gb=0.5).build_engine(policy, config)
-    yield policy, engine
-    engine.close()
-
-
-@pytest.mark.slow
-def test_vllm_gets_the_adapters_merged(real: tuple[Policy, Any]) -> None:
-    policy, engine = real
-    prompts = [policy.encode(text) for text in ("The capital of France is", "To solve 3 + 4 we first")]
-
-    def worst() -> float:
-        differences = []
-        for prompt, group in zip(prompts, engine.generate(prompts, Sampling(16, seed=1), 2), strict=True):
-            for completion in group:
-                ids = torch.tensor([[*prompt, *completion.token_ids]])
-                with torch.no_grad():
-                    logits = policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-                wanted = logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0]
-                differences.append(float((wanted - torch.tensor(completion.logprobs)).abs().max()))
-        return max(differences)
-
-    assert worst() < 1e-4
-    move(policy, 0.02)
-    assert worst() > 1e-2
-    engine.load_weights(policy.named_weights())
-    assert worst() < 1e-4
-
-
 @pytest.mark.slow
 def test_adapters_learn_to_add_carefully(tmp_path: Path) -> None:
     options = ("--plugins", "clip_higher,gkl", "--set", "lora.rank=8", "--set", "optim.lr=3e-3", "--json")
-    done = finish(command(tmp_path, "run", *options))
+    done = dapoctl("run", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["before"]["eval/arithmetic/avg@1"] <= 0.60

@@ -28,6 +28,7 @@ from tests.support.wrong_components import WRONG, FloatMask, NoDefault, NoEpsilo
 from tests.support.wrong_engines import BestOfTwo, KeepsOldWeights, NoEngine
 from tests.support.wrong_losses import TopFifth
 
+VLLM = [pytest.mark.slow, pytest.mark.xdist_group("vllm")]
 POINTS = {point.name: point for point in metadata.entry_points(group="dapoctl.plugins")}
 WRONG_PAIRS = [(name, cls) for name, classes in WRONG.items() for cls in classes]
 
@@ -41,7 +42,7 @@ def by_name(cls: type[Component], name: str = "", **options: Any) -> dict[str, R
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "vllm" else name for name in sorted(POINTS)]
+    "name", [pytest.param(name, marks=VLLM) if name == "vllm" else name for name in sorted(POINTS)]
 )
 def test_every_installed_component_holds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Trackers that are installed write here and send nothing.
@@ -148,6 +149,7 @@ def test_what_an_engine_does_is_told_in_numbers() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("vllm")
 @pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed (`make vllm`)")
 def test_the_real_vllm_holds_as_an_engine() -> None:
     results = by_name(POINTS["vllm"].load(), "vllm")

@@ -19,6 +19,7 @@ from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import read_run
 from tests.support.cli import dapoctl
 from tests.support.helpers import plugin_file
+from tests.support.metrics import stable_metrics
 
 # Every source of state takes part: surplus groups, several updates, a prompt order, an average of the reference.
 SETTINGS = (
@@ -33,7 +34,6 @@ SETTINGS = (
     "dynamic_sampling.max_staleness=2",
     "gkl.prior=ema",
 )
-UNSTABLE = ("time/", "throughput/", "memory/")
 
 
 def run_command(root: Path, *settings: str) -> list[str]:
@@ -44,16 +44,6 @@ def run_command(root: Path, *settings: str) -> list[str]:
 def start(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "dapoctl", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
-
-
-def stable_metrics(directory: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl as they stand on disk, without what depends on the clock and the machine."""
-    rows = []
-    for row in read_lines(directory / "metrics.jsonl"):
-        if "metrics" in row:
-            values = {name: value for name, value in row["metrics"].items() if not name.startswith(UNSTABLE)}
-            rows.append({"step": row["step"], "metrics": values})
-    return rows
 
 
 @pytest.fixture(scope="module")
