@@ -255,6 +255,7 @@ def test_the_package_is_what_installers_expect(stage: str) -> None:
     assert not [path for path, text in files.items() if "Idea" in text or "templates" in text]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_package_is_tidy(stage: str, tmp_path: Path) -> None:
     """Formatted and in order for a linter that knows nothing of this project's settings."""
@@ -269,9 +270,10 @@ def test_the_package_is_tidy(stage: str, tmp_path: Path) -> None:
 
 
 PROVIDED = {stage.template: name for name, stage in stages().items()}
-QUICK = ("observer", "plan_refill", "task")
+QUICK = ("observer",)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "template",
     [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in sorted(PROVIDED)],

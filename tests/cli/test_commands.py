@@ -368,6 +368,7 @@ def test_messages_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in done.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [["plugins", "list"], ["run", "--dry-run"], ["--help"]])
 def test_a_reader_that_goes_away_is_no_error(arguments: list[str], tmp_path: Path) -> None:
     read, write = os.pipe()

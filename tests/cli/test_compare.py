@@ -251,6 +251,7 @@ def test_mistakes_exit_2_and_name_the_fix(arguments: list[str], words: list[str]
         assert word in done.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", [["compare", "aaaa", "bbbb"], ["ablation", "aaaa", "bbbb"]])
 def test_nothing_heavy_is_imported(command: list[str], root: Path) -> None:
     arguments = ["dapoctl", *command, "--task", "aime24", "--runs-dir", str(root)]

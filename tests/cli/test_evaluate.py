@@ -113,6 +113,7 @@ def test_the_same_command_again_shows_what_is_stored(undisturbed: dict[str, Any]
     assert "--again" in call(root, *ASKED).stdout
 
 
+@pytest.mark.process
 def test_what_is_stored_needs_no_torch(undisturbed: dict[str, Any]) -> None:
     arguments = ["dapoctl", *ASKED, "--runs-dir", undisturbed["root"]]
     code = f"import sys; sys.argv = {arguments!r}\nfrom dapoctl.cli import main\nassert main() == 0\n"
@@ -126,6 +127,7 @@ def test_what_is_stored_needs_no_torch(undisturbed: dict[str, Any]) -> None:
     assert done.stderr.strip().endswith("set()")
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_killed_again_and_again_it_holds_the_same_samples(undisturbed: dict[str, Any], tmp_path: Path) -> None:
     expected, seen, kept = samples(Path(undisturbed["directory"])), 0, {}
@@ -152,6 +154,7 @@ def test_killed_again_and_again_it_holds_the_same_samples(undisturbed: dict[str,
     assert read_run(run).state == "finished"
 
 
+@pytest.mark.process
 def test_ctrl_c_keeps_finished_blocks_and_says_how_to_go_on(undisturbed: dict[str, Any], tmp_path: Path) -> None:
     process = subprocess.Popen(command(tmp_path, *ASKED), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: any(len(stored_rows(path)) for path in tmp_path.glob(PLACE)), process)
@@ -330,6 +333,7 @@ def test_mistakes_are_named(tmp_path: Path, arguments: Sequence[str], words: Seq
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.process
 def test_two_at_once_do_not_write_one_file(undisturbed: dict[str, Any], tmp_path: Path) -> None:
     process = subprocess.Popen(command(tmp_path, *ASKED), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: [*tmp_path.glob(f"{PLACE}/samples.jsonl")], process)

@@ -109,6 +109,7 @@ def test_the_command_on_a_run(run: Path) -> None:
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.process
 def test_it_needs_neither_torch_nor_numpy_nor_a_gpu(run: Path) -> None:
     code = f"""
 import sys

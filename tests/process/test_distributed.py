@@ -1,4 +1,7 @@
-"""A batch sharded over two processes has the gradient of the whole batch: the weights come from global counts."""
+"""A batch sharded over two processes has the gradient of the whole batch: the weights come from global counts.
+
+Slow: gloo joins two processes, and both import torch.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ import torch
 from dapoctl.training.step import accumulate_gradient, estimate
 from tests.support.learners import gradients, make_learner, responses_batch
 from tests.support.places import ROOT
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 WEIGHTS = ("sequence_mean", "token_mean", "group_token_mean", "constant_length")
 WORKER = """

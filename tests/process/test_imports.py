@@ -1,4 +1,7 @@
-"""What answers at once must not import what takes seconds."""
+"""What answers at once must not import what takes seconds.
+
+Processes: what is imported is read from fresh interpreters.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import HEAVY, modules_after, run_dapoctl
+
+pytestmark = pytest.mark.process
 
 SECONDS = 1.0
 """Of computing: far above what it takes, a quarter of that"""

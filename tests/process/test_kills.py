@@ -1,4 +1,7 @@
-"""SIGKILL at 200 random moments of a training run, more than half of them inside its writes."""
+"""SIGKILL at 200 random moments of a training run, more than half of them inside its writes.
+
+Slow: 200 kills, and as many resumed runs.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.places import ROOT
+
+pytestmark = pytest.mark.process
 
 KILLS = 200
 

@@ -1,4 +1,7 @@
-"""Many runs, queued by many processes: each runs once, and never more than there is room for."""
+"""Many runs, queued by many processes: each runs once, and never more than there is room for.
+
+Slow: forty runs, each with a supervisor and a trainer of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from dapoctl.runs.files import read_json
 from dapoctl.runs.summary import read_run
 from dapoctl.runs.tickets import tickets
 from tests.support.background import SHORT, Store, wait_for
+
+pytestmark = pytest.mark.process
 
 TINY = ("steps=1", *SHORT[1:], "rollout.prompts=1")
 

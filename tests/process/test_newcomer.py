@@ -1,4 +1,7 @@
-"""From the built wheel to a trained component of one's own, outside of the repository, as a newcomer would."""
+"""From the built wheel to a trained component of one's own, outside of the repository, as a newcomer would.
+
+Slow: a wheel is built, installed and trained with, by commands in a shell.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ import pytest
 import dapoctl
 from tests.support.environments import virtual_environment
 from tests.support.places import ROOT
+
+pytestmark = pytest.mark.process
 
 
 def built_wheel(folder: Path) -> Path:

@@ -1,4 +1,7 @@
-"""The oldest pluggy that pyproject.toml allows does all that the newest does."""
+"""The oldest pluggy that pyproject.toml allows does all that the newest does.
+
+Slow: another pluggy is installed from the package index, for processes that import it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.places import ROOT
+
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 OLDEST = re.findall(
     r"pluggy>=([\d.]+)", str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"])
@@ -60,7 +65,6 @@ def test_a_run_with_the_oldest_pluggy(old_pluggy: Path, tmp_path: Path) -> None:
     assert f"pluggy {OLDEST}" in done.stdout
 
 
-@pytest.mark.slow
 def test_the_hooks_with_the_oldest_pluggy(old_pluggy: Path) -> None:
     done = with_path(old_pluggy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *HOOKS)
     assert done.returncode == 0, done.stdout[-3000:]

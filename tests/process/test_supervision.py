@@ -1,4 +1,7 @@
-"""Runs in the background: they outlive who started them, end when told, and say how they ended."""
+"""Runs in the background: they outlive who started them, end when told, and say how they ended.
+
+Processes: supervisors, trainers, their signals and what outlives them are the subject.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,8 @@ from tests.support.background import (
     wait_for_step,
 )
 from tests.support.helpers import plugin_file
+
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture

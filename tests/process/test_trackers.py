@@ -1,6 +1,7 @@
 """Runs in wandb (offline) and Trackio: what they wrote is read back from their files, with the real libraries.
 
-Tests with these are slow ones: CI installs the libraries, 100 MB, before those alone.
+Tests with these are slow ones: CI installs the libraries, 100 MB, before those alone. They are processes: each library keeps
+threads and services of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from dapoctl_trackers.wandb import Wandb
 from dapoctl import RunInfo, RunWarning, UserError
 from dapoctl.config.schema import RunConfig
 from dapoctl.runs.files import read_lines
-from tests.support.broken import dapoctl, idea, train
+from tests.support.broken import SMALL, dapoctl, idea, train
+from tests.support.processes import run_dapoctl
 
 
 def needs(library: str) -> pytest.MarkDecorator:
@@ -97,14 +99,21 @@ def same(ours: Any, theirs: Any) -> bool:
     return bool(float(ours) == float(theirs) or (float(ours) != float(ours) and float(theirs) != float(theirs)))
 
 
+def train_apart(cwd: Path, plugins: str, *settings: str) -> subprocess.CompletedProcess[str]:
+    """A small run in a process of its own."""
+    options = [part for setting in (*SMALL, *settings) for part in ("--set", setting)]
+    return run_dapoctl("run", "--plugins", plugins, *options, cwd=cwd)
+
+
 @pytest.mark.slow
+@pytest.mark.process
 @needs("wandb")
 def test_a_run_in_wandb_goes_on_in_the_same_run(tmp_path: Path) -> None:
     (tmp_path / "my_idea.py").write_text(LATE, encoding="utf-8")
     settings = ("wandb.mode=offline", "wandb.project=small", "wandb.tags=['a','b']", "steps=3")
-    assert train(tmp_path, "wandb,./my_idea.py", *settings).returncode == 1
+    assert train_apart(tmp_path, "wandb,./my_idea.py", *settings).returncode == 1
     (tmp_path / "my_idea.py").write_text(LATE.replace("raise ValueError", "print"), encoding="utf-8")
-    resumed = dapoctl(tmp_path, "runs", "resume", "last", "--changed-plugins")
+    resumed = run_dapoctl("runs", "resume", "last", "--changed-plugins", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     directory = only_run(tmp_path)
     files = sorted(directory.glob("wandb/offline-run-*/*.wandb"))
@@ -124,15 +133,16 @@ def test_a_run_in_wandb_goes_on_in_the_same_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @needs("trackio")
 def test_a_run_in_trackio_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     (tmp_path / "my_idea.py").write_text(LATE, encoding="utf-8")
-    first = train(tmp_path, "trackio,./my_idea.py", "trackio.project=small", "steps=3")
+    first = train_apart(tmp_path, "trackio,./my_idea.py", "trackio.project=small", "steps=3")
     assert first.returncode == 1
     assert "Trackio" not in first.stdout
     (tmp_path / "my_idea.py").write_text(LATE.replace("raise ValueError", "print"), encoding="utf-8")
-    resumed = dapoctl(tmp_path, "runs", "resume", "last", "--changed-plugins")
+    resumed = run_dapoctl("runs", "resume", "last", "--changed-plugins", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     directory = only_run(tmp_path)
     with sqlite3.connect(tmp_path / "trackio" / "small.db") as database:
@@ -150,6 +160,7 @@ def test_a_run_in_trackio_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @needs("wandb")
 def test_values_that_are_not_finite_arrive_in_wandb(tmp_path: Path) -> None:
     follow(Wandb(mode="offline"), tmp_path)
@@ -159,9 +170,10 @@ def test_values_that_are_not_finite_arrive_in_wandb(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @needs("trackio")
 def test_values_that_are_not_finite_arrive_in_trackio(tmp_path: Path) -> None:
-    code = f"import sys; sys.path[:0] = {sys.path!r}; import pathlib, test_trackers as t; "
+    code = f"import sys; sys.path[:0] = {sys.path!r}; import pathlib, tests.process.test_trackers as t; "
     code += f"t.follow(t.Trackio(project='odd'), pathlib.Path({str(tmp_path)!r}))"
     env = {**os.environ, "TRACKIO_DIR": str(tmp_path / "trackio")}
     subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=120, capture_output=True)
@@ -196,11 +208,12 @@ def test_without_its_package_a_run_is_refused_at_once(name: str, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.process
 @needs("wandb")
 def test_online_without_a_login_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    done = dapoctl(tmp_path, "run", "--plugins", "wandb")
+    done = run_dapoctl("run", "--plugins", "wandb", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "`wandb` is not logged in: `wandb login`" in done.stderr
     assert "--set wandb.mode=offline" in done.stderr

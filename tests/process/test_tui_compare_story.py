@@ -1,4 +1,7 @@
-"""Two runs that the trainer made are evaluated from the screens, compared, and one problem is read; and who does that work."""
+"""Two runs that the trainer made are evaluated from the screens, compared, and one problem is read; and who does that work.
+
+Processes: evaluations go on in the background.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ from tests.support.compare_screens import (
     transcripts,
     until,
 )
+
+pytestmark = pytest.mark.process
 
 SET = "held8"
 ASKED = f"--task arithmetic -k 3 --limit 8 --as {SET} --max-tokens 24"

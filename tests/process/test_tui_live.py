@@ -1,4 +1,7 @@
-"""The terminal UI and runs that really go on: started, stopped and resumed, by it and by others."""
+"""The terminal UI and runs that really go on: started, stopped and resumed, by it and by others.
+
+Processes: runs go on beside the screen, and a terminal is a real one.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from dapoctl.runs.tickets import tickets
 from tests.support.background import LONG, Store, processes_left, wait_for, wait_for_state, wait_for_step
 from tests.support.stores import add_run
 from tests.support.tui import SMALL, WIDE, bench, play
+
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture

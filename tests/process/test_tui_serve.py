@@ -1,4 +1,7 @@
-"""`dapoctl tui --serve`: a real server, a real request, a session that draws the store."""
+"""`dapoctl tui --serve`: a real server, a real request, a session that draws the store.
+
+Processes: the server starts one for each session.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from dapoctl.config.resolve import load
 from dapoctl.errors import UserError
 from dapoctl.runs.jobs.create import create
 from tests.support.background import Store, wait_for
+
+pytestmark = pytest.mark.process
 
 NEEDED = "textual-serve is not installed (pip install textual-serve)"
 

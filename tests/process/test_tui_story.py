@@ -1,4 +1,7 @@
-"""One sitting at the terminal UI, by keys alone: from an empty store to the transcripts of two runs that were compared."""
+"""One sitting at the terminal UI, by keys alone: from an empty store to the transcripts of two runs that were compared.
+
+Slow: three runs are trained to their ends and two evaluated, by keys.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from dapoctl.tui.compare.transcripts_screen import TranscriptsScreen
 from dapoctl.tui.launch.screen import LaunchScreen
 from dapoctl.tui.run import RunScreen
 from tests.support.tui import View, bench, own_leases, play
+
+pytestmark = pytest.mark.process
 
 STEPS = 150
 SETTINGS = {

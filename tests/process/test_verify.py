@@ -1,4 +1,7 @@
-"""The verifier's processes: no response can stop them, and none outlives its parent."""
+"""The verifier's processes: no response can stop them, and none outlives its parent.
+
+Processes: the pool's workers, hung, killed and orphaned.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ from tests.support.places import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.process
 
 HANG = "Answer: $9^{9^{9^9}}$"
 NEEDS_WORKER = "Answer: $\\frac{1080}{2}$"

@@ -1,4 +1,7 @@
-"""The guide for authors is run, block by block, in a virtual environment of its own; so is the README's section on it."""
+"""The guide for authors is run, block by block, in a virtual environment of its own; so is the README's section on it.
+
+Slow: the guide's packages are installed into virtual environments, checked and trained with.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from dapoctl import hookspecs
 from tests.support.environments import virtual_environment
 from tests.support.guide import NOT_RUN, Block, blocks, walk
 from tests.support.places import ROOT
+
+pytestmark = pytest.mark.process
 
 GUIDE = (ROOT / "plugins" / "WRITING.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -2,6 +2,8 @@
 
 The C library is told to give blocks back as they are freed: what is estimated is memory in use, not what an allocator
 keeps for later.
+
+Slow: a peak is that of a whole process, so each case is one.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from dapoctl.models import locate
 from tests.support.places import MODELS, ROOT
 
 pytestmark = [
+    pytest.mark.process,
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from Linux's /proc"),
 ]

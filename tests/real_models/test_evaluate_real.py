@@ -1,4 +1,7 @@
-"""`dapoctl eval` of a real model on real problems, through both engines."""
+"""`dapoctl eval` of a real model on real problems, through both engines.
+
+Slow: each engine evaluates a real model twice, in processes that can be killed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tests.support.places import MODELS, ROOT
 DATA = ROOT.parent / "shared" / "data" / "aime-2024.jsonl"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 def command(root: Path, engine: str, *more: str) -> list[str]:

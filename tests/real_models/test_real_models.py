@@ -1,4 +1,7 @@
-"""Real pretrained models, real vLLM, real problems: short versions of the experiments."""
+"""Real pretrained models, real vLLM, real problems: short versions of the experiments.
+
+Slow: real updates of real models; the embedded one is trained to its end for three seeds.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ RUN = (sys.executable, "-m", "dapoctl", "run")
 # Real models gain from every core; the other tests keep to one thread.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 def need(model: str, engine: str) -> Path:

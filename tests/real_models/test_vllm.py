@@ -1,4 +1,7 @@
-"""Engine `vllm` against transformers, on the real vLLM and real pretrained models."""
+"""Engine `vllm` against transformers, on the real vLLM and real pretrained models.
+
+Slow: vLLM starts once for each model and once more after it failed.
+"""
 
 from __future__ import annotations
 

@@ -454,6 +454,7 @@ def test_a_small_terminal_shows_one_pane_at_a_time(tmp_path: Path) -> None:
     play(story())
 
 
+@pytest.mark.process
 def test_filling_in_the_form_imports_nothing_heavy() -> None:
     code = """
     import sys

@@ -241,6 +241,7 @@ def test_the_line_says_what_the_form_says(word: str, seeds: range) -> None:
     assert said > 3 * len(seeds)
 
 
+@pytest.mark.process
 def test_the_line_through_a_real_shell(word: str) -> None:
     forms = (a_form(random.Random(seed), word) for seed in itertools.count(500))
     for choice, verdict in itertools.islice((form for form in forms if form[1].resolved), 3):

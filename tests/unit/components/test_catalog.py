@@ -206,12 +206,14 @@ def rivals(tmp_path: Path) -> list[Path]:
     return [*folders, broken]
 
 
+@pytest.mark.process
 def test_one_distribution_is_found(rivals: list[Path]) -> None:
     first = rivals[0]
     assert resolve(["length_budget"], first) == "uniform grpo clip sequence_mean length_budget arithmetic hf"
     assert resolve([], first, recipe="fast") == "uniform clip sequence_mean rloo arithmetic hf"
 
 
+@pytest.mark.process
 def test_two_distributions_with_one_name_are_both_named(rivals: list[Path]) -> None:
     said = resolve(["length_budget"], *rivals)
     assert said.startswith("PluginError: component `length_budget` is provided by ")
@@ -220,6 +222,7 @@ def test_two_distributions_with_one_name_are_both_named(rivals: list[Path]) -> N
     assert said.endswith("uninstall one of them")
 
 
+@pytest.mark.process
 def test_two_distributions_with_one_recipe_are_both_named(rivals: list[Path]) -> None:
     said = resolve([], *rivals, recipe="fast")
     assert said.startswith("PluginError: recipe `fast` is provided by ")
@@ -227,12 +230,14 @@ def test_two_distributions_with_one_recipe_are_both_named(rivals: list[Path]) ->
     assert "beta_ideas" in said
 
 
+@pytest.mark.process
 def test_rivals_and_broken_packages_are_harmless_while_not_selected(rivals: list[Path]) -> None:
     expected = "uniform grpo sequence_mean clip_higher arithmetic hf"
     assert resolve(["clip_higher"], *rivals) == expected
     assert "add one of: cispo, clip, clip_higher, gspo" in resolve(["-clip"], *rivals)
 
 
+@pytest.mark.process
 def test_broken_package_is_named_when_selected(rivals: list[Path]) -> None:
     said = resolve(["broken_idea"], *rivals)
     assert said == (
@@ -241,6 +246,7 @@ def test_broken_package_is_named_when_selected(rivals: list[Path]) -> None:
     )
 
 
+@pytest.mark.process
 def test_listing_imports_no_component(rivals: list[Path]) -> None:
     done = python(
         """

@@ -139,6 +139,7 @@ def test_the_command_line_names_a_recording() -> None:
     assert (settings.responses, settings.tokens) == (32, 64)
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_an_update_on_tiny_is_compared(tmp_path: Path) -> None:
     if importlib.util.find_spec("trl") is None:

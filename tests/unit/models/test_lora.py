@@ -362,6 +362,7 @@ def test_a_run_begins_at_the_reference_and_leaves_small_checkpoints(undisturbed:
     assert found < 0.5 * (base / "model.safetensors").stat().st_size
 
 
+@pytest.mark.process
 @pytest.mark.slow
 def test_killed_and_resumed_is_as_never_killed(undisturbed: Path, base: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dapoctl", *run_command(tmp_path, base)]

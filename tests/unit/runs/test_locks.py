@@ -1,4 +1,7 @@
-"""Locks and processes: what the kernel says of who lives, and whom a signal may reach."""
+"""Locks and processes: what the kernel says of who lives, and whom a signal may reach.
+
+Processes: locks are between them.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from dapoctl.runs.locks import is_locked, release, try_lock
 from dapoctl.runs.processes import MARK, Identity, family, kill_family, send
 from tests.support.background import wait_for
+
+pytestmark = pytest.mark.process
 
 HOLD = """
 import sys

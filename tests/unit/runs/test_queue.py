@@ -133,6 +133,7 @@ def test_damaged_tickets_are_left_out(tmp_path: Path) -> None:
     assert [each.run for each in tickets(tmp_path)] == ["a"]
 
 
+@pytest.mark.process
 def test_many_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     code = """
 import sys
@@ -170,6 +171,7 @@ def test_slots_are_a_count(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         devices()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("source", "failure"),
     [

@@ -148,6 +148,7 @@ def test_whatever_lies_in_the_store_is_listed_with_a_reason(tmp_path: Path) -> N
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.process
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
     # Root may read everything: the process becomes another user once it has imported what it needs.

@@ -37,6 +37,7 @@ def test_splits_are_disjoint_whichever_way_round_and_whatever_the_sizes() -> Non
     assert len(test) > 400
 
 
+@pytest.mark.process
 def test_sizes_and_order_are_stable() -> None:
     small, large = Arithmetic(test_size=16), Arithmetic(test_size=64)
     assert small.load_problems("test") == large.load_problems("test")[:16]

@@ -315,6 +315,7 @@ def test_make_tokens_counts_its_sequences() -> None:
     assert tokens.advantages.tolist() == [1.0] * 3
 
 
+@pytest.mark.process
 def test_the_kit_needs_no_pytest() -> None:
     code = "import sys, dapoctl.testing; assert not {'pytest', '_pytest', 'transformers'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -108,6 +108,7 @@ def test_another_seed_gives_others(reference: Path, tmp_path: Path) -> None:
     assert stable_metrics(find_run(tmp_path, "last"))[1] != stable_metrics(reference)[1]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)])
 def test_killed_and_resumed_is_as_never_killed(reference: Path, tmp_path: Path, rows: int) -> None:
     process = start_and_wait(tmp_path, rows)
@@ -121,6 +122,7 @@ def test_killed_and_resumed_is_as_never_killed(reference: Path, tmp_path: Path, 
     assert len(list((directory / "attempts").iterdir())) == 2
 
 
+@pytest.mark.process
 def test_ctrl_c_saves_and_says_how_to_go_on(reference: Path, tmp_path: Path) -> None:
     process = start_and_wait(tmp_path, 3)
     process.send_signal(signal.SIGINT)
@@ -217,6 +219,7 @@ def small_run(tmp_path: Path, source: str) -> list[str]:
     return ["run", "--plugins", "grpo,./mine.py", *options, "--runs-dir", "runs"]
 
 
+@pytest.mark.process
 def test_a_stop_is_heard_while_the_output_is_being_written(tmp_path: Path) -> None:
     """Python's files must not be written to from a signal's handler that came in the middle of such a write."""
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
