@@ -53,12 +53,12 @@ def tui(
         serve_sessions(root, host, port, readonly=readonly, keys=keymap, theme=theme)
         return
     _check_terminal()
-    from dapoctl.tui.app import Bench
+    from dapoctl.tui.app import Workbench
 
-    bench = Bench(root, readonly=readonly, keymap=keymap, theme=theme)
-    bench.run()
-    if bench.return_code:
-        raise typer.Exit(bench.return_code)
+    app = Workbench(root, readonly=readonly, keymap=keymap, theme=theme)
+    app.run()
+    if app.return_code:
+        raise typer.Exit(app.return_code)
 
 
 def _keymap(given: Path | None) -> Path | None:

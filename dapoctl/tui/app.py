@@ -20,7 +20,7 @@ from textual.worker import Worker, WorkerState
 from dapoctl.runs.history import Courses
 from dapoctl.runs.jobs.watch import STATES_EVERY, Snapshot, StoreWatch
 from dapoctl.tui.keys import key, read_keymap
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 
 TICK = 0.5
 """Seconds between looks at the files that are on the screen"""
@@ -57,7 +57,7 @@ PLACES = (
 LATER = ("dapoctl.tui.actions.runs", "dapoctl.tui.run", "dapoctl.tui.help_page")
 
 
-class Bench(App[None]):
+class Workbench(App[None]):
     """`dapoctl tui`."""
 
     TITLE = "dapoctl"
@@ -115,11 +115,11 @@ class Bench(App[None]):
         return self.watch_store.snapshot
 
     @property
-    def front(self) -> BenchScreen | None:
+    def front(self) -> WorkbenchScreen | None:
         """The screen that is looked at, once its widgets are there; none under a dialog, or while the app ends."""
         with contextlib.suppress(ScreenStackError):
             screen = self.screen
-            return screen if isinstance(screen, BenchScreen) and screen.ready else None
+            return screen if isinstance(screen, WorkbenchScreen) and screen.ready else None
         return None
 
     def on_mount(self) -> None:
@@ -152,13 +152,13 @@ class Bench(App[None]):
         gc.freeze()
         gc.set_threshold(*gc.get_threshold()[:2], SELDOM)
 
-    def on_bench_store_read(self, message: StoreRead) -> None:
+    def on_workbench_store_read(self, message: StoreRead) -> None:
         if not self._settled and not self.is_headless:
             self._settled = True
             self.settle()
             self.run_worker(_import_the_rest, group="rest", thread=True, exit_on_error=False)
         for screen in self.screen_stack:
-            if isinstance(screen, BenchScreen) and screen.ready:
+            if isinstance(screen, WorkbenchScreen) and screen.ready:
                 screen.store_changed(message.snapshot)
                 screen.refresh_bar()
 
@@ -168,7 +168,7 @@ class Bench(App[None]):
 
     def _tell(self, error: BaseException) -> None:
         for screen in reversed(self.screen_stack):
-            if isinstance(screen, BenchScreen) and screen.ready:
+            if isinstance(screen, WorkbenchScreen) and screen.ready:
                 screen.show_error(error)
                 return
 
@@ -239,7 +239,7 @@ class Bench(App[None]):
         yield SystemCommand("Help", "Keys of this screen", self.action_help)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Quit", "Leave; runs go on", self.exit)
-        if self.snapshot.runs and isinstance(screen, BenchScreen):
+        if self.snapshot.runs and isinstance(screen, WorkbenchScreen):
             for run in self.snapshot.runs[:200]:
                 yield SystemCommand(f"Open {run.id}", run.state, self._opener(run.id))
 

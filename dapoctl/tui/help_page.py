@@ -11,7 +11,7 @@ from textual.dom import DOMNode
 from textual.screen import Screen
 
 from dapoctl import tui
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 
 GENERAL = ("app.", "go.", "list.")
 """What begins the ids of keys that work on every screen"""
@@ -41,7 +41,7 @@ def _modules() -> list[Any]:
 
 def help_page(screen: Screen[Any]) -> str:
     """What the screen is for and what each key does there, with the ids for the keymap file."""
-    lines = [screen.QUESTION, ""] if isinstance(screen, BenchScreen) and screen.QUESTION else []
+    lines = [screen.QUESTION, ""] if isinstance(screen, WorkbenchScreen) and screen.QUESTION else []
     rows = [
         (screen.app.get_key_display(active.binding), active.binding.description, active.binding.id or "")
         for active in screen.active_bindings.values()

@@ -21,7 +21,7 @@ from dapoctl.tui.widgets.bars import Card, TopBar
 
 if TYPE_CHECKING:
     from dapoctl.runs.jobs.watch import Snapshot
-    from dapoctl.tui.app import Bench
+    from dapoctl.tui.app import Workbench
 
 T = TypeVar("T")
 Check = Callable[[], None]
@@ -33,7 +33,7 @@ class GivenUp(Exception):  # noqa: N818 (no error: something newer is wanted)
     """Nobody waits for the result any more."""
 
 
-class BenchScreen(Screen[None]):
+class WorkbenchScreen(Screen[None]):
     """Base of the screens. A subclass gives its widgets in `body` and draws the store's news in `store_changed`."""
 
     HEADING: ClassVar[str] = ""
@@ -60,9 +60,9 @@ class BenchScreen(Screen[None]):
         self.ready = False
 
     @property
-    def bench(self) -> Bench:
+    def workbench(self) -> Workbench:
         """The app."""
-        return cast("Bench", self.app)
+        return cast("Workbench", self.app)
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
@@ -94,7 +94,7 @@ class BenchScreen(Screen[None]):
     def on_screen_resume(self, _event: events.ScreenResume) -> None:
         if self.ready:
             self.refresh_bar()
-            self.store_changed(self.bench.snapshot)
+            self.store_changed(self.workbench.snapshot)
 
     def refresh_bar(self) -> None:
         """Draw the bar again."""
@@ -150,7 +150,7 @@ class BenchScreen(Screen[None]):
         self.query_one("#cards", Vertical).remove_children()
 
 
-class WorkingScreen(BenchScreen):
+class WorkingScreen(WorkbenchScreen):
     """A screen with a head that says whether it is busy."""
 
     busy = False

@@ -13,7 +13,7 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from dapoctl.runs.files import write_json
-from dapoctl.tui.app import Bench
+from dapoctl.tui.app import Workbench
 from experiments.bench.steps import Step, recorded
 
 LAST = "the very last line"
@@ -48,7 +48,7 @@ def log_shown(run: Path, gigabytes: float) -> float:
 
 
 async def _log_shown(run: Path) -> float:
-    app = Bench(run.parent, readonly=True)
+    app = Workbench(run.parent, readonly=True)
     async with app.run_test(size=(120, 40)) as pilot:
         await _until(pilot, lambda: app.snapshot.read)
         await pilot.pause()
@@ -80,7 +80,7 @@ def chart_drawn(run: Path, points: int) -> tuple[float, float]:
 
 
 async def _chart_drawn(run: Path, points: int, row: Callable[[int], str]) -> tuple[float, float]:
-    app = Bench(run.parent, readonly=True)
+    app = Workbench(run.parent, readonly=True)
     async with app.run_test(size=(160, 50)) as pilot:
         await _until(pilot, lambda: app.snapshot.read)
         course = app.courses.of(run)

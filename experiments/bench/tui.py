@@ -129,10 +129,10 @@ def handlers(root: Path, report: Report, rounds: int = 2) -> None:
 
 async def _visit(root: Path, size: tuple[int, int]) -> tuple[list[Step], list[Step]]:
     """Turns while each screen is opened for the first time, and after that."""
-    from dapoctl.tui.app import PLACES, Bench
+    from dapoctl.tui.app import PLACES, Workbench
     from experiments.bench.steps import recorded
 
-    app = Bench(root, readonly=True)
+    app = Workbench(root, readonly=True)
     async with app.run_test(size=size) as pilot:
 
         async def look(*keys: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from textual.pilot import Pilot
 
-from dapoctl.tui.app import Bench
+from dapoctl.tui.app import Workbench
 from dapoctl.tui.compare.screen import CompareScreen
 from dapoctl.tui.compare.transcript import Transcript
 from dapoctl.tui.compare.transcripts_screen import TranscriptsScreen
@@ -19,9 +19,9 @@ SIZES = [(80, 24), (160, 50)]
 Story = Callable[[Pilot[None]], Awaitable[None]]
 
 
-def play(root: Path, size: tuple[int, int], story: Story, app: Bench | None = None, **options: Any) -> Bench:
+def play(root: Path, size: tuple[int, int], story: Story, app: Workbench | None = None, **options: Any) -> Workbench:
     """Run `story` against the app on a store."""
-    bench = app or Bench(root, **options)
+    bench = app or Workbench(root, **options)
 
     async def inside() -> None:
         async with bench.run_test(size=size) as pilot:
@@ -51,8 +51,8 @@ def text(pilot: Pilot[None]) -> str:
     return " ".join(" ".join(shown(pilot)).split())
 
 
-def bench_of(pilot: Pilot[None]) -> Bench:
-    assert isinstance(pilot.app, Bench)
+def bench_of(pilot: Pilot[None]) -> Workbench:
+    assert isinstance(pilot.app, Workbench)
     return pilot.app
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from dapoctl.tui.app import Bench
+from dapoctl.tui.app import Workbench
 
 NARROW, WIDE, SMALL = (80, 24), (160, 50), (40, 12)
 SIZES = (NARROW, WIDE, SMALL)
@@ -24,8 +24,8 @@ class View:
     def __init__(self, pilot: Pilot[None]) -> None:
         self.pilot = pilot
         app = pilot.app
-        assert isinstance(app, Bench)
-        self.app: Bench = app
+        assert isinstance(app, Workbench)
+        self.app: Workbench = app
 
     def lines(self) -> list[str]:
         """The screen's lines, without the blanks at their ends."""
@@ -83,7 +83,7 @@ async def bench(
     root: Path, size: tuple[int, int] = NARROW, readonly: bool = False, keymap: Path | None = None
 ) -> AsyncIterator[View]:
     """`dapoctl tui` on the store at `root`, looked at once; what the app raises fails the test."""
-    app = Bench(root, readonly=readonly, keymap=keymap)
+    app = Workbench(root, readonly=readonly, keymap=keymap)
     async with app.run_test(size=size, notifications=True) as pilot:
         view = View(pilot)
         await view.until(lambda _text: app.snapshot.read)

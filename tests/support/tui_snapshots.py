@@ -21,7 +21,7 @@ from dapoctl.runs.jobs.gpus import Gpu, Nvml
 from dapoctl.runs.jobs.leases import devices, give_back, lease
 from dapoctl.runs.jobs.queue import put
 from dapoctl.runs.tickets import FOLDER, Ticket
-from dapoctl.tui.app import Bench
+from dapoctl.tui.app import Workbench
 from tests.support.places import ROOT
 from tests.support.stores import BEGAN, MINUTE, add_run, learning
 from tests.support.tui import View
@@ -144,7 +144,7 @@ def showcase(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 async def picture(root: Path, scene: Scene, wanted: str = "", seconds: float = 20.0) -> str:
     """The scene as SVG: as soon as it looks like `wanted`, else as it is when nothing has moved for a while."""
-    app = Bench(root, theme="textual-dark")
+    app = Workbench(root, theme="textual-dark")
     async with app.run_test(size=scene.size) as pilot:
         view = View(pilot)
         await view.until("█")

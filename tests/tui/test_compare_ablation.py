@@ -15,7 +15,7 @@ from dapoctl.runs.index import list_runs
 from dapoctl.tui import app as app_module
 from dapoctl.tui.ablation.model import candidates, fetch_table
 from dapoctl.tui.ablation.screen import AblationScreen
-from dapoctl.tui.app import Bench
+from dapoctl.tui.app import Workbench
 from dapoctl.tui.compare.model import Shelf
 from dapoctl.tui.compare.screen import CompareScreen
 from dapoctl.tui.widgets.pick import Pick
@@ -26,7 +26,7 @@ from tests.support.evaluations import counted, evaluate, make_run, rows_of
 BASE = "20260101-000000-base-aaaa"
 
 
-class Recorder(Bench):
+class Recorder(Workbench):
     """Notes what would be launched: the form is another screen's matter."""
 
     CSS_PATH = Path(app_module.__file__).with_name("app.tcss")

@@ -11,9 +11,9 @@ from textual.dom import DOMNode
 
 from dapoctl.errors import ConfigError
 from dapoctl.tui import help_page
-from dapoctl.tui.app import PLACES, Bench, Place
+from dapoctl.tui.app import PLACES, Place, Workbench
 from dapoctl.tui.keys import read_keymap
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 from dapoctl.views.text import cell, line, middle, safe
 from tests.support.background import Store
 from tests.support.stores import add_run
@@ -44,7 +44,7 @@ def test_every_binding_has_an_id_and_an_id_has_one_meaning() -> None:
 
 
 def test_every_screen_answers_a_question() -> None:
-    screens = [cls for cls in classes() if issubclass(cls, BenchScreen)]
+    screens = [cls for cls in classes() if issubclass(cls, WorkbenchScreen)]
     # What others are made from is never shown itself.
     screens = [cls for cls in screens if not any(issubclass(other, cls) for other in screens if other is not cls)]
     assert len(screens) >= len(PLACES)
@@ -163,7 +163,7 @@ def test_the_command_refuses_a_theme_that_is_none(tmp_path: Path) -> None:
 
 
 def test_the_theme_is_used(tmp_path: Path) -> None:
-    assert Bench(tmp_path, theme="nord").theme == "nord"
+    assert Workbench(tmp_path, theme="nord").theme == "nord"
 
 
 def test_no_color_leaves_state_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from dapoctl.components.catalog import installed
 from dapoctl.runs.jobs.leases import devices, give_back, lease
 from dapoctl.runs.summary import read_run
 from dapoctl.runs.tickets import tickets
-from dapoctl.tui.app import Bench
+from dapoctl.tui.app import Workbench
 from tests.support.background import SHORT, Store, wait_for_state
 from tests.support.helpers import plugin_file
 from tests.support.launch_screen import add, drawn, every_kind, opened, put, screen_of, to_field, to_part
@@ -339,7 +339,7 @@ def test_the_line_is_copied_and_gives_the_same(tmp_path: Path, monkeypatch: pyte
 def opened_runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that the screen went on to; their own screen is another matter."""
     found: list[str] = []
-    monkeypatch.setattr(Bench, "open_run", lambda _self, run: found.append(run))
+    monkeypatch.setattr(Workbench, "open_run", lambda _self, run: found.append(run))
     return found
 
 

@@ -12,7 +12,7 @@ from textual.widgets import Footer
 
 from dapoctl.tui import app as app_module
 from dapoctl.tui.app import PLACES
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 from tests.support.stores import add_run
 from tests.support.tui import NARROW, View, bench, play
 
@@ -72,7 +72,7 @@ def test_a_thread_comes_back_to_a_screen_that_is_being_left(fails: bool, tmp_pat
     assert not called
 
 
-async def opened(view: View) -> BenchScreen:
+async def opened(view: View) -> WorkbenchScreen:
     """The screen of the run, once it is there."""
     await view.until(lambda _text: len(view.app.screen_stack) == 2 and view.app.front)
     front = view.app.front

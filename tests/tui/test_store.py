@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dapoctl.tui.app import Bench
+from dapoctl.tui.app import Workbench
 from tests.support.stores import BEGAN, add_run, learning, many
 from tests.support.tui import NARROW, SIZES, SMALL, WIDE, View, bench, play
 
@@ -288,10 +288,10 @@ def test_the_cursor_stays_on_its_run(tmp_path: Path) -> None:
 def test_marked_runs_are_compared_with_the_pinned_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
-    async def compare(_self: Bench, words: list[str], _set: str | None = None) -> None:
+    async def compare(_self: Workbench, words: list[str], _set: str | None = None) -> None:
         asked.append(words)
 
-    monkeypatch.setattr(Bench, "compare_runs", compare)
+    monkeypatch.setattr(Workbench, "compare_runs", compare)
 
     async def story() -> None:
         async with bench(three(tmp_path / "runs")) as view:

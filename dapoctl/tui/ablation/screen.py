@@ -101,7 +101,7 @@ class AblationScreen(WorkingScreen):
     # What is in the table.
 
     def _runs(self) -> list[RunSummary]:
-        app = self.bench
+        app = self.workbench
         return candidates(app.snapshot.runs, app.marked if self.only_marked else ())
 
     def store_changed(self, snapshot: Snapshot) -> None:
@@ -109,7 +109,7 @@ class AblationScreen(WorkingScreen):
         if not snapshot.read or self.busy:
             return
         runs, table = self._runs(), self.table
-        if table is None or self._ids != tuple(run.id for run in runs) or self.bench.baseline != self._baseline:
+        if table is None or self._ids != tuple(run.id for run in runs) or self.workbench.baseline != self._baseline:
             self._load()
             return
 
@@ -144,7 +144,7 @@ class AblationScreen(WorkingScreen):
             self._draw()
 
     def _load(self) -> None:
-        runs, set_, baseline = self._runs(), self.set, self.bench.baseline
+        runs, set_, baseline = self._runs(), self.set, self.workbench.baseline
         self._ids, self._baseline = tuple(run.id for run in runs), baseline
         self.work_out(lambda check: fetch_table(self._shelf, runs, set_, baseline, check), self._read, "ablation")
 
@@ -233,7 +233,7 @@ class AblationScreen(WorkingScreen):
 
     async def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
         """Compare the row with the baseline; go to a run that goes on; launch what nobody ran."""
-        table, current, app = self.table, self.current(), self.bench
+        table, current, app = self.table, self.current(), self.workbench
         if table is None or table.baseline is None or table.ablation is None:
             return
         if isinstance(current, Gap):
@@ -249,7 +249,7 @@ class AblationScreen(WorkingScreen):
     def action_baseline(self) -> None:
         current = self.current()
         if isinstance(current, Row):
-            self.bench.baseline = current.arm.first.run.id
+            self.workbench.baseline = current.arm.first.run.id
             self.grid.rows.cursor = 0
             self._load()
 
@@ -262,7 +262,7 @@ class AblationScreen(WorkingScreen):
         self._load()
 
     def action_marked(self) -> None:
-        if not self.only_marked and not self.bench.marked:
+        if not self.only_marked and not self.workbench.marked:
             self.app.notify("no run is marked: space marks them on Runs", severity="warning", markup=False)
             return
         self.only_marked = not self.only_marked

@@ -18,8 +18,8 @@ from dapoctl.tasks.scorers import SCORERS
 from dapoctl.tui.widgets.dialogs import Ask, Confirm
 
 if TYPE_CHECKING:
-    from dapoctl.tui.app import Bench
-    from dapoctl.tui.screen import BenchScreen
+    from dapoctl.tui.app import Workbench
+    from dapoctl.tui.screen import WorkbenchScreen
 
 FEW = 8
 """Responses per problem that are proposed where nothing speaks for another number"""
@@ -77,7 +77,10 @@ def label_of(options: Sequence[str]) -> str:
 
 
 def evaluate_runs(
-    screen: BenchScreen, words: Sequence[str], options: Sequence[str], then: Callable[[str], None] = lambda _set: None
+    screen: WorkbenchScreen,
+    words: Sequence[str],
+    options: Sequence[str],
+    then: Callable[[str], None] = lambda _set: None,
 ) -> None:
     """Ask how, then evaluate the runs (RUN or RUN@STEP) one after another in the background.
 
@@ -87,7 +90,7 @@ def evaluate_runs(
         options: what is proposed
         then: called with the set's name when it has begun
     """
-    app = screen.bench
+    app = screen.workbench
     if app.refuse_readonly("evaluate") or not words:
         return
 
@@ -125,7 +128,7 @@ def evaluate_runs(
     app.push_screen(Ask(QUESTION.format(names=few) + also, line, "--task aime24 -k 32"), answered)
 
 
-def follow(app: Bench, directories: Sequence[Path]) -> None:
+def follow(app: Workbench, directories: Sequence[Path]) -> None:
     """Tell when evaluations in the background have ended."""
     waiting = {*directories}
 
@@ -151,9 +154,9 @@ def follow(app: Bench, directories: Sequence[Path]) -> None:
     )
 
 
-def stop_evaluations(screen: BenchScreen, directories: Sequence[Path]) -> None:
+def stop_evaluations(screen: WorkbenchScreen, directories: Sequence[Path]) -> None:
     """Ask, then end the evaluations in the background of these runs."""
-    app = screen.bench
+    app = screen.workbench
     if app.refuse_readonly("stop"):
         return
     if not directories:

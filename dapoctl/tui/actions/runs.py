@@ -14,16 +14,16 @@ from dapoctl.runs.jobs.scheduler import schedule
 from dapoctl.runs.jobs.submit import Background, check, send_off
 from dapoctl.runs.state import ALIVE, ENDED, has_writer
 from dapoctl.runs.summary import RunSummary, read_run
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 from dapoctl.tui.widgets.dialogs import Confirm
 
 LETS_GO = 15.0
 """Seconds that the processes of a run that has ended get to go away before it is resumed"""
 
 
-def stop_runs(screen: BenchScreen, runs: list[RunSummary]) -> None:
+def stop_runs(screen: WorkbenchScreen, runs: list[RunSummary]) -> None:
     """Ask, then end the runs: each saves a checkpoint first."""
-    app = screen.bench
+    app = screen.workbench
     if not runs or app.refuse_readonly("stop"):
         return
     going = [run for run in runs if run.state in (*ALIVE, "queued", "lost")]
@@ -49,9 +49,9 @@ def _stop(directory: Path) -> str:
     return f"{found.state} {found.run}: {found.words}"
 
 
-def resume_run(screen: BenchScreen, run: RunSummary) -> None:
+def resume_run(screen: WorkbenchScreen, run: RunSummary) -> None:
     """Go on with a run from its last checkpoint, as soon as a device is free."""
-    app = screen.bench
+    app = screen.workbench
     if app.refuse_readonly("resume"):
         return
 

@@ -19,7 +19,7 @@ from dapoctl.views.runs import called, state_text
 from dapoctl.views.text import finite
 
 if TYPE_CHECKING:
-    from dapoctl.tui.screen import BenchScreen
+    from dapoctl.tui.screen import WorkbenchScreen
 
 NEWEST = "the newest complete one"
 SHOWN = 60
@@ -27,7 +27,7 @@ SHOWN = 60
 
 
 def ask_set(
-    screen: BenchScreen, sets: Mapping[str, int], current: str, count: int, then: Callable[[str], None]
+    screen: WorkbenchScreen, sets: Mapping[str, int], current: str, count: int, then: Callable[[str], None]
 ) -> None:
     """Ask for one of `sets`, each with how many of the `count` runs have it."""
     names = [*sets]
@@ -44,12 +44,12 @@ def ask_set(
     screen.app.push_screen(Pick("Which set?", options, cursor=start), answered)
 
 
-def choose_set(screen: BenchScreen, found: Found, then: Callable[[str], None]) -> None:
+def choose_set(screen: WorkbenchScreen, found: Found, then: Callable[[str], None]) -> None:
     """Ask for one of the sets that the runs were evaluated on."""
     ask_set(screen, found.sets, found.set, len({side.run for side in found.sides}), then)
 
 
-def choose_steps(screen: BenchScreen, found: Found, side: Side, then: Callable[[list[str]], None]) -> None:
+def choose_steps(screen: WorkbenchScreen, found: Found, side: Side, then: Callable[[list[str]], None]) -> None:
     """Ask at which steps a run is compared, several for several rows; calls `then` with all words."""
     words = [each.word for each in found.sides]
     place = words.index(side.word)
@@ -77,9 +77,9 @@ def choose_steps(screen: BenchScreen, found: Found, side: Side, then: Callable[[
     screen.work(read, show, "steps")
 
 
-def _avg(screen: BenchScreen, side: Side, set_: str, step: int) -> str:
+def _avg(screen: WorkbenchScreen, side: Side, set_: str, step: int) -> str:
     """avg@k and how much of the evaluation is there, from the summary alone."""
-    summary = summary_at(screen.bench.root / side.run, set_, step)
+    summary = summary_at(screen.workbench.root / side.run, set_, step)
     metrics = summary.get("metrics")
     found = {
         str(name).rpartition("/")[2]: value
@@ -92,9 +92,9 @@ def _avg(screen: BenchScreen, side: Side, set_: str, step: int) -> str:
     return ", ".join(words)
 
 
-def choose_runs(screen: BenchScreen, present: Sequence[str], then: Callable[[list[str]], None]) -> None:
+def choose_runs(screen: WorkbenchScreen, present: Sequence[str], then: Callable[[list[str]], None]) -> None:
     """Ask for runs of the store, those that were evaluated first; the first that is chosen is the baseline."""
-    app = screen.bench
+    app = screen.workbench
 
     def read() -> list[tuple[RunSummary, list[str]]]:
         found = [(run, sets_of(run.directory)) for run in app.snapshot.runs if not run.problem]
@@ -122,7 +122,7 @@ def choose_runs(screen: BenchScreen, present: Sequence[str], then: Callable[[lis
     screen.work(read, show, "runs")
 
 
-def export_comparison(screen: BenchScreen, found: Comparison, lines: Sequence[Line]) -> None:
+def export_comparison(screen: WorkbenchScreen, found: Comparison, lines: Sequence[Line]) -> None:
     """Ask for a format, and write the comparison with the problems of `lines`."""
     values = {
         "md": lambda: comparison_export.comparison_markdown(found, lines),
@@ -137,14 +137,14 @@ def as_json(value: object) -> str:
     return json.dumps(finite(value), indent=2, ensure_ascii=False, default=str, allow_nan=False)
 
 
-def export(screen: BenchScreen, stem: str, texts: dict[str, Callable[[], str]]) -> None:
+def export(screen: WorkbenchScreen, stem: str, texts: dict[str, Callable[[], str]]) -> None:
     """Ask for a format and write a new file into the current folder; its name is told.
 
     Args:
         stem: its name without the ending
         texts: by the format's ending
     """
-    if screen.bench.refuse_readonly("export"):
+    if screen.workbench.refuse_readonly("export"):
         return
     endings = [*texts]
 

@@ -140,7 +140,7 @@ class CompareScreen(WorkingScreen):
             self._load()
 
     def _marked(self) -> list[str]:
-        app = self.bench
+        app = self.workbench
         return list(dict.fromkeys([*([app.baseline] if app.baseline else []), *app.marked]))
 
     def _adopt(self) -> None:
@@ -161,7 +161,7 @@ class CompareScreen(WorkingScreen):
 
     def _load(self) -> None:
         """Read and compare in a thread; what is being worked out for an older choice is given up."""
-        words, set_, root = list(self.words), self.set, self.bench.root
+        words, set_, root = list(self.words), self.set, self.workbench.root
         if not words:
             self.found = None
             self._draw()
@@ -172,7 +172,7 @@ class CompareScreen(WorkingScreen):
             found = fetch(self._shelf, root, words, set_, check=check)
             for side in found.sides:
                 if side.evaluation is not None:
-                    self.bench.courses.of(side.evaluation.run.directory).update()
+                    self.workbench.courses.of(side.evaluation.run.directory).update()
             return found
 
         self.work_out(read, self._read, "compare")
@@ -189,7 +189,7 @@ class CompareScreen(WorkingScreen):
     def store_changed(self, snapshot: Snapshot) -> None:
         """Evaluations grow and new ones come: look whether any of these did."""
         del snapshot
-        found, root = self.found, self.bench.root
+        found, root = self.found, self.workbench.root
         if found is None or self.busy:
             return
         words = [side.word for side in found.sides]
@@ -243,7 +243,7 @@ class CompareScreen(WorkingScreen):
         pane = self.query_one("#details")
         if pane.display:
             width = max(20, pane.scrollable_content_region.width)
-            parts = details(compared, self.bench.courses, width)
+            parts = details(compared, self.workbench.courses, width)
             self.query_one("#details Static", Static).update(Group(*parts))
 
     def draw_head(self) -> None:
@@ -275,7 +275,7 @@ class CompareScreen(WorkingScreen):
         if isinstance(event.widget, Matrix):
             self._transcripts()
         elif (side := self.current()) is not None:
-            self.bench.open_run(side.run, "evals")
+            self.workbench.open_run(side.run, "evals")
 
     # Keys.
 
@@ -301,7 +301,7 @@ class CompareScreen(WorkingScreen):
         place = self.grid.rows.cursor or 1
         words = [side.word for side in found.sides]
         self.words = [words[place], *(word for word in words if word != words[place])]
-        self.bench.baseline = found.sides[place].run
+        self.workbench.baseline = found.sides[place].run
         self._marks = self._marked()
         self.grid.rows.cursor = 0 if self.grid.rows.cursor else 1
         self._load()
@@ -355,9 +355,9 @@ class CompareScreen(WorkingScreen):
         if found is None:
             self.action_runs()
             return
-        asked = [side for side in found.lacking if (self.bench.root / side.run).is_dir()] or list(found.sides)
+        asked = [side for side in found.lacking if (self.workbench.root / side.run).is_dir()] or list(found.sides)
         known = next((side.evaluation for side in found.measured() if side.evaluation), None)
-        run = self.bench.snapshot.find(asked[0].run) if asked else None
+        run = self.workbench.snapshot.find(asked[0].run) if asked else None
         options = usual_options(run) if run is not None else []
         if known is not None and found.lacking:
             options = options_like(known)
@@ -365,5 +365,7 @@ class CompareScreen(WorkingScreen):
 
     def action_stop(self) -> None:
         sides = self.found.sides if self.found else ()
-        going = [self.bench.root / side.run for side in sides if side.background is not None and side.background.alive]
+        going = [
+            self.workbench.root / side.run for side in sides if side.background is not None and side.background.alive
+        ]
         stop_evaluations(self, list(dict.fromkeys(going)))

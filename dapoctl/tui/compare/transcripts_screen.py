@@ -21,7 +21,7 @@ from dapoctl.runs.store import find_run
 from dapoctl.tui.compare.model import Shelf
 from dapoctl.tui.compare.transcript import Laid, Transcript, lay_out
 from dapoctl.tui.keys import key
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 from dapoctl.views import tables
 from dapoctl.views.runs import called
 from dapoctl.views.text import data, line
@@ -58,7 +58,7 @@ class Pair:
         return telling(self.both, *self.found) if self.both else next(iter(self.numbers), 0)
 
 
-class TranscriptsScreen(BenchScreen):
+class TranscriptsScreen(WorkbenchScreen):
     """The same problem from two runs."""
 
     HEADING = "Transcripts"
@@ -140,7 +140,7 @@ class TranscriptsScreen(BenchScreen):
 
     def on_mount(self) -> None:
         self.query_one("#where", Static).update(data(f"reading {self.problem_id} ..."))
-        root, words, set_ = self.bench.root, self.words, self.set
+        root, words, set_ = self.workbench.root, self.words, self.set
 
         def read() -> tuple[list[Evaluation], list[str]]:
             found = []

@@ -19,7 +19,7 @@ from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.home.inspector import Inspector
 from dapoctl.tui.home.run_table import ORDERS, RunTable
 from dapoctl.tui.keys import key
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.renew import renew
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -37,7 +37,7 @@ Runs that other terminals start appear here by themselves.
 """
 
 
-class RunsScreen(BenchScreen):
+class RunsScreen(WorkbenchScreen):
     """Every run of the store."""
 
     HEADING = "Runs"
@@ -66,8 +66,8 @@ class RunsScreen(BenchScreen):
         with Vertical(id="runs"):
             yield Static(id="runs-head", markup=False)
             with Horizontal():
-                yield RunTable(self.bench.courses)
-                inspector = Inspector(self.bench.courses)
+                yield RunTable(self.workbench.courses)
+                inspector = Inspector(self.workbench.courses)
                 inspector.add_class("wide-only")
                 yield inspector
         yield Static(id="runs-empty", markup=False)
@@ -79,7 +79,7 @@ class RunsScreen(BenchScreen):
 
     def on_mount(self) -> None:
         self.table.focus()
-        self.store_changed(self.bench.snapshot)
+        self.store_changed(self.workbench.snapshot)
 
     def on_resize(self, _event: events.Resize) -> None:
         self.call_after_refresh(self._head)
@@ -88,7 +88,7 @@ class RunsScreen(BenchScreen):
         return {run.id for run in self.table.visible_rows()}
 
     def store_changed(self, snapshot: Snapshot) -> None:
-        table, app = self.table, self.bench
+        table, app = self.table, self.workbench
         table.marked, table.baseline = app.marked, app.baseline
         runs = list(snapshot.runs)
         empty = snapshot.read and not runs
@@ -110,10 +110,10 @@ class RunsScreen(BenchScreen):
     def _head(self) -> None:
         words = []
         if self.filter_text:
-            words.append(f"{len(self.table.runs)} of {len(self.bench.snapshot.runs)} fit `{self.filter_text}`")
+            words.append(f"{len(self.table.runs)} of {len(self.workbench.snapshot.runs)} fit `{self.filter_text}`")
         if self.order != "newest":
             words.append(f"sorted by {self.order}")
-        if problem := self.bench.snapshot.problem:
+        if problem := self.workbench.snapshot.problem:
             words.append(problem)
         head = self.table.header(self.table.size.width)
         if words:
@@ -123,13 +123,13 @@ class RunsScreen(BenchScreen):
     def _inspect(self) -> None:
         inspector = self.query_one(Inspector)
         if inspector.display:
-            inspector.show(self.table.current(), self.bench.snapshot)
+            inspector.show(self.table.current(), self.workbench.snapshot)
 
     def tick(self) -> None:
         """Read on in the metrics of the runs that are on the screen."""
         if self._reading or not self.table.display:
             return
-        courses = [self.bench.courses.of(run.directory) for run in self.table.visible_rows()]
+        courses = [self.workbench.courses.of(run.directory) for run in self.table.visible_rows()]
         self._reading = True
 
         def read() -> bool:
@@ -157,14 +157,14 @@ class RunsScreen(BenchScreen):
 
     def action_open(self, tab: str) -> None:
         if (run := self._current()) is not None:
-            self.bench.open_run(run.id, tab)
+            self.workbench.open_run(run.id, tab)
 
     def action_filter(self) -> None:
         def answered(text: str | None) -> None:
             if text is not None:
                 self.filter_text = text.strip()
                 self.clear_errors()
-                self.store_changed(self.bench.snapshot)
+                self.store_changed(self.workbench.snapshot)
 
         example = "gkl and state=finished and eval.aime24.avg>0.1"
         self.app.push_screen(Ask("Which runs? Empty shows all.", self.filter_text, example), answered)
@@ -172,10 +172,10 @@ class RunsScreen(BenchScreen):
     def action_sort(self) -> None:
         names = [*ORDERS]
         self.order = names[(names.index(self.order) + 1) % len(names)]
-        self.store_changed(self.bench.snapshot)
+        self.store_changed(self.workbench.snapshot)
 
     def action_mark(self) -> None:
-        run, marked = self._current(), self.bench.marked
+        run, marked = self._current(), self.workbench.marked
         if run is None:
             return
         marked.remove(run.id) if run.id in marked else marked.append(run.id)
@@ -184,11 +184,11 @@ class RunsScreen(BenchScreen):
 
     def action_pin(self) -> None:
         if (run := self._current()) is not None:
-            self.bench.baseline = None if self.bench.baseline == run.id else run.id
-            self.store_changed(self.bench.snapshot)
+            self.workbench.baseline = None if self.workbench.baseline == run.id else run.id
+            self.store_changed(self.workbench.snapshot)
 
     async def action_compare(self) -> None:
-        app, run = self.bench, self._current()
+        app, run = self.workbench, self._current()
         chosen = list(app.marked)
         if app.baseline is not None:
             chosen = [app.baseline, *(name for name in chosen if name != app.baseline)]
@@ -201,11 +201,11 @@ class RunsScreen(BenchScreen):
 
     async def action_clone(self) -> None:
         run = self._current()
-        await self.bench.launch_from(run.id if run else None)
+        await self.workbench.launch_from(run.id if run else None)
 
     def action_first(self) -> None:
         """On an empty store only: a run with every default."""
-        app = self.bench
+        app = self.workbench
         if app.snapshot.runs or not app.snapshot.read or app.refuse_readonly("start"):
             return
 
@@ -218,7 +218,7 @@ class RunsScreen(BenchScreen):
         self.work(lambda: start_defaults(app.root), started, "first")
 
     def _chosen(self) -> list[RunSummary]:
-        marked = [run for run in self.table.runs if run.id in self.bench.marked]
+        marked = [run for run in self.table.runs if run.id in self.workbench.marked]
         current = self._current()
         return marked or ([current] if current else [])
 

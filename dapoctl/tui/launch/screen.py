@@ -34,7 +34,7 @@ from dapoctl.tui.launch.form_pane import FormPane
 from dapoctl.tui.launch.launch_text import difference_words, parent_text, side_text, verdict_text
 from dapoctl.tui.launch.part_list import PartList
 from dapoctl.tui.launch.start import file_parts, parts_from, start
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 from dapoctl.tui.widgets.dialogs import Ask, Confirm, Page
 from dapoctl.tui.widgets.pick import Pick
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -44,7 +44,7 @@ PAUSE = 0.08
 """Seconds without a change before the resolver is asked"""
 
 
-class LaunchScreen(BenchScreen):
+class LaunchScreen(WorkbenchScreen):
     """Components, their parameters, and the run that comes of them."""
 
     HEADING = "Launch"
@@ -135,7 +135,7 @@ class LaunchScreen(BenchScreen):
         return self.query_one(FormPane)
 
     def on_mount(self) -> None:
-        root = self.bench.root
+        root = self.workbench.root
         self.place = None if root.resolve() == runs_root().resolve() else root
         self.part_list.focus()
         self._draw()
@@ -164,7 +164,7 @@ class LaunchScreen(BenchScreen):
             self._take(run, changes)
 
     def _take(self, run: str | None, changes: Mapping[str, Any]) -> None:
-        root, names = self.bench.root, {found.name for found in self.bench.snapshot.runs}
+        root, names = self.workbench.root, {found.name for found in self.workbench.snapshot.runs}
 
         def prepare() -> tuple[Clone, list[Part]]:
             parent = read_record(root / run) if run is not None else None
@@ -344,7 +344,7 @@ class LaunchScreen(BenchScreen):
 
         def answered(text: str | None) -> None:
             if text and not self.part_list.find_next(text):
-                self.bench.notify(f"no component here is called like `{text}`", severity="warning", markup=False)
+                self.workbench.notify(f"no component here is called like `{text}`", severity="warning", markup=False)
 
         self.app.push_screen(
             Ask("Which component?", placeholder="a part of its name; tab goes to the settings"), answered
@@ -370,19 +370,19 @@ class LaunchScreen(BenchScreen):
 
     def action_start(self, queue: bool) -> None:
         """Make the run and send it off."""
-        if self.bench.refuse_readonly("start") or not self.form.finish():
+        if self.workbench.refuse_readonly("start") or not self.form.finish():
             return
         self._start(queue)
 
     def _start(self, queue: bool) -> None:
-        choice, root, place = self.choice.copy(), self.bench.root, self.place
+        choice, root, place = self.choice.copy(), self.workbench.root, self.place
         self.clear_errors()
 
         def sent(found: Sent | NothingFreeError) -> None:
             if isinstance(found, Sent):
                 self.app.notify(found.words, markup=False)
-                self.bench.look()
-                self.bench.open_run(found.run)
+                self.workbench.look()
+                self.workbench.open_run(found.run)
                 return
             why = str(found).partition(";")[0]
             self.app.push_screen(Confirm(f"{why}.\nLet it wait in the queue?"), answered)

@@ -15,7 +15,7 @@ from textual.widgets import Static
 from dapoctl.tui.keys import key
 from dapoctl.tui.plugins.catalogue import Item, everything, page, rows
 from dapoctl.tui.plugins.plugin_list import PluginList
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.text import data
@@ -57,7 +57,7 @@ class Leaflet(ModalScreen[None]):
         self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)
 
 
-class PluginsScreen(BenchScreen):
+class PluginsScreen(WorkbenchScreen):
     """Everything that is installed, and the page of what is under the cursor."""
 
     HEADING = "Plugins"

@@ -16,7 +16,7 @@ from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.tui.keys import key
 from dapoctl.tui.queue.state import Waiting, device_lines, drop_run, hold_queue, hold_run, move_run, read_queue
 from dapoctl.tui.queue.ticket_table import TicketTable, reason
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 from dapoctl.tui.widgets.dialogs import Confirm
 from dapoctl.tui.widgets.renew import renew
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -31,7 +31,7 @@ one that is resumed, or one that `dapoctl run --queue` starts.
 """
 
 
-class QueueScreen(BenchScreen):
+class QueueScreen(WorkbenchScreen):
     """Devices, and the runs that wait for them."""
 
     HEADING = "Queue"
@@ -69,7 +69,7 @@ class QueueScreen(BenchScreen):
     def on_mount(self) -> None:
         self.table.focus()
         self._draw()
-        self.store_changed(self.bench.snapshot)
+        self.store_changed(self.workbench.snapshot)
 
     def on_resize(self, _event: events.Resize) -> None:
         self.call_after_refresh(self._draw)
@@ -79,7 +79,7 @@ class QueueScreen(BenchScreen):
 
     def store_changed(self, snapshot: Snapshot) -> None:
         if self.app.screen is self:
-            root = self.bench.root
+            root = self.workbench.root
             self.work(lambda: read_queue(root, snapshot.devices, dict(snapshot.taken)), self._take, "queue")
 
     def _take(self, waiting: Waiting) -> None:
@@ -87,7 +87,7 @@ class QueueScreen(BenchScreen):
         self._draw()
 
     def _draw(self) -> None:
-        snapshot, waiting = self.bench.snapshot, self.waiting or Waiting()
+        snapshot, waiting = self.workbench.snapshot, self.waiting or Waiting()
         width = self.size.width - 2
         lines = device_lines(snapshot.devices, dict(snapshot.taken), dict(waiting.owners), width)
         renew(self.query_one("#devices", Static), Text("\n").join(lines))
@@ -116,11 +116,11 @@ class QueueScreen(BenchScreen):
 
     def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
         if (each := self.table.current()) is not None:
-            self.bench.open_run(each.ticket.run)
+            self.workbench.open_run(each.ticket.run)
 
     def _do(self, what: Callable[[], str]) -> None:
         """Change the queue in a thread, say what became of it, and look again."""
-        app = self.bench
+        app = self.workbench
 
         def done(words: str) -> None:
             if words:
@@ -132,34 +132,34 @@ class QueueScreen(BenchScreen):
         self.work(what, done, "change")
 
     def action_shift(self, to: str) -> None:
-        each, line, root = self.table.current(), self.table.line, self.bench.root
-        if each is None or self.bench.refuse_readonly("move"):
+        each, line, root = self.table.current(), self.table.line, self.workbench.root
+        if each is None or self.workbench.refuse_readonly("move"):
             return
         ticket = each.ticket
         peers = [other.ticket.run for other in line if other.ticket.priority == ticket.priority]
         if ticket.run == (peers[-1] if to == "down" else peers[0]):
             if len(peers) < len(line):
-                self.bench.notify(f"a run moves among those of its priority ({ticket.priority})", markup=False)
+                self.workbench.notify(f"a run moves among those of its priority ({ticket.priority})", markup=False)
             return
         self._do(lambda: move_run(root, ticket.run, to))
 
     def action_hold(self) -> None:
-        each, root = self.table.current(), self.bench.root
-        if each is not None and not self.bench.refuse_readonly("hold"):
+        each, root = self.table.current(), self.workbench.root
+        if each is not None and not self.workbench.refuse_readonly("hold"):
             self._do(lambda: hold_run(root, each.ticket.run, not each.ticket.held))
 
     def action_hold_all(self) -> None:
-        root, waiting = self.bench.root, self.waiting
-        if waiting is None or self.bench.refuse_readonly("hold"):
+        root, waiting = self.workbench.root, self.waiting
+        if waiting is None or self.workbench.refuse_readonly("hold"):
             return
         if not root.is_dir():
-            self.bench.notify(f"there is no store at {root} yet", severity="warning", markup=False)
+            self.workbench.notify(f"there is no store at {root} yet", severity="warning", markup=False)
             return
         self._do(lambda: hold_queue(root, not waiting.held))
 
     def action_drop(self) -> None:
-        each, root = self.table.current(), self.bench.root
-        if each is None or self.bench.refuse_readonly("drop"):
+        each, root = self.table.current(), self.workbench.root
+        if each is None or self.workbench.refuse_readonly("drop"):
             return
 
         def answered(yes: bool | None) -> None:

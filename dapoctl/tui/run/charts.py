@@ -100,15 +100,15 @@ class ChartsPane(Pane):
 
     def others(self) -> list[str]:
         """Ids of the runs that are laid over this one."""
-        app = self.bench
+        app = self.workbench
         found = [app.baseline, *app.marked] if app.baseline else [*app.marked]
         return [run for run in dict.fromkeys(found) if run != self.directory.name] if self.overlaid else []
 
     def _paths(self) -> list[Path]:
-        return [self.bench.root / run for run in self.others()]
+        return [self.workbench.root / run for run in self.others()]
 
     def tick(self) -> None:
-        courses = [(path, self.bench.courses.of(path)) for path in (self.directory, *self._paths())]
+        courses = [(path, self.workbench.courses.of(path)) for path in (self.directory, *self._paths())]
         run, activity = self.run_summary, self.run_screen.activity
         now, state = time.monotonic(), (run.state, run.created)
 
@@ -222,8 +222,8 @@ class ChartsPane(Pane):
             facts.update(data(self.material.facts(self.panels[self.zoomed])))
 
     def _called(self, run: str) -> str:
-        found = self.bench.snapshot.find(run)
-        return f"{called(found) if found else line(run)}{' (baseline)' if run == self.bench.baseline else ''}"
+        found = self.workbench.snapshot.find(run)
+        return f"{called(found) if found else line(run)}{' (baseline)' if run == self.workbench.baseline else ''}"
 
     # Keys.
 

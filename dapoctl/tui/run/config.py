@@ -61,12 +61,12 @@ class ConfigPane(Pane):
 
     def news(self) -> None:
         """Read again if the baseline is another one, or the run has come back."""
-        wanted = (self.bench.baseline, self.run_summary.created)
+        wanted = (self.workbench.baseline, self.run_summary.created)
         if wanted == self._for:
             return
         self._for = wanted
-        other = self.bench.baseline
-        baseline = self.bench.root / other if other and other != self.directory.name else None
+        other = self.workbench.baseline
+        baseline = self.workbench.root / other if other and other != self.directory.name else None
         self.soon("config", lambda: read_configuration(self.directory, baseline), self._read)
 
     def _read(self, found: list[Line]) -> None:
@@ -80,8 +80,8 @@ class ConfigPane(Pane):
         page.found = differing if self.only else self.all
         page.refresh_rows()
         words = [f"* {sum(each.kind == 'changed' for each in self.all)} not as by default"]
-        if self.bench.baseline and self.bench.baseline != self.directory.name:
-            words.append(f"≠ {sum(each.kind == 'unlike' for each in self.all)} not as in {self.bench.baseline}")
+        if self.workbench.baseline and self.workbench.baseline != self.directory.name:
+            words.append(f"≠ {sum(each.kind == 'unlike' for each in self.all)} not as in {self.workbench.baseline}")
         self.query_one("#config-state", Static).update(data(line("   ".join(words))))
 
     def action_only(self) -> None:

@@ -203,7 +203,7 @@ class EvalsPane(Pane):
 
     async def compare(self) -> None:
         """The evaluation under the cursor, with the baseline's newest one or the run's own first one."""
-        table, app = self.query_one(EvalTable), self.bench
+        table, app = self.query_one(EvalTable), self.workbench
         current = table.current
         if current is None:
             return

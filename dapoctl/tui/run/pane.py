@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.worker import NoActiveWorker, get_current_worker
 
 from dapoctl.runs.summary import RunSummary
-from dapoctl.tui.app import Bench
+from dapoctl.tui.app import Workbench
 
 if TYPE_CHECKING:
     from dapoctl.tui.run.screen import RunScreen
@@ -36,9 +36,9 @@ class Pane(Vertical):
         return cast("RunScreen", self.screen)
 
     @property
-    def bench(self) -> Bench:
+    def workbench(self) -> Workbench:
         """The app."""
-        return cast("Bench", self.app)
+        return cast("Workbench", self.app)
 
     @property
     def run_summary(self) -> RunSummary:

@@ -20,7 +20,7 @@ from dapoctl.tui.actions.runs import resume_run, stop_runs
 from dapoctl.tui.keys import key
 from dapoctl.tui.run.head import Head, TabBar
 from dapoctl.tui.run.pane import Pane
-from dapoctl.tui.screen import BenchScreen
+from dapoctl.tui.screen import WorkbenchScreen
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ TABS = (
 )
 
 
-class RunScreen(BenchScreen):
+class RunScreen(WorkbenchScreen):
     """One run."""
 
     HEADING = "Run"
@@ -77,7 +77,7 @@ class RunScreen(BenchScreen):
     @property
     def directory(self) -> Path:
         """The run's folder."""
-        return self.bench.root / self.run_id
+        return self.workbench.root / self.run_id
 
     def body(self) -> Iterable[Widget]:
         yield Head()
@@ -85,7 +85,7 @@ class RunScreen(BenchScreen):
         yield Vertical(id="panes")
 
     def on_mount(self) -> None:
-        self.store_changed(self.bench.snapshot)
+        self.store_changed(self.workbench.snapshot)
         self.call_later(self.action_tab, self.tab)
 
     def visible_runs(self) -> set[str]:
@@ -132,7 +132,7 @@ class RunScreen(BenchScreen):
             for head in self.query(Head):
                 head.now(*found, step, left)
 
-        course = self.bench.courses.of(self.directory)
+        course = self.workbench.courses.of(self.directory)
         self.work(read, drawn, "head")
 
     async def action_tab(self, name: str) -> None:
@@ -166,4 +166,4 @@ class RunScreen(BenchScreen):
         resume_run(self, self.summary)
 
     async def action_clone(self) -> None:
-        await self.bench.launch_from(self.run_id)
+        await self.workbench.launch_from(self.run_id)

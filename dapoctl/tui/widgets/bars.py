@@ -10,7 +10,7 @@ from textual.widgets import Static
 from dapoctl.views.text import cell, data, line
 
 if TYPE_CHECKING:
-    from dapoctl.tui.app import Bench
+    from dapoctl.tui.app import Workbench
 
 
 class TopBar(Static):
@@ -19,7 +19,7 @@ class TopBar(Static):
     DEFAULT_CSS = "TopBar { height: 1; background: $panel; }"
 
     def render(self) -> Text:
-        app = cast("Bench", self.app)
+        app = cast("Workbench", self.app)
         text = Text(no_wrap=True, end="")
         for digit, place in enumerate(app.PLACES, 1):
             here = place.mode == app.current_mode
