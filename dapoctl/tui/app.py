@@ -1,26 +1,28 @@
-"""The app: what all screens share, and the way from one to the other."""
+"""The app: it reads the store, and leads from one screen to the other."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import on
 from textual.app import App, ScreenStackError, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from dapoctl.runs.history import Courses
-from dapoctl.runs.jobs.watch import STATES_EVERY, Snapshot, StoreWatch
+from dapoctl.runs.jobs.watch import STATES_EVERY, Snapshot
 from dapoctl.tui.keys import key, read_keymap
+from dapoctl.tui.messages import CompareRuns, LaunchFrom, OpenRun, ReadStore
 from dapoctl.tui.screen import WorkbenchScreen
+from dapoctl.tui.session import Session
 
 TICK = 0.5
 """Seconds between looks at the files that are on the screen"""
@@ -37,11 +39,11 @@ class Place:
     value: str
     """`module:Class`, imported when it is first needed"""
 
-    def build(self) -> Screen[Any]:
+    def build(self, session: Session) -> WorkbenchScreen:
         """The screen."""
         module, _, name = self.value.partition(":")
-        found: Screen[Any] = getattr(import_module(module), name)()
-        return found
+        screen: WorkbenchScreen = getattr(import_module(module), name)(session)
+        return screen
 
 
 PLACES = (
@@ -62,7 +64,6 @@ class Workbench(App[None]):
 
     TITLE = "dapoctl"
     CSS_PATH = "app.tcss"
-    PLACES = PLACES
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -95,24 +96,12 @@ class Workbench(App[None]):
         super().__init__()
         if theme is not None:
             self.theme = theme
-        self.root = root
-        self.readonly = readonly
+        self.session = Session(root, readonly, {place.mode: place.title for place in PLACES})
         self.keymap_file = keymap
-        self.watch_store = StoreWatch(root, readonly)
-        self.courses = Courses()
-        self.marked: list[str] = []
-        """Ids of the runs that were marked to be compared, in that order"""
-        self.baseline: str | None = None
-        """Id of the run that others are compared with"""
         self._looking: Worker[Any] | None = None
         self._settled = False
         for place in PLACES:
-            self.add_mode(place.mode, place.build)
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """What the store held when it was last looked at."""
-        return self.watch_store.snapshot
+            self.add_mode(place.mode, partial(place.build, self.session))
 
     @property
     def front(self) -> WorkbenchScreen | None:
@@ -132,6 +121,7 @@ class Workbench(App[None]):
         self.set_interval(STATES_EVERY, self.look)
         self.set_interval(TICK, self._tick)
 
+    @on(ReadStore)
     def look(self) -> None:
         """Look at the store in a thread, unless that is being done."""
         if self._looking is not None and not self._looking.is_finished:
@@ -140,7 +130,7 @@ class Workbench(App[None]):
         visible = front.visible_runs() if front is not None else set()
 
         def inside() -> None:
-            self.post_message(self.StoreRead(self.watch_store.look(visible)))
+            self.post_message(self.StoreRead(self.session.store.look(visible)))
 
         self._looking = self.run_worker(inside, group="store", thread=True, exit_on_error=False)
 
@@ -152,7 +142,8 @@ class Workbench(App[None]):
         gc.freeze()
         gc.set_threshold(*gc.get_threshold()[:2], SELDOM)
 
-    def on_workbench_store_read(self, message: StoreRead) -> None:
+    @on(StoreRead)
+    def _draw_news(self, message: StoreRead) -> None:
         if not self._settled and not self.is_headless:
             self._settled = True
             self.settle()
@@ -164,13 +155,11 @@ class Workbench(App[None]):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.ERROR and event.worker.error is not None:
-            self._tell(event.worker.error)
-
-    def _tell(self, error: BaseException) -> None:
-        for screen in reversed(self.screen_stack):
-            if isinstance(screen, WorkbenchScreen) and screen.ready:
-                screen.show_error(error)
-                return
+            shown = (
+                screen for screen in reversed(self.screen_stack) if isinstance(screen, WorkbenchScreen) and screen.ready
+            )
+            if (screen := next(shown, None)) is not None:
+                screen.show_error(event.worker.error)
 
     def _tick(self) -> None:
         if (front := self.front) is not None:
@@ -193,7 +182,11 @@ class Workbench(App[None]):
         """One run, at one of its tabs."""
         from dapoctl.tui.run import RunScreen
 
-        self.push_screen(RunScreen(run, tab))
+        self.push_screen(RunScreen(self.session, run, tab))
+
+    @on(OpenRun)
+    def _open_run(self, message: OpenRun) -> None:
+        self.open_run(message.run, message.tab)
 
     async def launch_from(self, run: str | None, changes: dict[str, Any] | None = None) -> None:
         """The launch form, filled in as in `run` with `changes` (dotted key -> value) on top."""
@@ -203,13 +196,21 @@ class Workbench(App[None]):
         if isinstance(screen, LaunchScreen):
             screen.take(run, changes or {})
 
-    async def compare_runs(self, words: list[str], set_: str | None = None) -> None:
-        """Compare runs (ids, or `id@step`), the first of them the baseline."""
+    @on(LaunchFrom)
+    async def _launch_from(self, message: LaunchFrom) -> None:
+        await self.launch_from(message.run, message.changes)
+
+    async def compare_runs(self, runs: list[str], set_: str | None = None) -> None:
+        """Compare runs (RUN or RUN@STEP), the first of them the baseline."""
         from dapoctl.tui.compare.screen import CompareScreen
 
         screen = await self._first_of("compare")
         if isinstance(screen, CompareScreen):
-            screen.take(words, set_)
+            screen.take(runs, set_)
+
+    @on(CompareRuns)
+    async def _compare_runs(self, message: CompareRuns) -> None:
+        await self.compare_runs(message.runs, message.set)
 
     async def _first_of(self, mode: str) -> Screen[Any]:
         """The first screen of a place, with nothing on top of it."""
@@ -218,12 +219,6 @@ class Workbench(App[None]):
             # Not awaited: it may be the screen that asks for this.
             self.pop_screen()
         return self.screen_stack[0]
-
-    def refuse_readonly(self, what: str) -> bool:
-        """Whether `what` must not be done because nothing may be changed; the user is told."""
-        if self.readonly:
-            self.notify(f"{what}: this session is read only", severity="warning", markup=False)
-        return self.readonly
 
     def action_help(self) -> None:
         """The keys of this screen, and what it is for."""
@@ -235,19 +230,13 @@ class Workbench(App[None]):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """What the palette offers besides the screens' own commands."""
         for digit, place in enumerate(PLACES, 1):
-            yield SystemCommand(f"Go to {place.title}", f"Key {digit}", self._goer(place.mode))
+            yield SystemCommand(f"Go to {place.title}", f"Key {digit}", partial(self.action_go, place.mode))
         yield SystemCommand("Help", "Keys of this screen", self.action_help)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Quit", "Leave; runs go on", self.exit)
-        if self.snapshot.runs and isinstance(screen, WorkbenchScreen):
-            for run in self.snapshot.runs[:200]:
-                yield SystemCommand(f"Open {run.id}", run.state, self._opener(run.id))
-
-    def _goer(self, mode: str) -> Callable[[], None]:
-        return lambda: self.action_go(mode)
-
-    def _opener(self, run: str) -> Callable[[], None]:
-        return lambda: self.open_run(run)
+        if isinstance(screen, WorkbenchScreen):
+            for run in self.session.snapshot.runs[:200]:
+                yield SystemCommand(f"Open {run.id}", run.state, partial(self.open_run, run.id))
 
 
 def _import_the_rest() -> None:
@@ -256,8 +245,3 @@ def _import_the_rest() -> None:
         # What is broken is told to whoever asks for it.
         with contextlib.suppress(ImportError):
             import_module(name)
-
-
-def now() -> float:
-    """The clock that runs are dated by."""
-    return time.time()

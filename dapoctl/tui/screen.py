@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -21,7 +21,7 @@ from dapoctl.tui.widgets.bars import Card, TopBar
 
 if TYPE_CHECKING:
     from dapoctl.runs.jobs.watch import Snapshot
-    from dapoctl.tui.app import Workbench
+    from dapoctl.tui.session import Session
 
 T = TypeVar("T")
 Check = Callable[[], None]
@@ -45,8 +45,9 @@ class WorkbenchScreen(Screen[None]):
     ready = False
     """Whether the widgets are there"""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
+        self.session = session
         # It has no styles yet that a change of theme could have left behind. Not told so, Textual 8 reads every style sheet
         # again when a place is opened for the first time, which takes longer than all the rest of it.
         with contextlib.suppress(RuntimeError):  # outside of an app
@@ -60,11 +61,6 @@ class WorkbenchScreen(Screen[None]):
         self.ready = False
 
     @property
-    def workbench(self) -> Workbench:
-        """The app."""
-        return cast("Workbench", self.app)
-
-    @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
         """Those that work here now. The way out and the help stand first: a narrow footer cuts off what is last."""
         found = super().active_bindings
@@ -72,7 +68,7 @@ class WorkbenchScreen(Screen[None]):
         return first | found
 
     def compose(self) -> ComposeResult:
-        yield TopBar()
+        yield TopBar(self.session)
         yield Vertical(id="cards")
         yield from self.body()
         yield Footer(show_command_palette=False, compact=True)
@@ -94,7 +90,7 @@ class WorkbenchScreen(Screen[None]):
     def on_screen_resume(self, _event: events.ScreenResume) -> None:
         if self.ready:
             self.refresh_bar()
-            self.store_changed(self.workbench.snapshot)
+            self.store_changed(self.session.snapshot)
 
     def refresh_bar(self) -> None:
         """Draw the bar again."""
@@ -136,6 +132,12 @@ class WorkbenchScreen(Screen[None]):
         if event.state is WorkerState.ERROR and event.worker.error is not None:
             event.stop()
             self.show_error(event.worker.error)
+
+    def refuse_readonly(self, what: str) -> bool:
+        """Whether `what` must not be done because nothing may be changed; the user is told."""
+        if self.session.readonly:
+            self.app.notify(f"{what}: this session is read only", severity="warning", markup=False)
+        return self.session.readonly
 
     def show_error(self, error: BaseException) -> None:
         """A card with what went wrong; a newer one takes its place."""

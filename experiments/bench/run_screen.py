@@ -50,7 +50,7 @@ def log_shown(run: Path, gigabytes: float) -> float:
 async def _log_shown(run: Path) -> float:
     app = Workbench(run.parent, readonly=True)
     async with app.run_test(size=(120, 40)) as pilot:
-        await _until(pilot, lambda: app.snapshot.read)
+        await _until(pilot, lambda: app.session.snapshot.read)
         await pilot.pause()
         begun = time.perf_counter()
         app.open_run(run.name, "logs")
@@ -82,8 +82,8 @@ def chart_drawn(run: Path, points: int) -> tuple[float, float]:
 async def _chart_drawn(run: Path, points: int, row: Callable[[int], str]) -> tuple[float, float]:
     app = Workbench(run.parent, readonly=True)
     async with app.run_test(size=(160, 50)) as pilot:
-        await _until(pilot, lambda: app.snapshot.read)
-        course = app.courses.of(run)
+        await _until(pilot, lambda: app.session.snapshot.read)
+        course = app.session.courses.of(run)
         begun = time.perf_counter()
         app.open_run(run.name)
         await _until(pilot, lambda: len(course.steps) >= points and any("⠁" <= sign <= "⣿" for sign in _text(pilot)))

@@ -140,7 +140,7 @@ async def _visit(root: Path, size: tuple[int, int]) -> tuple[list[Step], list[St
                 await pilot.press(key)
                 await pilot.pause()
 
-        while not app.snapshot.read:
+        while not app.session.snapshot.read:
             await pilot.pause(0.05)
         app.settle()  # as it does in a terminal
         places = [str(digit) for digit, _ in enumerate(PLACES, 1)]

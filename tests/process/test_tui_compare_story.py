@@ -52,12 +52,12 @@ def test_evaluate_both_compare_and_read(store: Store, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
 
     async def ask(pilot: Pilot[None]) -> None:
-        await until(pilot, lambda: len(bench_of(pilot).snapshot.runs) == 2)
+        await until(pilot, lambda: len(bench_of(pilot).session.snapshot.runs) == 2)
         await pilot.press("space", "space", "e")
         await until(pilot, lambda: "Evaluate 2" in text(pilot))
         assert "--task arithmetic -k 8 --as arithmetic-k8" in text(pilot)
         await pilot.press("ctrl+u", *ASKED, "enter")
-        await until(pilot, lambda: all(background(run.directory) for run in bench_of(pilot).snapshot.runs))
+        await until(pilot, lambda: all(background(run.directory) for run in bench_of(pilot).session.snapshot.runs))
 
     # Whoever started it has left; it goes on.
     play(store.root, (80, 24), ask)

@@ -123,7 +123,7 @@ async def start(view: View) -> str:
 
 async def watch_stop_and_resume(view: View, run: str) -> None:
     """Its curve moves, its log follows; it is stopped with a checkpoint and goes on from there to its end."""
-    directory = view.app.root / run
+    directory = view.app.session.root / run
     await view.until(f"/{STEPS}", 60)
     await view.until("reward", 120)
     before = view.text
@@ -171,7 +171,7 @@ async def evaluate(view: View, runs: list[str]) -> None:
     await view.press("ctrl+u")
     await view.type(EVALUATION)
     await view.press("enter")
-    folders = [view.app.root / run for run in runs]
+    folders = [view.app.session.root / run for run in runs]
 
     def done(_text: str) -> bool:
         found = [background(folder) for folder in folders]

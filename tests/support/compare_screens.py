@@ -25,7 +25,7 @@ def play(root: Path, size: tuple[int, int], story: Story, app: Workbench | None 
 
     async def inside() -> None:
         async with bench.run_test(size=size) as pilot:
-            await until(pilot, lambda: bench.snapshot.read)
+            await until(pilot, lambda: bench.session.snapshot.read)
             await story(pilot)
 
     asyncio.run(inside())

@@ -86,7 +86,7 @@ async def bench(
     app = Workbench(root, readonly=readonly, keymap=keymap)
     async with app.run_test(size=size, notifications=True) as pilot:
         view = View(pilot)
-        await view.until(lambda _text: app.snapshot.read)
+        await view.until(lambda _text: app.session.snapshot.read)
         await pilot.pause()
         yield view
 

@@ -121,7 +121,7 @@ def test_b_makes_another_run_the_baseline(root: Path) -> None:
         await pilot.press("b")
         await settled(pilot)
         await until(pilot, lambda: screen.found and screen.found.sides[0].run == B)
-        assert bench_of(pilot).baseline == B
+        assert bench_of(pilot).session.baseline == B
         assert f"{points(said['difference'])} [{points(said['low'])}, {points(said['high'])}]" in "\n".join(
             shown(pilot)
         )
@@ -129,8 +129,8 @@ def test_b_makes_another_run_the_baseline(root: Path) -> None:
         for _ in range(5):
             await pilot.press("b")
         await settled(pilot)
-        await until(pilot, lambda: screen.found and screen.found.sides[0].run == bench_of(pilot).baseline)
-        assert bench_of(pilot).baseline == screen.words[0]
+        await until(pilot, lambda: screen.found and screen.found.sides[0].run == bench_of(pilot).session.baseline)
+        assert bench_of(pilot).session.baseline == screen.words[0]
 
     play(root, (80, 24), story)
 
@@ -167,7 +167,7 @@ def test_without_runs_it_says_what_to_do_and_offers_them(root: Path) -> None:
 def test_marks_are_taken_when_one_comes_by_a_digit(root: Path) -> None:
     async def story(pilot: Pilot[None]) -> None:
         app = bench_of(pilot)
-        app.marked, app.baseline = [B, C], A
+        app.session.marked, app.session.baseline = [B, C], A
         await pilot.press("4")
         await until(pilot, lambda: screen_of(pilot).found)
         assert screen_of(pilot).words == [A, B, C]
@@ -397,7 +397,7 @@ def test_a_run_that_disappears_and_one_that_grows(root: Path) -> None:
         await until(pilot, lambda: screen.found and screen.found.lacking)
         assert f"no run `{B}`"[:30] in text(pilot)
         shutil.rmtree(root)
-        await until(pilot, lambda: bench_of(pilot).snapshot.problem)
+        await until(pilot, lambda: bench_of(pilot).session.snapshot.problem)
         await pilot.press("b", "d", "enter", "4")
         await settled(pilot)
 

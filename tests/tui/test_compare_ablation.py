@@ -160,7 +160,7 @@ def test_rows_lead_to_the_comparison_and_the_baseline_can_be_another(root: Path)
         screen = await ablation(pilot)
         await pilot.press("down", "b")
         await until(pilot, lambda: screen.table and screen.table.baseline and "cccc" in screen.table.baseline.run.id)
-        assert bench_of(pilot).baseline == "20260103-000000-both-cccc"
+        assert bench_of(pilot).session.baseline == "20260103-000000-both-cccc"
         await until(pilot, lambda: not screen.busy)
         await pilot.press("down", "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen))
@@ -196,7 +196,7 @@ def test_sets_and_marks_choose_the_rows(root: Path) -> None:
         await until(pilot, lambda: screen.table and screen.table.set == "gsm8k")
         assert "nothing to compare it with" in text(pilot)
         screen.set = None
-        bench_of(pilot).marked = [BASE, "20260103-000000-both-cccc"]
+        bench_of(pilot).session.marked = [BASE, "20260103-000000-both-cccc"]
         await pilot.press("m")
         await until(pilot, lambda: screen.table and screen.table.ablation and not screen.busy)
         assert "marked runs" in text(pilot)

@@ -16,7 +16,7 @@ from textual.pilot import Pilot
 from dapoctl.tui.compare.transcript import Transcript, lay_out
 from dapoctl.tui.compare.transcripts_screen import TranscriptsScreen
 from dapoctl.tui.widgets.wrapping import wrap
-from tests.support.compare_screens import SIZES, play, shown, text, transcripts, until
+from tests.support.compare_screens import SIZES, bench_of, play, shown, text, transcripts, until
 from tests.support.evaluations import counted, evaluate, make_run, row, rows_of
 
 A, B, C = "20260101-000000-grpo-aaaa", "20260102-000000-wider-bbbb", "20260103-000000-longer-cccc"
@@ -29,7 +29,7 @@ def stored(root: Path, name: str, responses: list[str], problem: str = "p00", **
 
 
 async def opened(pilot: Pilot[None], words: list[str], problem: str, **options: Any) -> TranscriptsScreen:
-    pilot.app.push_screen(TranscriptsScreen(words, "aime24", problem, **options))
+    pilot.app.push_screen(TranscriptsScreen(bench_of(pilot).session, words, "aime24", problem, **options))
     return await transcripts(pilot)
 
 
@@ -219,7 +219,7 @@ def test_the_files_disappear(tmp_path: Path) -> None:
         await until(pilot, lambda: screen.pair and screen.pair.problem == "p01")
         assert "no response" in text(pilot)
         await pilot.press("escape")
-        pilot.app.push_screen(TranscriptsScreen([A, B], "aime24", "p00"))
+        pilot.app.push_screen(TranscriptsScreen(bench_of(pilot).session, [A, B], "aime24", "p00"))
         await until(pilot, lambda: f"no run `{B}`" in text(pilot))
 
     play(tmp_path, (80, 24), story)

@@ -339,7 +339,7 @@ def test_the_line_is_copied_and_gives_the_same(tmp_path: Path, monkeypatch: pyte
 def opened_runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The runs that the screen went on to; their own screen is another matter."""
     found: list[str] = []
-    monkeypatch.setattr(Workbench, "open_run", lambda _self, run: found.append(run))
+    monkeypatch.setattr(Workbench, "open_run", lambda _self, run, _tab: found.append(run))
     return found
 
 
@@ -364,7 +364,7 @@ def test_a_run_is_started_from_the_form(tmp_path: Path, monkeypatch: pytest.Monk
             # What is still being typed is part of it.
             await view.press("ctrl+r")
             await view.until(lambda _: shown, 60)
-            await view.until(lambda _: view.app.snapshot.find(shown[0]) is not None, 60)
+            await view.until(lambda _: view.app.session.snapshot.find(shown[0]) is not None, 60)
 
     play(story())
     (run,) = shown

@@ -168,9 +168,9 @@ def test_a_store_in_which_nothing_happens_draws_nothing(tmp_path: Path, monkeypa
             await view.until("▁█▂")
             drawn_between = []
             for _ in range(5):
-                before = view.app.snapshot
+                before = view.app.session.snapshot
                 drawn.clear()
-                await view.until(lambda _text, before=before: view.app.snapshot is not before)
+                await view.until(lambda _text, before=before: view.app.session.snapshot is not before)
                 await view.pilot.pause(0.2)
                 drawn_between.append(len(drawn))
             # At first the runs' metrics come in.

@@ -102,7 +102,7 @@ def test_zoom_read_log_smooth_and_overlay(trained: Path) -> None:
             await view.until("smooth 0.8 (the raw course is faint)")
             await view.press("o")
             await view.until("nothing to overlay")
-            view.app.marked.append(other.name)
+            view.app.session.marked.append(other.name)
             theirs = [row["metrics"]["reward/mean"] for row in rows_of(other) if "reward/mean" in row["metrics"]]
             await view.press("m", "m", "o")
             await view.until(f"1 {theirs[-1]:.3f}")
@@ -170,14 +170,14 @@ def test_a_folder_that_goes_away_and_comes_back(trained_copy: Path, tmp_path: Pa
             await view.press("enter")
             await view.until("reward/mean   4 points")
             run.rename(tmp_path / "away")
-            view.app.watch_store._folders = -math.inf
+            view.app.session.store._folders = -math.inf
             await view.until("its folder is gone")
             await view.until("No metrics yet")
             for tab in TABS:
                 await view.press(tab.letter)
                 await view.pilot.pause(0.1)
             (tmp_path / "away").rename(run)
-            view.app.watch_store._folders = -math.inf
+            view.app.session.store._folders = -math.inf
             await view.until("✓ finished")
             await view.press("c")
             await view.until("reward  ")

@@ -43,10 +43,10 @@ def test_an_evaluation_is_compared_with_the_first_or_with_the_baseline(trained: 
             await view.until("95% interval")
             await view.press("enter")
             await view.until(lambda _text: asked)
-            view.app.baseline = other.name
+            view.app.session.baseline = other.name
             await view.press("up", "enter")
             await view.until(lambda _text: len(asked) == 2)
-            view.app.baseline = None
+            view.app.session.baseline = None
             await view.press("home", "enter")
             await view.until("this is the first")
             assert asked == [
@@ -87,7 +87,7 @@ def test_config_marks_what_is_not_as_usual_and_what_the_baseline_has(trained: Pa
             await view.press("d")
             await view.until(lambda text: "arithmetic" not in text)
             await view.press("d")
-            view.app.baseline = other.name
+            view.app.session.baseline = other.name
             view.app.look()
             await view.until("≠ seed = 1   # default 0, baseline 2")
             # Under it stands what the checkout had that no commit has, of any length.

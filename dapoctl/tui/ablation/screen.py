@@ -24,7 +24,9 @@ from dapoctl.tui.actions.evaluations import evaluate_runs, options_like, usual_o
 from dapoctl.tui.compare.choices import as_json, ask_set, export
 from dapoctl.tui.compare.model import Shelf, Stamps, eval_line, stamps_of
 from dapoctl.tui.keys import key
+from dapoctl.tui.messages import CompareRuns, LaunchFrom, OpenRun
 from dapoctl.tui.screen import WorkingScreen
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.grid import Grid
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views import ablation
@@ -67,8 +69,8 @@ class AblationScreen(WorkingScreen):
         key("X", "export", "Export", "ablation.export"),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self.set: str | None = None
         self.table: Table | None = None
         self.only_marked = False
@@ -101,15 +103,15 @@ class AblationScreen(WorkingScreen):
     # What is in the table.
 
     def _runs(self) -> list[RunSummary]:
-        app = self.workbench
-        return candidates(app.snapshot.runs, app.marked if self.only_marked else ())
+        session = self.session
+        return candidates(session.snapshot.runs, session.marked if self.only_marked else ())
 
     def store_changed(self, snapshot: Snapshot) -> None:
         """Read again when runs or evaluations have come or changed."""
         if not snapshot.read or self.busy:
             return
         runs, table = self._runs(), self.table
-        if table is None or self._ids != tuple(run.id for run in runs) or self.workbench.baseline != self._baseline:
+        if table is None or self._ids != tuple(run.id for run in runs) or self.session.baseline != self._baseline:
             self._load()
             return
 
@@ -144,7 +146,7 @@ class AblationScreen(WorkingScreen):
             self._draw()
 
     def _load(self) -> None:
-        runs, set_, baseline = self._runs(), self.set, self.workbench.baseline
+        runs, set_, baseline = self._runs(), self.set, self.session.baseline
         self._ids, self._baseline = tuple(run.id for run in runs), baseline
         self.work_out(lambda check: fetch_table(self._shelf, runs, set_, baseline, check), self._read, "ablation")
 
@@ -231,25 +233,25 @@ class AblationScreen(WorkingScreen):
 
     # Keys.
 
-    async def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
+    def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
         """Compare the row with the baseline; go to a run that goes on; launch what nobody ran."""
-        table, current, app = self.table, self.current(), self.workbench
+        table, current = self.table, self.current()
         if table is None or table.baseline is None or table.ablation is None:
             return
         if isinstance(current, Gap):
             if current.run is not None:
-                app.open_run(current.run.id)
+                self.post_message(OpenRun(current.run.id))
             else:
                 changes = {"plugins": list(current.plugins), **current.parameters}
-                await app.launch_from(table.baseline.run.id, changes)
+                self.post_message(LaunchFrom(table.baseline.run.id, changes))
         elif current is not None:
             others = [each.name for each in current.arm.evaluations if each.name != table.baseline.name]
-            await app.compare_runs([table.baseline.name, *others], table.set)
+            self.post_message(CompareRuns([table.baseline.name, *others], table.set))
 
     def action_baseline(self) -> None:
         current = self.current()
         if isinstance(current, Row):
-            self.workbench.baseline = current.arm.first.run.id
+            self.session.baseline = current.arm.first.run.id
             self.grid.rows.cursor = 0
             self._load()
 
@@ -262,7 +264,7 @@ class AblationScreen(WorkingScreen):
         self._load()
 
     def action_marked(self) -> None:
-        if not self.only_marked and not self.workbench.marked:
+        if not self.only_marked and not self.session.marked:
             self.app.notify("no run is marked: space marks them on Runs", severity="warning", markup=False)
             return
         self.only_marked = not self.only_marked

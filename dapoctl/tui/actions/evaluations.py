@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from textual.app import App
 
 from dapoctl.errors import UserError
 from dapoctl.evaluation.background import Background, background, start, stop
@@ -15,10 +17,10 @@ from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tasks.problem_sets import DATA_TASK, SETS
 from dapoctl.tasks.scorers import SCORERS
+from dapoctl.tui.messages import ReadStore
 from dapoctl.tui.widgets.dialogs import Ask, Confirm
 
 if TYPE_CHECKING:
-    from dapoctl.tui.app import Workbench
     from dapoctl.tui.screen import WorkbenchScreen
 
 FEW = 8
@@ -90,8 +92,8 @@ def evaluate_runs(
         options: what is proposed
         then: called with the set's name when it has begun
     """
-    app = screen.workbench
-    if app.refuse_readonly("evaluate") or not words:
+    app = screen.app
+    if screen.refuse_readonly("evaluate") or not words:
         return
 
     def answered(text: str | None) -> None:
@@ -109,7 +111,7 @@ def evaluate_runs(
             jobs = []
             for word in words:
                 name, step = split_step(word)
-                jobs.append((find_run(app.root, name), step))
+                jobs.append((find_run(screen.session.root, name), step))
             start(jobs, chosen)
             return [directory for directory, _ in jobs]
 
@@ -128,7 +130,7 @@ def evaluate_runs(
     app.push_screen(Ask(QUESTION.format(names=few) + also, line, "--task aime24 -k 32"), answered)
 
 
-def follow(app: Workbench, directories: Sequence[Path]) -> None:
+def follow(app: App[Any], directories: Sequence[Path]) -> None:
     """Tell when evaluations in the background have ended."""
     waiting = {*directories}
 
@@ -147,7 +149,7 @@ def follow(app: Workbench, directories: Sequence[Path]) -> None:
             app.notify(f"{words}\n{how.words}" if how and bad else words, severity=severity, markup=False)  # type: ignore[arg-type]
         if not waiting:
             timer.stop()
-            app.look()
+            app.post_message(ReadStore())
 
     timer = app.set_interval(
         LOOK, lambda: app.run_worker(look, group="evaluations", exclusive=True, thread=True, exit_on_error=False)
@@ -156,8 +158,8 @@ def follow(app: Workbench, directories: Sequence[Path]) -> None:
 
 def stop_evaluations(screen: WorkbenchScreen, directories: Sequence[Path]) -> None:
     """Ask, then end the evaluations in the background of these runs."""
-    app = screen.workbench
-    if app.refuse_readonly("stop"):
+    app = screen.app
+    if screen.refuse_readonly("stop"):
         return
     if not directories:
         app.notify("no evaluation of these runs goes on in the background", severity="warning", markup=False)

@@ -14,6 +14,7 @@ from dapoctl.runs.jobs.scheduler import schedule
 from dapoctl.runs.jobs.submit import Background, check, send_off
 from dapoctl.runs.state import ALIVE, ENDED, has_writer
 from dapoctl.runs.summary import RunSummary, read_run
+from dapoctl.tui.messages import ReadStore
 from dapoctl.tui.screen import WorkbenchScreen
 from dapoctl.tui.widgets.dialogs import Confirm
 
@@ -23,25 +24,24 @@ LETS_GO = 15.0
 
 def stop_runs(screen: WorkbenchScreen, runs: list[RunSummary]) -> None:
     """Ask, then end the runs: each saves a checkpoint first."""
-    app = screen.workbench
-    if not runs or app.refuse_readonly("stop"):
+    if not runs or screen.refuse_readonly("stop"):
         return
     going = [run for run in runs if run.state in (*ALIVE, "queued", "lost")]
     if not going:
         states = ", ".join(dict.fromkeys(run.state for run in runs))
-        app.notify(f"nothing to stop: {states}", severity="warning", markup=False)
+        screen.app.notify(f"nothing to stop: {states}", severity="warning", markup=False)
         return
 
     def stopped(words: list[str]) -> None:
-        app.notify("\n".join(words), markup=False)
-        app.look()
+        screen.app.notify("\n".join(words), markup=False)
+        screen.app.post_message(ReadStore())
 
     def answered(yes: bool | None) -> None:
         if yes:
             screen.work(lambda: [_stop(run.directory) for run in going], stopped, "stop")
 
     names = ", ".join(run.id for run in going[:3]) + (f" and {len(going) - 3} more" if len(going) > 3 else "")
-    app.push_screen(Confirm(f"Stop {names}?\nA checkpoint is saved first; `u` goes on from it."), answered)
+    screen.app.push_screen(Confirm(f"Stop {names}?\nA checkpoint is saved first; `u` goes on from it."), answered)
 
 
 def _stop(directory: Path) -> str:
@@ -51,13 +51,12 @@ def _stop(directory: Path) -> str:
 
 def resume_run(screen: WorkbenchScreen, run: RunSummary) -> None:
     """Go on with a run from its last checkpoint, as soon as a device is free."""
-    app = screen.workbench
-    if app.refuse_readonly("resume"):
+    if screen.refuse_readonly("resume"):
         return
 
     def resumed(words: str) -> None:
-        app.notify(words, markup=False)
-        app.look()
+        screen.app.notify(words, markup=False)
+        screen.app.post_message(ReadStore())
 
     screen.work(lambda: enqueue(run.directory), resumed, "resume")
 

@@ -79,7 +79,7 @@ def choose_steps(screen: WorkbenchScreen, found: Found, side: Side, then: Callab
 
 def _avg(screen: WorkbenchScreen, side: Side, set_: str, step: int) -> str:
     """avg@k and how much of the evaluation is there, from the summary alone."""
-    summary = summary_at(screen.workbench.root / side.run, set_, step)
+    summary = summary_at(screen.session.root / side.run, set_, step)
     metrics = summary.get("metrics")
     found = {
         str(name).rpartition("/")[2]: value
@@ -94,10 +94,10 @@ def _avg(screen: WorkbenchScreen, side: Side, set_: str, step: int) -> str:
 
 def choose_runs(screen: WorkbenchScreen, present: Sequence[str], then: Callable[[list[str]], None]) -> None:
     """Ask for runs of the store, those that were evaluated first; the first that is chosen is the baseline."""
-    app = screen.workbench
+    app, snapshot = screen.app, screen.session.snapshot
 
     def read() -> list[tuple[RunSummary, list[str]]]:
-        found = [(run, sets_of(run.directory)) for run in app.snapshot.runs if not run.problem]
+        found = [(run, sets_of(run.directory)) for run in snapshot.runs if not run.problem]
         return sorted(found, key=lambda item: not item[1])
 
     def show(found: list[tuple[RunSummary, list[str]]]) -> None:
@@ -144,7 +144,7 @@ def export(screen: WorkbenchScreen, stem: str, texts: dict[str, Callable[[], str
         stem: its name without the ending
         texts: by the format's ending
     """
-    if screen.workbench.refuse_readonly("export"):
+    if screen.refuse_readonly("export"):
         return
     endings = [*texts]
 

@@ -34,7 +34,9 @@ from dapoctl.tui.compare.summary import (
     verdicts,
 )
 from dapoctl.tui.keys import key
+from dapoctl.tui.messages import OpenRun
 from dapoctl.tui.screen import Check, WorkingScreen
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.grid import Grid, GridRows
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.text import data
@@ -85,8 +87,8 @@ class CompareScreen(WorkingScreen):
         key("X", "export", "Export", "compare.export"),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self.words: list[str] = []
         """RUN or RUN@STEP, the baseline first"""
         self.set: str | None = None
@@ -140,8 +142,8 @@ class CompareScreen(WorkingScreen):
             self._load()
 
     def _marked(self) -> list[str]:
-        app = self.workbench
-        return list(dict.fromkeys([*([app.baseline] if app.baseline else []), *app.marked]))
+        session = self.session
+        return list(dict.fromkeys([*([session.baseline] if session.baseline else []), *session.marked]))
 
     def _adopt(self) -> None:
         """Runs that were marked since: who comes here by a digit wants these."""
@@ -161,7 +163,7 @@ class CompareScreen(WorkingScreen):
 
     def _load(self) -> None:
         """Read and compare in a thread; what is being worked out for an older choice is given up."""
-        words, set_, root = list(self.words), self.set, self.workbench.root
+        words, set_, root = list(self.words), self.set, self.session.root
         if not words:
             self.found = None
             self._draw()
@@ -172,7 +174,7 @@ class CompareScreen(WorkingScreen):
             found = fetch(self._shelf, root, words, set_, check=check)
             for side in found.sides:
                 if side.evaluation is not None:
-                    self.workbench.courses.of(side.evaluation.run.directory).update()
+                    self.session.courses.of(side.evaluation.run.directory).update()
             return found
 
         self.work_out(read, self._read, "compare")
@@ -189,7 +191,7 @@ class CompareScreen(WorkingScreen):
     def store_changed(self, snapshot: Snapshot) -> None:
         """Evaluations grow and new ones come: look whether any of these did."""
         del snapshot
-        found, root = self.found, self.workbench.root
+        found, root = self.found, self.session.root
         if found is None or self.busy:
             return
         words = [side.word for side in found.sides]
@@ -243,7 +245,7 @@ class CompareScreen(WorkingScreen):
         pane = self.query_one("#details")
         if pane.display:
             width = max(20, pane.scrollable_content_region.width)
-            parts = details(compared, self.workbench.courses, width)
+            parts = details(compared, self.session.courses, width)
             self.query_one("#details Static", Static).update(Group(*parts))
 
     def draw_head(self) -> None:
@@ -275,7 +277,7 @@ class CompareScreen(WorkingScreen):
         if isinstance(event.widget, Matrix):
             self._transcripts()
         elif (side := self.current()) is not None:
-            self.workbench.open_run(side.run, "evals")
+            self.post_message(OpenRun(side.run, "evals"))
 
     # Keys.
 
@@ -288,7 +290,7 @@ class CompareScreen(WorkingScreen):
         words = [side.word for side in found.measured()]
         order = [each.problem for each in self.lines]
         second = telling_side(self.lines[self.matrix.cursor], self._place())
-        screen = TranscriptsScreen(words, found.set, problem, order, second, self._shelf)
+        screen = TranscriptsScreen(self.session, words, found.set, problem, order, second, self._shelf)
         self.app.push_screen(screen, self._came_back)
 
     def _came_back(self, _result: None) -> None:
@@ -301,7 +303,7 @@ class CompareScreen(WorkingScreen):
         place = self.grid.rows.cursor or 1
         words = [side.word for side in found.sides]
         self.words = [words[place], *(word for word in words if word != words[place])]
-        self.workbench.baseline = found.sides[place].run
+        self.session.baseline = found.sides[place].run
         self._marks = self._marked()
         self.grid.rows.cursor = 0 if self.grid.rows.cursor else 1
         self._load()
@@ -355,9 +357,9 @@ class CompareScreen(WorkingScreen):
         if found is None:
             self.action_runs()
             return
-        asked = [side for side in found.lacking if (self.workbench.root / side.run).is_dir()] or list(found.sides)
+        asked = [side for side in found.lacking if (self.session.root / side.run).is_dir()] or list(found.sides)
         known = next((side.evaluation for side in found.measured() if side.evaluation), None)
-        run = self.workbench.snapshot.find(asked[0].run) if asked else None
+        run = self.session.snapshot.find(asked[0].run) if asked else None
         options = usual_options(run) if run is not None else []
         if known is not None and found.lacking:
             options = options_like(known)
@@ -366,6 +368,6 @@ class CompareScreen(WorkingScreen):
     def action_stop(self) -> None:
         sides = self.found.sides if self.found else ()
         going = [
-            self.workbench.root / side.run for side in sides if side.background is not None and side.background.alive
+            self.session.root / side.run for side in sides if side.background is not None and side.background.alive
         ]
         stop_evaluations(self, list(dict.fromkeys(going)))

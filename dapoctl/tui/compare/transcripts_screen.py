@@ -22,6 +22,7 @@ from dapoctl.tui.compare.model import Shelf
 from dapoctl.tui.compare.transcript import Laid, Transcript, lay_out
 from dapoctl.tui.keys import key
 from dapoctl.tui.screen import WorkbenchScreen
+from dapoctl.tui.session import Session
 from dapoctl.views import tables
 from dapoctl.views.runs import called
 from dapoctl.views.text import data, line
@@ -95,6 +96,7 @@ class TranscriptsScreen(WorkbenchScreen):
 
     def __init__(
         self,
+        session: Session,
         words: Sequence[str],
         set_: str,
         problem: str,
@@ -104,6 +106,7 @@ class TranscriptsScreen(WorkbenchScreen):
     ) -> None:
         """
         Args:
+            session: what all screens share
             words: RUN or RUN@STEP, the baseline first
             set_: the evaluation set
             problem: its id
@@ -111,7 +114,7 @@ class TranscriptsScreen(WorkbenchScreen):
             second: place in `words` of the run beside the baseline
             shelf: evaluations that were read before
         """
-        super().__init__()
+        super().__init__(session)
         self.words, self.set, self.problem_id = list(words), set_, problem
         self.order = list(order)
         self.pair: Pair | None = None
@@ -140,7 +143,7 @@ class TranscriptsScreen(WorkbenchScreen):
 
     def on_mount(self) -> None:
         self.query_one("#where", Static).update(data(f"reading {self.problem_id} ..."))
-        root, words, set_ = self.workbench.root, self.words, self.set
+        root, words, set_ = self.session.root, self.words, self.set
 
         def read() -> tuple[list[Evaluation], list[str]]:
             found = []

@@ -19,7 +19,9 @@ from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.home.inspector import Inspector
 from dapoctl.tui.home.run_table import ORDERS, RunTable
 from dapoctl.tui.keys import key
+from dapoctl.tui.messages import CompareRuns, LaunchFrom, OpenRun, ReadStore
 from dapoctl.tui.screen import WorkbenchScreen
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.renew import renew
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -56,8 +58,8 @@ class RunsScreen(WorkbenchScreen):
         key("f", "first", "Start a first run", "runs.first", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self.filter_text = ""
         self.order = "newest"
         self._reading = False
@@ -66,8 +68,8 @@ class RunsScreen(WorkbenchScreen):
         with Vertical(id="runs"):
             yield Static(id="runs-head", markup=False)
             with Horizontal():
-                yield RunTable(self.workbench.courses)
-                inspector = Inspector(self.workbench.courses)
+                yield RunTable(self.session.courses)
+                inspector = Inspector(self.session.courses)
                 inspector.add_class("wide-only")
                 yield inspector
         yield Static(id="runs-empty", markup=False)
@@ -79,7 +81,7 @@ class RunsScreen(WorkbenchScreen):
 
     def on_mount(self) -> None:
         self.table.focus()
-        self.store_changed(self.workbench.snapshot)
+        self.store_changed(self.session.snapshot)
 
     def on_resize(self, _event: events.Resize) -> None:
         self.call_after_refresh(self._head)
@@ -88,13 +90,13 @@ class RunsScreen(WorkbenchScreen):
         return {run.id for run in self.table.visible_rows()}
 
     def store_changed(self, snapshot: Snapshot) -> None:
-        table, app = self.table, self.workbench
-        table.marked, table.baseline = app.marked, app.baseline
+        table, session = self.table, self.session
+        table.marked, table.baseline = session.marked, session.baseline
         runs = list(snapshot.runs)
         empty = snapshot.read and not runs
         self.query_one("#runs-empty").display = empty or not snapshot.read
         self.query_one("#runs").display = bool(runs)
-        note = EMPTY.format(root=app.root) if snapshot.read else f"\nReading {app.root} ..."
+        note = EMPTY.format(root=session.root) if snapshot.read else f"\nReading {session.root} ..."
         renew(self.query_one("#runs-empty", Static), data(note))
         try:
             runs = select(runs, self.filter_text) if self.filter_text else runs
@@ -110,10 +112,10 @@ class RunsScreen(WorkbenchScreen):
     def _head(self) -> None:
         words = []
         if self.filter_text:
-            words.append(f"{len(self.table.runs)} of {len(self.workbench.snapshot.runs)} fit `{self.filter_text}`")
+            words.append(f"{len(self.table.runs)} of {len(self.session.snapshot.runs)} fit `{self.filter_text}`")
         if self.order != "newest":
             words.append(f"sorted by {self.order}")
-        if problem := self.workbench.snapshot.problem:
+        if problem := self.session.snapshot.problem:
             words.append(problem)
         head = self.table.header(self.table.size.width)
         if words:
@@ -123,13 +125,13 @@ class RunsScreen(WorkbenchScreen):
     def _inspect(self) -> None:
         inspector = self.query_one(Inspector)
         if inspector.display:
-            inspector.show(self.table.current(), self.workbench.snapshot)
+            inspector.show(self.table.current(), self.session.snapshot)
 
     def tick(self) -> None:
         """Read on in the metrics of the runs that are on the screen."""
         if self._reading or not self.table.display:
             return
-        courses = [self.workbench.courses.of(run.directory) for run in self.table.visible_rows()]
+        courses = [self.session.courses.of(run.directory) for run in self.table.visible_rows()]
         self._reading = True
 
         def read() -> bool:
@@ -157,14 +159,14 @@ class RunsScreen(WorkbenchScreen):
 
     def action_open(self, tab: str) -> None:
         if (run := self._current()) is not None:
-            self.workbench.open_run(run.id, tab)
+            self.post_message(OpenRun(run.id, tab))
 
     def action_filter(self) -> None:
         def answered(text: str | None) -> None:
             if text is not None:
                 self.filter_text = text.strip()
                 self.clear_errors()
-                self.store_changed(self.workbench.snapshot)
+                self.store_changed(self.session.snapshot)
 
         example = "gkl and state=finished and eval.aime24.avg>0.1"
         self.app.push_screen(Ask("Which runs? Empty shows all.", self.filter_text, example), answered)
@@ -172,10 +174,10 @@ class RunsScreen(WorkbenchScreen):
     def action_sort(self) -> None:
         names = [*ORDERS]
         self.order = names[(names.index(self.order) + 1) % len(names)]
-        self.store_changed(self.workbench.snapshot)
+        self.store_changed(self.session.snapshot)
 
     def action_mark(self) -> None:
-        run, marked = self._current(), self.workbench.marked
+        run, marked = self._current(), self.session.marked
         if run is None:
             return
         marked.remove(run.id) if run.id in marked else marked.append(run.id)
@@ -184,41 +186,41 @@ class RunsScreen(WorkbenchScreen):
 
     def action_pin(self) -> None:
         if (run := self._current()) is not None:
-            self.workbench.baseline = None if self.workbench.baseline == run.id else run.id
-            self.store_changed(self.workbench.snapshot)
+            self.session.baseline = None if self.session.baseline == run.id else run.id
+            self.store_changed(self.session.snapshot)
 
-    async def action_compare(self) -> None:
-        app, run = self.workbench, self._current()
-        chosen = list(app.marked)
-        if app.baseline is not None:
-            chosen = [app.baseline, *(name for name in chosen if name != app.baseline)]
+    def action_compare(self) -> None:
+        session, run = self.session, self._current()
+        chosen = list(session.marked)
+        if session.baseline is not None:
+            chosen = [session.baseline, *(name for name in chosen if name != session.baseline)]
         if len(chosen) < 2 and run is not None and run.id not in chosen:
             chosen.append(run.id)
         if not chosen:
-            app.notify("space marks runs to compare, p pins the baseline", markup=False)
+            self.app.notify("space marks runs to compare, p pins the baseline", markup=False)
             return
-        await app.compare_runs(chosen)
+        self.post_message(CompareRuns(chosen))
 
-    async def action_clone(self) -> None:
+    def action_clone(self) -> None:
         run = self._current()
-        await self.workbench.launch_from(run.id if run else None)
+        self.post_message(LaunchFrom(run.id if run else None))
 
     def action_first(self) -> None:
         """On an empty store only: a run with every default."""
-        app = self.workbench
-        if app.snapshot.runs or not app.snapshot.read or app.refuse_readonly("start"):
+        snapshot, root = self.session.snapshot, self.session.root
+        if snapshot.runs or not snapshot.read or self.refuse_readonly("start"):
             return
 
         from dapoctl.tui.actions.runs import start_defaults
 
         def started(words: str) -> None:
-            app.notify(words, markup=False)
-            app.look()
+            self.app.notify(words, markup=False)
+            self.post_message(ReadStore())
 
-        self.work(lambda: start_defaults(app.root), started, "first")
+        self.work(lambda: start_defaults(root), started, "first")
 
     def _chosen(self) -> list[RunSummary]:
-        marked = [run for run in self.table.runs if run.id in self.workbench.marked]
+        marked = [run for run in self.table.runs if run.id in self.session.marked]
         current = self._current()
         return marked or ([current] if current else [])
 

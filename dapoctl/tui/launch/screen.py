@@ -34,7 +34,9 @@ from dapoctl.tui.launch.form_pane import FormPane
 from dapoctl.tui.launch.launch_text import difference_words, parent_text, side_text, verdict_text
 from dapoctl.tui.launch.part_list import PartList
 from dapoctl.tui.launch.start import file_parts, parts_from, start
+from dapoctl.tui.messages import OpenRun, ReadStore
 from dapoctl.tui.screen import WorkbenchScreen
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.dialogs import Ask, Confirm, Page
 from dapoctl.tui.widgets.pick import Pick
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -88,8 +90,8 @@ class LaunchScreen(WorkbenchScreen):
         key("n", "anew", "Start over", "launch.anew", show=False),
     ]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self.choice, self.verdict = Choice(), Verdict()
         self.parent_run: RunSummary | None = None
         self.difference: Difference | None = None
@@ -135,7 +137,7 @@ class LaunchScreen(WorkbenchScreen):
         return self.query_one(FormPane)
 
     def on_mount(self) -> None:
-        root = self.workbench.root
+        root = self.session.root
         self.place = None if root.resolve() == runs_root().resolve() else root
         self.part_list.focus()
         self._draw()
@@ -164,7 +166,7 @@ class LaunchScreen(WorkbenchScreen):
             self._take(run, changes)
 
     def _take(self, run: str | None, changes: Mapping[str, Any]) -> None:
-        root, names = self.workbench.root, {found.name for found in self.workbench.snapshot.runs}
+        root, names = self.session.root, {found.name for found in self.session.snapshot.runs}
 
         def prepare() -> tuple[Clone, list[Part]]:
             parent = read_record(root / run) if run is not None else None
@@ -344,7 +346,7 @@ class LaunchScreen(WorkbenchScreen):
 
         def answered(text: str | None) -> None:
             if text and not self.part_list.find_next(text):
-                self.workbench.notify(f"no component here is called like `{text}`", severity="warning", markup=False)
+                self.app.notify(f"no component here is called like `{text}`", severity="warning", markup=False)
 
         self.app.push_screen(
             Ask("Which component?", placeholder="a part of its name; tab goes to the settings"), answered
@@ -370,19 +372,19 @@ class LaunchScreen(WorkbenchScreen):
 
     def action_start(self, queue: bool) -> None:
         """Make the run and send it off."""
-        if self.workbench.refuse_readonly("start") or not self.form.finish():
+        if self.refuse_readonly("start") or not self.form.finish():
             return
         self._start(queue)
 
     def _start(self, queue: bool) -> None:
-        choice, root, place = self.choice.copy(), self.workbench.root, self.place
+        choice, root, place = self.choice.copy(), self.session.root, self.place
         self.clear_errors()
 
         def sent(found: Sent | NothingFreeError) -> None:
             if isinstance(found, Sent):
                 self.app.notify(found.words, markup=False)
-                self.workbench.look()
-                self.workbench.open_run(found.run)
+                self.post_message(ReadStore())
+                self.post_message(OpenRun(found.run))
                 return
             why = str(found).partition(";")[0]
             self.app.push_screen(Confirm(f"{why}.\nLet it wait in the queue?"), answered)

@@ -16,6 +16,7 @@ from dapoctl.tui.keys import key
 from dapoctl.tui.plugins.catalogue import Item, everything, page, rows
 from dapoctl.tui.plugins.plugin_list import PluginList
 from dapoctl.tui.screen import WorkbenchScreen
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.text import data
@@ -73,8 +74,8 @@ class PluginsScreen(WorkbenchScreen):
     PluginsScreen.-narrow #plugins-detail { display: none; }
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self.filter_text = ""
         self.items: list[Item] = []
         self._pages: dict[Item, RenderableType] = {}

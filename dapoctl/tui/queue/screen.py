@@ -14,9 +14,11 @@ from textual.widgets import Static
 
 from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.tui.keys import key
+from dapoctl.tui.messages import OpenRun, ReadStore
 from dapoctl.tui.queue.state import Waiting, device_lines, drop_run, hold_queue, hold_run, move_run, read_queue
 from dapoctl.tui.queue.ticket_table import TicketTable, reason
 from dapoctl.tui.screen import WorkbenchScreen
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.dialogs import Confirm
 from dapoctl.tui.widgets.renew import renew
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -49,8 +51,8 @@ class QueueScreen(WorkbenchScreen):
     #queue-why { height: auto; max-height: 5; padding: 0 1; color: $text-muted; }
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self.waiting: Waiting | None = None
 
     def body(self) -> Iterable[Widget]:
@@ -69,7 +71,7 @@ class QueueScreen(WorkbenchScreen):
     def on_mount(self) -> None:
         self.table.focus()
         self._draw()
-        self.store_changed(self.workbench.snapshot)
+        self.store_changed(self.session.snapshot)
 
     def on_resize(self, _event: events.Resize) -> None:
         self.call_after_refresh(self._draw)
@@ -79,7 +81,7 @@ class QueueScreen(WorkbenchScreen):
 
     def store_changed(self, snapshot: Snapshot) -> None:
         if self.app.screen is self:
-            root = self.workbench.root
+            root = self.session.root
             self.work(lambda: read_queue(root, snapshot.devices, dict(snapshot.taken)), self._take, "queue")
 
     def _take(self, waiting: Waiting) -> None:
@@ -87,7 +89,7 @@ class QueueScreen(WorkbenchScreen):
         self._draw()
 
     def _draw(self) -> None:
-        snapshot, waiting = self.workbench.snapshot, self.waiting or Waiting()
+        snapshot, waiting = self.session.snapshot, self.waiting or Waiting()
         width = self.size.width - 2
         lines = device_lines(snapshot.devices, dict(snapshot.taken), dict(waiting.owners), width)
         renew(self.query_one("#devices", Static), Text("\n").join(lines))
@@ -116,50 +118,49 @@ class QueueScreen(WorkbenchScreen):
 
     def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
         if (each := self.table.current()) is not None:
-            self.workbench.open_run(each.ticket.run)
+            self.post_message(OpenRun(each.ticket.run))
 
     def _do(self, what: Callable[[], str]) -> None:
         """Change the queue in a thread, say what became of it, and look again."""
-        app = self.workbench
 
         def done(words: str) -> None:
             if words:
-                app.notify(words, markup=False)
-            self.store_changed(app.snapshot)
-            app.look()
+                self.app.notify(words, markup=False)
+            self.store_changed(self.session.snapshot)
+            self.post_message(ReadStore())
 
         self.clear_errors()
         self.work(what, done, "change")
 
     def action_shift(self, to: str) -> None:
-        each, line, root = self.table.current(), self.table.line, self.workbench.root
-        if each is None or self.workbench.refuse_readonly("move"):
+        each, line, root = self.table.current(), self.table.line, self.session.root
+        if each is None or self.refuse_readonly("move"):
             return
         ticket = each.ticket
         peers = [other.ticket.run for other in line if other.ticket.priority == ticket.priority]
         if ticket.run == (peers[-1] if to == "down" else peers[0]):
             if len(peers) < len(line):
-                self.workbench.notify(f"a run moves among those of its priority ({ticket.priority})", markup=False)
+                self.app.notify(f"a run moves among those of its priority ({ticket.priority})", markup=False)
             return
         self._do(lambda: move_run(root, ticket.run, to))
 
     def action_hold(self) -> None:
-        each, root = self.table.current(), self.workbench.root
-        if each is not None and not self.workbench.refuse_readonly("hold"):
+        each, root = self.table.current(), self.session.root
+        if each is not None and not self.refuse_readonly("hold"):
             self._do(lambda: hold_run(root, each.ticket.run, not each.ticket.held))
 
     def action_hold_all(self) -> None:
-        root, waiting = self.workbench.root, self.waiting
-        if waiting is None or self.workbench.refuse_readonly("hold"):
+        root, waiting = self.session.root, self.waiting
+        if waiting is None or self.refuse_readonly("hold"):
             return
         if not root.is_dir():
-            self.workbench.notify(f"there is no store at {root} yet", severity="warning", markup=False)
+            self.app.notify(f"there is no store at {root} yet", severity="warning", markup=False)
             return
         self._do(lambda: hold_queue(root, not waiting.held))
 
     def action_drop(self) -> None:
-        each, root = self.table.current(), self.workbench.root
-        if each is None or self.workbench.refuse_readonly("drop"):
+        each, root = self.table.current(), self.session.root
+        if each is None or self.refuse_readonly("drop"):
             return
 
         def answered(yes: bool | None) -> None:

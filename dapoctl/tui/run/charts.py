@@ -19,7 +19,8 @@ from dapoctl.runs.state import ALIVE
 from dapoctl.tui.keys import key
 from dapoctl.tui.run.chart_data import Material
 from dapoctl.tui.run.health_strip import HealthStrip, health_of, health_page
-from dapoctl.tui.run.pane import Pane
+from dapoctl.tui.run.pane import Pane, ShownRun
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.chart import Chart, View
 from dapoctl.tui.widgets.plot import Curve
 from dapoctl.tui.widgets.renew import renew
@@ -69,15 +70,15 @@ class ChartsPane(Pane):
         key("end", "jump(1)", "Last chart or step", "charts.last", show=False),
     ]
 
-    def __init__(self, directory: Path, id: str) -> None:  # noqa: A002
-        super().__init__(directory, id)
+    def __init__(self, session: Session, run: ShownRun, id: str) -> None:  # noqa: A002
+        super().__init__(session, run, id)
         self.view = View()
         self.reading = self.overlaid = False
         self.level = 0
         self.panels: list[Panel] = []
         self.zoomed: int | None = None
         self.health = Health()
-        self.material = Material(directory)
+        self.material = Material(run.directory)
         self._columns = 1
         self._waiting: dict[int, None] = {}
         """Places of the charts that are still to be drawn, the next one first"""
@@ -100,16 +101,16 @@ class ChartsPane(Pane):
 
     def others(self) -> list[str]:
         """Ids of the runs that are laid over this one."""
-        app = self.workbench
-        found = [app.baseline, *app.marked] if app.baseline else [*app.marked]
+        session = self.session
+        found = [session.baseline, *session.marked] if session.baseline else [*session.marked]
         return [run for run in dict.fromkeys(found) if run != self.directory.name] if self.overlaid else []
 
     def _paths(self) -> list[Path]:
-        return [self.workbench.root / run for run in self.others()]
+        return [self.session.root / run for run in self.others()]
 
     def tick(self) -> None:
-        courses = [(path, self.workbench.courses.of(path)) for path in (self.directory, *self._paths())]
-        run, activity = self.run_summary, self.run_screen.activity
+        courses = [(path, self.session.courses.of(path)) for path in (self.directory, *self._paths())]
+        run, activity = self.run.summary, self.run.activity
         now, state = time.monotonic(), (run.state, run.created)
 
         def read() -> tuple[bool, Health]:
@@ -222,8 +223,8 @@ class ChartsPane(Pane):
             facts.update(data(self.material.facts(self.panels[self.zoomed])))
 
     def _called(self, run: str) -> str:
-        found = self.workbench.snapshot.find(run)
-        return f"{called(found) if found else line(run)}{' (baseline)' if run == self.workbench.baseline else ''}"
+        found = self.session.snapshot.find(run)
+        return f"{called(found) if found else line(run)}{' (baseline)' if run == self.session.baseline else ''}"
 
     # Keys.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -12,7 +11,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.tui.keys import key
-from dapoctl.tui.run.pane import Pane
+from dapoctl.tui.run.pane import Pane, ShownRun
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.text_view import TextPage
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.configuration import Line, read_configuration
@@ -49,8 +49,8 @@ class ConfigPane(Pane):
         key("y", "copy", "Copy the command line", "config.copy", show=False),
     ]
 
-    def __init__(self, directory: Path, id: str) -> None:  # noqa: A002
-        super().__init__(directory, id)
+    def __init__(self, session: Session, run: ShownRun, id: str) -> None:  # noqa: A002
+        super().__init__(session, run, id)
         self.all: list[Line] = []
         self.only = False
         self._for: tuple[str | None, float] | None = None
@@ -61,12 +61,12 @@ class ConfigPane(Pane):
 
     def news(self) -> None:
         """Read again if the baseline is another one, or the run has come back."""
-        wanted = (self.workbench.baseline, self.run_summary.created)
+        wanted = (self.session.baseline, self.run.summary.created)
         if wanted == self._for:
             return
         self._for = wanted
-        other = self.workbench.baseline
-        baseline = self.workbench.root / other if other and other != self.directory.name else None
+        other = self.session.baseline
+        baseline = self.session.root / other if other and other != self.directory.name else None
         self.soon("config", lambda: read_configuration(self.directory, baseline), self._read)
 
     def _read(self, found: list[Line]) -> None:
@@ -80,8 +80,8 @@ class ConfigPane(Pane):
         page.found = differing if self.only else self.all
         page.refresh_rows()
         words = [f"* {sum(each.kind == 'changed' for each in self.all)} not as by default"]
-        if self.workbench.baseline and self.workbench.baseline != self.directory.name:
-            words.append(f"≠ {sum(each.kind == 'unlike' for each in self.all)} not as in {self.workbench.baseline}")
+        if self.session.baseline and self.session.baseline != self.directory.name:
+            words.append(f"≠ {sum(each.kind == 'unlike' for each in self.all)} not as in {self.session.baseline}")
         self.query_one("#config-state", Static).update(data(line("   ".join(words))))
 
     def action_only(self) -> None:

@@ -16,6 +16,7 @@ from dapoctl.evaluation.files import SUMMARY, read_summary
 from dapoctl.evaluation.stored import sets_of, steps_of
 from dapoctl.runs.files import number_or_nan
 from dapoctl.runs.summary import EVALS
+from dapoctl.tui.messages import CompareRuns
 from dapoctl.tui.run.pane import Pane
 from dapoctl.tui.widgets.chart import Chart, View
 from dapoctl.tui.widgets.plot import Curve, curve
@@ -194,26 +195,26 @@ class EvalsPane(Pane):
         same = [each for each in table.found if each.set == current.set]
         name = current.named("avg@")[0]
         chart.heading = f"{current.set} {name}"
-        span = (float(same[0].step), float(max(same[-1].step, self.run_summary.step)))
+        span = (float(same[0].step), float(max(same[-1].step, self.run.summary.step)))
         chart.show(lambda: curves(same, name), View(span=span, cursor=float(current.step)))
 
     def on_virtual_list_chosen(self, event: VirtualList.Chosen) -> None:
         event.stop()
-        self.call_later(self.compare)
+        self.compare()
 
-    async def compare(self) -> None:
+    def compare(self) -> None:
         """The evaluation under the cursor, with the baseline's newest one or the run's own first one."""
-        table, app = self.query_one(EvalTable), self.workbench
+        table, baseline = self.query_one(EvalTable), self.session.baseline
         current = table.current
         if current is None:
             return
         run = self.directory.name
         first = next(each for each in table.found if each.set == current.set)
-        other = app.baseline if app.baseline not in (None, run) else f"{run}@{first.step}"
+        other = baseline if baseline not in (None, run) else f"{run}@{first.step}"
         if other == f"{run}@{current.step}":
-            app.notify("this is the first: choose a later one, or pin another run as baseline", markup=False)
+            self.app.notify("this is the first: choose a later one, or pin another run as baseline", markup=False)
             return
-        await app.compare_runs([str(other), f"{run}@{current.step}"], current.set)
+        self.post_message(CompareRuns([str(other), f"{run}@{current.step}"], current.set))
 
 
 def curves(same: list[Measured], name: str) -> list[Curve]:

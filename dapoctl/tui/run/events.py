@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -12,7 +11,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.runs.files import read_lines
-from dapoctl.tui.run.pane import Pane
+from dapoctl.tui.run.pane import Pane, ShownRun
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.text_view import TextPage
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.text import data, line
@@ -48,8 +48,8 @@ class EventsPane(Pane):
 
     LEADS = "EventList"
 
-    def __init__(self, directory: Path, id: str) -> None:  # noqa: A002
-        super().__init__(directory, id)
+    def __init__(self, session: Session, run: ShownRun, id: str) -> None:  # noqa: A002
+        super().__init__(session, run, id)
         self._seen: tuple[int, float] = (-1, 0.0)
 
     def compose(self) -> Iterable[Widget]:

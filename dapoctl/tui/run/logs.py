@@ -17,8 +17,9 @@ from dapoctl.runs.logfile import ERROR, Kept, LogFile, Sought, searched
 from dapoctl.tui.keys import key
 from dapoctl.tui.run.log_view import LogView
 from dapoctl.tui.run.log_window import Window, read_window
-from dapoctl.tui.run.pane import Pane, goes_on
+from dapoctl.tui.run.pane import Pane, ShownRun, goes_on
 from dapoctl.tui.run.search import Finder, Told
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.renew import renew
 from dapoctl.tui.widgets.text_view import TextPage
@@ -51,8 +52,8 @@ class LogsPane(Pane):
         key("escape", "give_up", "Give up searching, show all lines", "logs.give_up", show=False),
     ]
 
-    def __init__(self, directory: Path, id: str) -> None:  # noqa: A002
-        super().__init__(directory, id)
+    def __init__(self, session: Session, run: ShownRun, id: str) -> None:  # noqa: A002
+        super().__init__(session, run, id)
         self.numbers: list[int] = []
         """The run's attempts"""
         self.attempt = 0

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 from textual.containers import Vertical
 from textual.worker import NoActiveWorker, get_current_worker
 
+from dapoctl.runs.attempts import Activity
 from dapoctl.runs.summary import RunSummary
-from dapoctl.tui.app import Workbench
-
-if TYPE_CHECKING:
-    from dapoctl.tui.run.screen import RunScreen
+from dapoctl.tui.screen import WorkbenchScreen
+from dapoctl.tui.session import Session
 
 T = TypeVar("T")
+
+
+@dataclass
+class ShownRun:
+    """The run that a screen shows, as it was last read; the screen and its tabs share it."""
+
+    summary: RunSummary
+    directory: Path
+    activity: Activity | None = None
+    """What goes on right now"""
+    attempts: int = 0
 
 
 class Pane(Vertical):
@@ -25,25 +36,15 @@ class Pane(Vertical):
     LEADS = ""
     """Selector of the widget that takes the keys"""
 
-    def __init__(self, directory: Path, id: str) -> None:  # noqa: A002
+    def __init__(self, session: Session, run: ShownRun, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
-        self.directory = directory
+        self.session, self.run, self.directory = session, run, run.directory
         self._busy: set[str] = set()
 
     @property
-    def run_screen(self) -> RunScreen:
-        """The screen."""
-        return cast("RunScreen", self.screen)
-
-    @property
-    def workbench(self) -> Workbench:
-        """The app."""
-        return cast("Workbench", self.app)
-
-    @property
-    def run_summary(self) -> RunSummary:
-        """The run as the store has it now."""
-        return self.run_screen.summary
+    def workbench_screen(self) -> WorkbenchScreen:
+        """The screen that it is part of."""
+        return cast("WorkbenchScreen", self.screen)
 
     @property
     def there(self) -> bool:
@@ -80,7 +81,7 @@ class Pane(Vertical):
             if self.there:
                 then(result)
 
-        self.run_screen.work(inside, after, f"{self.id}-{group}")
+        self.workbench_screen.work(inside, after, f"{self.id}-{group}")
 
     def soon(self, group: str, function: Callable[[], T], then: Callable[[T], None]) -> None:
         """As the screen's `work`: a newer call of the group takes the place of one that is not done yet."""
@@ -89,7 +90,7 @@ class Pane(Vertical):
             if self.there:
                 then(result)
 
-        self.run_screen.work(function, after, f"{self.id}-{group}")
+        self.workbench_screen.work(function, after, f"{self.id}-{group}")
 
 
 def goes_on() -> bool:

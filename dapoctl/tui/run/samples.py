@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from pathlib import Path
 from typing import ClassVar
 
 from rich.console import Console
@@ -18,7 +17,8 @@ from textual.widgets import Static
 
 from dapoctl.runs.samples import Group, Response, Step, path_of, read_step, read_text, steps_of
 from dapoctl.tui.keys import key
-from dapoctl.tui.run.pane import Pane, goes_on
+from dapoctl.tui.run.pane import Pane, ShownRun, goes_on
+from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.text_view import Part, TextView
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -67,8 +67,8 @@ class SamplesPane(Pane):
         key("z", "prompt", "Show or hide the prompt", "samples.prompt", show=False),
     ]
 
-    def __init__(self, directory: Path, id: str) -> None:  # noqa: A002
-        super().__init__(directory, id)
+    def __init__(self, session: Session, run: ShownRun, id: str) -> None:  # noqa: A002
+        super().__init__(session, run, id)
         self.steps: list[int] = []
         self.at_step: int | None = None
         self.found = Step()

@@ -18,9 +18,11 @@ from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.actions.runs import resume_run, stop_runs
 from dapoctl.tui.keys import key
+from dapoctl.tui.messages import LaunchFrom
 from dapoctl.tui.run.head import Head, TabBar
-from dapoctl.tui.run.pane import Pane
+from dapoctl.tui.run.pane import Pane, ShownRun
 from dapoctl.tui.screen import WorkbenchScreen
+from dapoctl.tui.session import Session
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class Tab:
     value: str
     """`module:Class`, imported when it is first needed"""
 
-    def build(self, directory: Path) -> Pane:
+    def build(self, session: Session, run: ShownRun) -> Pane:
         """Its widget."""
         module, _, name = self.value.partition(":")
-        return cast("Pane", getattr(import_module(module), name)(directory, id=f"tab-{self.name}"))
+        return cast("Pane", getattr(import_module(module), name)(session, run, id=f"tab-{self.name}"))
 
 
 HERE = "dapoctl.tui.run"
@@ -65,19 +67,12 @@ class RunScreen(WorkbenchScreen):
         key("n", "clone", "New from this", "run.clone", show=False),
     ]
 
-    def __init__(self, run_id: str, tab: str = "charts") -> None:
-        super().__init__()
+    def __init__(self, session: Session, run_id: str, tab: str = "charts") -> None:
+        super().__init__(session)
         self.run_id = run_id
+        self.run = ShownRun(RunSummary(run_id, Path()), session.root / run_id)
         self.tab = tab if any(each.name == tab for each in TABS) else TABS[0].name
-        self.summary = RunSummary(run_id, Path())
-        self.activity: Activity | None = None
-        self.attempts = 0
         self._looking = False
-
-    @property
-    def directory(self) -> Path:
-        """The run's folder."""
-        return self.workbench.root / self.run_id
 
     def body(self) -> Iterable[Widget]:
         yield Head()
@@ -85,7 +80,7 @@ class RunScreen(WorkbenchScreen):
         yield Vertical(id="panes")
 
     def on_mount(self) -> None:
-        self.store_changed(self.workbench.snapshot)
+        self.store_changed(self.session.snapshot)
         self.call_later(self.action_tab, self.tab)
 
     def visible_runs(self) -> set[str]:
@@ -94,13 +89,13 @@ class RunScreen(WorkbenchScreen):
     def store_changed(self, snapshot: Snapshot) -> None:
         found = snapshot.find(self.run_id)
         if found is not None:
-            self.summary = found
+            self.run.summary = found
         elif snapshot.read:
-            self.summary = RunSummary(
-                self.run_id, self.directory, problem="its folder is gone; it is shown again if it comes back"
+            self.run.summary = RunSummary(
+                self.run_id, self.run.directory, problem="its folder is gone; it is shown again if it comes back"
             )
         for head in self.query(Head):
-            head.show(self.summary, snapshot)
+            head.show(self.run.summary, snapshot)
         if (pane := self.pane) is not None:
             pane.news()
 
@@ -119,20 +114,20 @@ class RunScreen(WorkbenchScreen):
 
         def read() -> tuple[int, Activity | None]:
             try:
-                tried = attempts(self.directory)
+                tried = attempts(self.run.directory)
                 course.update()
                 return len(tried), read_activity(tried[-1]) if tried else None
             finally:
                 self._looking = False
 
         def drawn(found: tuple[int, Activity | None]) -> None:
-            self.attempts, self.activity = found
-            left = course.seconds_left(self.summary.steps, time.time())
-            step = max([self.summary.step, *course.steps[-1:]])
+            self.run.attempts, self.run.activity = found
+            left = course.seconds_left(self.run.summary.steps, time.time())
+            step = max([self.run.summary.step, *course.steps[-1:]])
             for head in self.query(Head):
                 head.now(*found, step, left)
 
-        course = self.workbench.courses.of(self.directory)
+        course = self.session.courses.of(self.run.directory)
         self.work(read, drawn, "head")
 
     async def action_tab(self, name: str) -> None:
@@ -145,7 +140,7 @@ class RunScreen(WorkbenchScreen):
             pane.display = pane.id == f"tab-{name}"
         found = self.pane
         if found is None:
-            found = tab.build(self.directory)
+            found = tab.build(self.session, self.run)
             await panes.mount(found)
         found.lead()
         found.news()
@@ -160,10 +155,10 @@ class RunScreen(WorkbenchScreen):
         await self.action_tab(event.name)
 
     def action_stop(self) -> None:
-        stop_runs(self, [self.summary])
+        stop_runs(self, [self.run.summary])
 
     def action_resume(self) -> None:
-        resume_run(self, self.summary)
+        resume_run(self, self.run.summary)
 
-    async def action_clone(self) -> None:
-        await self.workbench.launch_from(self.run_id)
+    def action_clone(self) -> None:
+        self.post_message(LaunchFrom(self.run_id))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 from rich.text import Text
 from textual.widgets import Static
 
+from dapoctl.tui.session import Session
 from dapoctl.views.text import cell, data, line
-
-if TYPE_CHECKING:
-    from dapoctl.tui.app import Workbench
 
 
 class TopBar(Static):
@@ -18,17 +14,20 @@ class TopBar(Static):
 
     DEFAULT_CSS = "TopBar { height: 1; background: $panel; }"
 
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+
     def render(self) -> Text:
-        app = cast("Workbench", self.app)
+        session = self.session
         text = Text(no_wrap=True, end="")
-        for digit, place in enumerate(app.PLACES, 1):
-            here = place.mode == app.current_mode
-            name = f" {digit} {place.title} " if self.size.width >= 70 or here else f" {digit} "
+        for digit, (mode, title) in enumerate(session.places.items(), 1):
+            here = mode == self.app.current_mode
+            name = f" {digit} {title} " if self.size.width >= 70 or here else f" {digit} "
             text.append(name, "reverse bold" if here else "")
-        waiting = app.snapshot.waiting
-        right = (
-            f"{'read only · ' if app.readonly else ''}{f'{waiting} waiting · ' if waiting else ''}{line(str(app.root))}"
-        )
+        waiting = session.snapshot.waiting
+        notes = ["read only"] * session.readonly + [f"{waiting} waiting"] * bool(waiting)
+        right = " · ".join([*notes, line(str(session.root))])
         room = self.size.width - text.cell_len - 2
         if room > 8:
             text.append(cell(right, room, right=True), "dim")
