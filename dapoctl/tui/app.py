@@ -98,7 +98,6 @@ class Workbench(App[None]):
             self.theme = theme
         self.session = Session(root, readonly, {place.mode: place.title for place in PLACES})
         self.keymap_file = keymap
-        self._looking: Worker[Any] | None = None
         self._settled = False
         for place in PLACES:
             self.add_mode(place.mode, partial(place.build, self.session))
@@ -124,7 +123,7 @@ class Workbench(App[None]):
     @on(ReadStore)
     def look(self) -> None:
         """Look at the store in a thread, unless that is being done."""
-        if self._looking is not None and not self._looking.is_finished:
+        if any(worker.group == "store" for worker in self.workers):
             return
         front = self.front
         visible = front.visible_runs() if front is not None else set()
@@ -132,7 +131,7 @@ class Workbench(App[None]):
         def inside() -> None:
             self.post_message(self.StoreRead(self.session.store.look(visible)))
 
-        self._looking = self.run_worker(inside, group="store", thread=True, exit_on_error=False)
+        self.run_worker(inside, group="store", thread=True, exit_on_error=False)
 
     def settle(self) -> None:
         """Let the garbage collector leave alone what is there by now, and seldom look at everything.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -14,7 +15,7 @@ from textual.messages import Prune
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer
-from textual.worker import Worker, WorkerState
+from textual.worker import NoActiveWorker, Worker, WorkerState, get_current_worker
 
 from dapoctl.errors import DapoctlError
 from dapoctl.tui.widgets.bars import Card, TopBar
@@ -24,13 +25,18 @@ if TYPE_CHECKING:
     from dapoctl.tui.session import Session
 
 T = TypeVar("T")
-Check = Callable[[], None]
-"""Raises GivenUp when nobody waits for the result any more"""
 FIRST = ("app.quit", "app.help")
 
 
 class GivenUp(Exception):  # noqa: N818 (no error: something newer is wanted)
     """Nobody waits for the result any more."""
+
+
+class Job(NamedTuple):
+    """What is done in a thread for a screen."""
+
+    worker: Worker[Any]
+    then: Callable[[Any], None]
 
 
 class WorkbenchScreen(Screen[None]):
@@ -48,6 +54,8 @@ class WorkbenchScreen(Screen[None]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self._jobs: dict[str, Job] = {}
+        """By group"""
         # It has no styles yet that a change of theme could have left behind. Not told so, Textual 8 reads every style sheet
         # again when a place is opened for the first time, which takes longer than all the rest of it.
         with contextlib.suppress(RuntimeError):  # outside of an app
@@ -97,41 +105,47 @@ class WorkbenchScreen(Screen[None]):
         for bar in self.query(TopBar):
             bar.refresh()
 
-    def work(self, function: Callable[[], T], then: Callable[[T], None], group: str) -> None:
-        """Do `function` in a thread and then `then` with its result in the app; a newer one of the group replaces it.
+    def work(self, function: Callable[[], T], then: Callable[[T], None], group: str, unless_busy: bool = False) -> None:
+        """Do `function` in a thread, then `then` with its result in the app; what either raises becomes a card.
 
-        What it raises becomes a card.
+        Nothing is drawn on a screen that is being left.
+
+        Args:
+            group: a newer job of the group takes the place of one that is not done
+            unless_busy: leave the one that is not done instead, and do nothing
         """
+        if unless_busy and self.is_busy(group):
+            return
+        worker = self.run_worker(
+            partial(_guarded, function), group=group, exclusive=True, thread=True, exit_on_error=False
+        )
+        self._jobs[group] = Job(worker, then)
+        self.busy_changed(group)
 
-        def inside() -> None:
-            try:
-                result = function()
-            except SystemExit as error:
-                # In a thread it would end the app, from whatever library it comes.
-                raise RuntimeError(f"it tried to end the program ({error})") from error
-            worker = self._current_worker()
-            if worker is None or not worker.is_cancelled:
-                self.app.call_from_thread(self._finish, then, result)
+    def is_busy(self, group: str) -> bool:
+        """Whether a job of the group is not done."""
+        return group in self._jobs
 
-        self.run_worker(inside, group=group, exclusive=True, thread=True, exit_on_error=False)
-
-    def _finish(self, then: Callable[[Any], None], result: Any) -> None:
-        if self.is_attached and self.ready:
-            then(result)
-
-    def _current_worker(self) -> Worker[Any] | None:
-        from textual.worker import NoActiveWorker, get_current_worker
-
-        try:
-            return get_current_worker()
-        except NoActiveWorker:
-            return None
+    def busy_changed(self, group: str) -> None:
+        """A job of the group has begun, or failed: for a screen that says whether it is busy."""
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """A worker's exception is news, not the app's end."""
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            event.stop()
-            self.show_error(event.worker.error)
+        event.stop()
+        job = self._jobs.get(event.worker.group)
+        if job is None or job.worker is not event.worker or event.state in (WorkerState.PENDING, WorkerState.RUNNING):
+            return
+        del self._jobs[event.worker.group]
+        if not (self.is_attached and self.ready):
+            return
+        error = event.worker.error
+        try:
+            if event.state is WorkerState.SUCCESS:
+                job.then(event.worker.result)
+        except Exception as raised:  # noqa: BLE001 (it becomes a card, whatever it is)
+            error = raised
+        if error is not None:
+            self.busy_changed(event.worker.group)
+            self.show_error(error)
 
     def refuse_readonly(self, what: str) -> bool:
         """Whether `what` must not be done because nothing may be changed; the user is told."""
@@ -152,39 +166,26 @@ class WorkbenchScreen(Screen[None]):
         self.query_one("#cards", Vertical).remove_children()
 
 
-class WorkingScreen(WorkbenchScreen):
-    """A screen with a head that says whether it is busy."""
+def _guarded(function: Callable[[], T]) -> T:
+    try:
+        return function()
+    except SystemExit as error:
+        # In a thread it would end the app, from whatever library it comes.
+        raise RuntimeError(f"it tried to end the program ({error})") from error
 
-    busy = False
 
-    def draw_head(self) -> None:
-        """Draw the head again."""
+def is_wanted() -> bool:
+    """Whether the job that this is called in is still wanted; true outside of one."""
+    try:
+        return not get_current_worker().is_cancelled
+    except NoActiveWorker:
+        return True
 
-    def work_out(self, function: Callable[[Check], T], then: Callable[[T], None], group: str) -> None:
-        """Do `function` in a thread and then `then` with its result; what it raises becomes a card."""
-        self.busy = True
-        self.draw_head()
 
-        def inside() -> tuple[T | None, Exception | None]:
-            worker = self._current_worker()
-
-            def check() -> None:
-                if worker is not None and worker.is_cancelled:
-                    raise GivenUp
-
-            try:
-                return function(check), None
-            except Exception as error:  # noqa: BLE001 (it becomes a card, whatever it is)
-                return None, error
-
-        def done(outcome: tuple[T | None, Exception | None]) -> None:
-            self.busy = False
-            result, error = outcome
-            if error is None:
-                then(result)  # type: ignore[arg-type]
-                return
-            self.draw_head()
-            if not isinstance(error, GivenUp):
-                self.show_error(error)
-
-        self.work(inside, done, group)
+def give_up_unless_wanted() -> None:
+    """
+    Raises:
+        GivenUp: the job that this is called in is no longer wanted.
+    """
+    if not is_wanted():
+        raise GivenUp

@@ -25,7 +25,7 @@ from dapoctl.tui.compare.choices import as_json, ask_set, export
 from dapoctl.tui.compare.model import Shelf, Stamps, eval_line, stamps_of
 from dapoctl.tui.keys import key
 from dapoctl.tui.messages import CompareRuns, LaunchFrom, OpenRun
-from dapoctl.tui.screen import WorkingScreen
+from dapoctl.tui.screen import WorkbenchScreen, give_up_unless_wanted
 from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.grid import Grid
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -47,7 +47,7 @@ In a shell: {command}
 """
 
 
-class AblationScreen(WorkingScreen):
+class AblationScreen(WorkbenchScreen):
     """Sets of components against a baseline, each as the mean over its seeds."""
 
     HEADING = "Ablation"
@@ -74,7 +74,6 @@ class AblationScreen(WorkingScreen):
         self.set: str | None = None
         self.table: Table | None = None
         self.only_marked = False
-        self.busy = False
         self._shelf = Shelf()
         self._baseline: str | None = None
         self._ids: tuple[str, ...] = ()
@@ -99,6 +98,11 @@ class AblationScreen(WorkingScreen):
 
     def visible_runs(self) -> set[str]:
         return {self.table.baseline.run.id} if self.table and self.table.baseline else set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether figures are being worked out."""
+        return self.is_busy("ablation")
 
     # What is in the table.
 
@@ -148,7 +152,7 @@ class AblationScreen(WorkingScreen):
     def _load(self) -> None:
         runs, set_, baseline = self._runs(), self.set, self.session.baseline
         self._ids, self._baseline = tuple(run.id for run in runs), baseline
-        self.work_out(lambda check: fetch_table(self._shelf, runs, set_, baseline, check), self._read, "ablation")
+        self.work(lambda: fetch_table(self._shelf, runs, set_, baseline, give_up_unless_wanted), self._read, "ablation")
 
     def _read(self, found: Table) -> None:
         self.table = found
@@ -179,7 +183,12 @@ class AblationScreen(WorkingScreen):
         self.draw_head()
         self._row()
 
+    def busy_changed(self, group: str) -> None:
+        if group == "ablation":
+            self.draw_head()
+
     def draw_head(self) -> None:
+        """Say what is shown, and whether figures are being worked out."""
         table = self.table
         words = ["reading ..." if table is None else line(table.set) or "no evaluation"]
         if table is not None:

@@ -35,7 +35,7 @@ from dapoctl.tui.compare.summary import (
 )
 from dapoctl.tui.keys import key
 from dapoctl.tui.messages import OpenRun
-from dapoctl.tui.screen import Check, WorkingScreen
+from dapoctl.tui.screen import WorkbenchScreen, give_up_unless_wanted
 from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.grid import Grid, GridRows
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -53,7 +53,7 @@ In a shell: dapoctl eval RUN --task aime24
 """
 
 
-class CompareScreen(WorkingScreen):
+class CompareScreen(WorkbenchScreen):
     """A baseline and other runs on one set."""
 
     HEADING = "Compare"
@@ -95,8 +95,6 @@ class CompareScreen(WorkingScreen):
         self.found: Found | None = None
         self.order = "difference"
         self.filter = ALL
-        self.busy = False
-        """Whether figures are being worked out"""
         self.lines: list[Line] = []
         self._shelf = Shelf()
         self._marks: list[str] = []
@@ -131,6 +129,11 @@ class CompareScreen(WorkingScreen):
         self.matrix.focus()
         self._adopt()
         self._load()
+
+    @property
+    def busy(self) -> bool:
+        """Whether figures are being worked out."""
+        return self.is_busy("compare")
 
     # What is compared.
 
@@ -170,14 +173,14 @@ class CompareScreen(WorkingScreen):
             return
         self.query_one("#compare-empty").display = False
 
-        def read(check: Check) -> Found:
-            found = fetch(self._shelf, root, words, set_, check=check)
+        def read() -> Found:
+            found = fetch(self._shelf, root, words, set_, check=give_up_unless_wanted)
             for side in found.sides:
                 if side.evaluation is not None:
                     self.session.courses.of(side.evaluation.run.directory).update()
             return found
 
-        self.work_out(read, self._read, "compare")
+        self.work(read, self._read, "compare")
 
     def _read(self, found: Found) -> None:
         fresh, self._fresh = self._fresh, False
@@ -248,7 +251,12 @@ class CompareScreen(WorkingScreen):
             parts = details(compared, self.session.courses, width)
             self.query_one("#details Static", Static).update(Group(*parts))
 
+    def busy_changed(self, group: str) -> None:
+        if group == "compare":
+            self.draw_head()
+
     def draw_head(self) -> None:
+        """Say what is shown, and whether figures are being worked out."""
         words = head_words(self.found, self.busy, len(self.lines), self.filter, self.order)
         self.query_one("#compare-head", Static).update(data(words, "italic"))
 

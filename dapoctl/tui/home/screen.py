@@ -62,7 +62,6 @@ class RunsScreen(WorkbenchScreen):
         super().__init__(session)
         self.filter_text = ""
         self.order = "newest"
-        self._reading = False
 
     def body(self) -> Iterable[Widget]:
         with Vertical(id="runs"):
@@ -129,24 +128,20 @@ class RunsScreen(WorkbenchScreen):
 
     def tick(self) -> None:
         """Read on in the metrics of the runs that are on the screen."""
-        if self._reading or not self.table.display:
+        if not self.table.display:
             return
         courses = [self.session.courses.of(run.directory) for run in self.table.visible_rows()]
-        self._reading = True
 
         def read() -> bool:
-            try:
-                changed = [course.update() for course in courses]
-                return any(changed)
-            finally:
-                self._reading = False
+            changed = [course.update() for course in courses]
+            return any(changed)
 
         def drawn(changed: bool) -> None:
             if changed:
                 self.table.refresh_changed()
                 self._inspect()
 
-        self.work(read, drawn, "courses")
+        self.work(read, drawn, "courses", unless_busy=True)
 
     def on_virtual_list_moved(self, _event: VirtualList.Moved) -> None:
         self._inspect()

@@ -121,7 +121,7 @@ class ChartsPane(Pane):
                 return changed, health_of(courses[0][1], run, activity, time.time())
             return changed, self.health
 
-        self.once("read", read, self._drawn)
+        self.work(read, self._drawn, "read", unless_busy=True)
 
     def _drawn(self, found: tuple[bool, Health]) -> None:
         changed, self.health = found

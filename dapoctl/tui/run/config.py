@@ -67,7 +67,7 @@ class ConfigPane(Pane):
         self._for = wanted
         other = self.session.baseline
         baseline = self.session.root / other if other and other != self.directory.name else None
-        self.soon("config", lambda: read_configuration(self.directory, baseline), self._read)
+        self.work(lambda: read_configuration(self.directory, baseline), self._read, "config")
 
     def _read(self, found: list[Line]) -> None:
         self.all = found

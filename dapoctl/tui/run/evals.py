@@ -162,7 +162,7 @@ class EvalsPane(Pane):
             if found != self.query_one(EvalTable).found:
                 self.show(found)
 
-        self.once("evals", lambda: measured(self.directory), drawn)
+        self.work(lambda: measured(self.directory), drawn, "evals", unless_busy=True)
 
     def show(self, found: list[Measured]) -> None:
         """Show these; the cursor is at first on the newest of the first set."""

@@ -85,7 +85,7 @@ class EventsPane(Pane):
             if events is not None:
                 self.show(events)
 
-        self.once("events", read, drawn)
+        self.work(read, drawn, "events", unless_busy=True)
 
     def on_virtual_list_chosen(self, event: VirtualList.Chosen) -> None:
         event.stop()

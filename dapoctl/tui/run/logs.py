@@ -17,8 +17,9 @@ from dapoctl.runs.logfile import ERROR, Kept, LogFile, Sought, searched
 from dapoctl.tui.keys import key
 from dapoctl.tui.run.log_view import LogView
 from dapoctl.tui.run.log_window import Window, read_window
-from dapoctl.tui.run.pane import Pane, ShownRun, goes_on
+from dapoctl.tui.run.pane import Pane, ShownRun
 from dapoctl.tui.run.search import Finder, Told
+from dapoctl.tui.screen import is_wanted
 from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.renew import renew
@@ -90,7 +91,7 @@ class LogsPane(Pane):
             state = str(said.get("state", "")) if isinstance(said, dict) else ""
             changed = log.look() if log else False
             if kept and not self.finder.words:
-                changed = kept.update(lambda _share: goes_on()) or changed
+                changed = kept.update(lambda _share: is_wanted()) or changed
             return numbers, state, changed
 
         def seen(found: tuple[list[int], str, bool]) -> None:
@@ -101,9 +102,11 @@ class LogsPane(Pane):
                 self._reload()
             self.draw_state()
 
-        self.once("look", look, seen)
+        self.work(look, seen, "look", unless_busy=True)
         if log is not None and not log.indexed:
-            self.once("index", lambda: log.index(lambda: not goes_on()), lambda _done: self._count())
+            self.work(
+                lambda: log.index(lambda: not is_wanted()), lambda _done: self._count(), "index", unless_busy=True
+            )
 
     def _is_behind(self, log: LogFile) -> bool:
         rows = self.view.rows
@@ -155,7 +158,7 @@ class LogsPane(Pane):
                 self._number = window.number
                 self.view.show(window.rows, window.place, window.at_start, window.at_end)
 
-        self.soon("load", lambda: read_window(log, kept, place), shown)
+        self.work(lambda: read_window(log, kept, place), shown, "load")
 
     def on_log_view_moved(self, _event: LogView.Moved) -> None:
         view = self.view
@@ -342,7 +345,7 @@ class LogsPane(Pane):
         def opened(text: str) -> None:
             self.app.push_screen(TextPage("the whole line", text))
 
-        self.soon("line", read, opened)
+        self.work(read, opened, "line")
 
 
 def amount_of(size: int) -> str:

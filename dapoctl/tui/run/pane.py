@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from textual.containers import Vertical
-from textual.worker import NoActiveWorker, get_current_worker
 
 from dapoctl.runs.attempts import Activity
 from dapoctl.runs.summary import RunSummary
@@ -39,7 +38,6 @@ class Pane(Vertical):
     def __init__(self, session: Session, run: ShownRun, id: str) -> None:  # noqa: A002
         super().__init__(id=id)
         self.session, self.run, self.directory = session, run, run.directory
-        self._busy: set[str] = set()
 
     @property
     def workbench_screen(self) -> WorkbenchScreen:
@@ -65,37 +63,11 @@ class Pane(Vertical):
                 return
         self.screen.set_focus(None)
 
-    def once(self, group: str, function: Callable[[], T], then: Callable[[T], None]) -> None:
-        """As the screen's `work`, but nothing happens while the same is still being done."""
-        if group in self._busy:
-            return
-        self._busy.add(group)
+    def work(self, function: Callable[[], T], then: Callable[[T], None], group: str, unless_busy: bool = False) -> None:
+        """As the screen's `work`, unless the tab's widgets have gone meanwhile."""
 
-        def inside() -> T:
-            try:
-                return function()
-            finally:
-                self._busy.discard(group)
-
-        def after(result: T) -> None:
+        def draw(result: T) -> None:
             if self.there:
                 then(result)
 
-        self.workbench_screen.work(inside, after, f"{self.id}-{group}")
-
-    def soon(self, group: str, function: Callable[[], T], then: Callable[[T], None]) -> None:
-        """As the screen's `work`: a newer call of the group takes the place of one that is not done yet."""
-
-        def after(result: T) -> None:
-            if self.there:
-                then(result)
-
-        self.workbench_screen.work(function, after, f"{self.id}-{group}")
-
-
-def goes_on() -> bool:
-    """Whether the worker that this is called in is still wanted."""
-    try:
-        return not get_current_worker().is_cancelled
-    except NoActiveWorker:
-        return True
+        self.workbench_screen.work(function, draw, f"{self.id}-{group}", unless_busy)

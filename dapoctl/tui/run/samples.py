@@ -17,7 +17,8 @@ from textual.widgets import Static
 
 from dapoctl.runs.samples import Group, Response, Step, path_of, read_step, read_text, steps_of
 from dapoctl.tui.keys import key
-from dapoctl.tui.run.pane import Pane, ShownRun, goes_on
+from dapoctl.tui.run.pane import Pane, ShownRun
+from dapoctl.tui.screen import is_wanted
 from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.text_view import Part, TextView
@@ -98,7 +99,7 @@ class SamplesPane(Pane):
             elif before != steps:
                 self.show_state()
 
-        self.once("steps", lambda: steps_of(self.directory), listed)
+        self.work(lambda: steps_of(self.directory), listed, "steps", unless_busy=True)
 
     def open(self, step: int) -> None:
         """Show a step; the same group and response of it where there are so many."""
@@ -114,7 +115,7 @@ class SamplesPane(Pane):
             groups.refresh_rows(self.group)
             self.show()
 
-        self.soon("groups", lambda: read_step(path, goes_on), read)
+        self.work(lambda: read_step(path, is_wanted), read, "groups")
 
     # What is shown.
 
@@ -151,7 +152,7 @@ class SamplesPane(Pane):
             else:
                 view.show(parts, lambda columns: strips if columns == width else markdown(text, columns))
 
-        self.soon("response", read, shown)
+        self.work(read, shown, "response")
 
     def _parts(self, group: Group, response: Response) -> list[Part]:
         style = "green" if response.correct else "red"

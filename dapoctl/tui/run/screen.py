@@ -72,7 +72,6 @@ class RunScreen(WorkbenchScreen):
         self.run_id = run_id
         self.run = ShownRun(RunSummary(run_id, Path()), session.root / run_id)
         self.tab = tab if any(each.name == tab for each in TABS) else TABS[0].name
-        self._looking = False
 
     def body(self) -> Iterable[Widget]:
         yield Head()
@@ -108,17 +107,11 @@ class RunScreen(WorkbenchScreen):
         """What goes on right now, and the files of the tab in front."""
         if (pane := self.pane) is not None:
             pane.tick()
-        if self._looking:
-            return
-        self._looking = True
 
         def read() -> tuple[int, Activity | None]:
-            try:
-                tried = attempts(self.run.directory)
-                course.update()
-                return len(tried), read_activity(tried[-1]) if tried else None
-            finally:
-                self._looking = False
+            tried = attempts(self.run.directory)
+            course.update()
+            return len(tried), read_activity(tried[-1]) if tried else None
 
         def drawn(found: tuple[int, Activity | None]) -> None:
             self.run.attempts, self.run.activity = found
@@ -128,7 +121,7 @@ class RunScreen(WorkbenchScreen):
                 head.now(*found, step, left)
 
         course = self.session.courses.of(self.run.directory)
-        self.work(read, drawn, "head")
+        self.work(read, drawn, "head", unless_busy=True)
 
     async def action_tab(self, name: str) -> None:
         """Bring a tab to the front."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from dapoctl.tui.run.pane import Pane, goes_on
+from dapoctl.tui.run.pane import Pane
+from dapoctl.tui.screen import is_wanted
 
 T = TypeVar("T")
 Told = Callable[[float], bool]
@@ -28,7 +29,7 @@ class Finder:
         number, self.words = self._number, what
 
         def told(share: float) -> bool:
-            going = goes_on() and number == self._number
+            going = is_wanted() and number == self._number
             if going:
                 self.words = f"{what} {100 * share:.0f}% (esc gives up)"
             return going
@@ -39,7 +40,7 @@ class Finder:
                 then(result)
                 self.changed()
 
-        self.pane.soon("search", lambda: function(told), done)
+        self.pane.work(lambda: function(told), done, "search")
         self.changed()
 
     def give_up(self) -> None:
