@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from rich.console import Group
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.binding import BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widget import Widget
@@ -237,12 +237,14 @@ class AblationScreen(WorkbenchScreen):
     def on_resize(self, _event: events.Resize) -> None:
         self.call_after_refresh(self._row)
 
-    def on_virtual_list_moved(self, _event: VirtualList.Moved) -> None:
+    @on(VirtualList.Moved)
+    def _cursor_moved(self) -> None:
         self._row()
 
     # Keys.
 
-    def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _row_chosen(self) -> None:
         """Compare the row with the baseline; go to a run that goes on; launch what nobody ran."""
         table, current = self.table, self.current()
         if table is None or table.baseline is None or table.ablation is None:

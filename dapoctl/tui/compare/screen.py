@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from rich.console import Group
-from textual import events
+from textual import events, on
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
@@ -275,13 +275,15 @@ class CompareScreen(WorkbenchScreen):
         measured = self.found.measured() if self.found else []
         return measured.index(side) if side in measured else 0
 
-    def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
+    @on(VirtualList.Moved)
+    def _cursor_moved(self, event: VirtualList.Moved) -> None:
         if isinstance(event.widget, GridRows):
             self._verdict()
             if self.filter in (GAINED, LOST):
                 self._draw_lower()
 
-    def on_virtual_list_chosen(self, event: VirtualList.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _row_chosen(self, event: VirtualList.Chosen) -> None:
         if isinstance(event.widget, Matrix):
             self._transcripts()
         elif (side := self.current()) is not None:

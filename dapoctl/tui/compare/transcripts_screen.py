@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.binding import BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.widget import Widget
@@ -259,7 +259,8 @@ class TranscriptsScreen(WorkbenchScreen):
 
     # Moving.
 
-    def on_transcript_scrolled(self, event: Transcript.Scrolled) -> None:
+    @on(Transcript.Scrolled)
+    def _scrolled(self, event: Transcript.Scrolled) -> None:
         event.stop()
         if event.top != min(self.top, event.widget.last_top):
             self._go(event.top)

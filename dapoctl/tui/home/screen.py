@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
@@ -143,10 +143,12 @@ class RunsScreen(WorkbenchScreen):
 
         self.work(read, drawn, "courses", unless_busy=True)
 
-    def on_virtual_list_moved(self, _event: VirtualList.Moved) -> None:
+    @on(VirtualList.Moved)
+    def _cursor_moved(self) -> None:
         self._inspect()
 
-    def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _row_chosen(self) -> None:
         self.action_open("charts")
 
     def _current(self) -> RunSummary | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
@@ -253,7 +253,8 @@ class LaunchScreen(WorkbenchScreen):
         """The command line that describes the same run."""
         return spelled(arguments(self.choice, self.verdict.sheets, self.place, self.way))
 
-    def on_virtual_list_moved(self, _event: VirtualList.Moved) -> None:
+    @on(VirtualList.Moved)
+    def _cursor_moved(self) -> None:
         self._about()
 
     def on_descendant_focus(self, _event: events.DescendantFocus) -> None:
@@ -262,7 +263,8 @@ class LaunchScreen(WorkbenchScreen):
 
     # Choosing.
 
-    def on_part_list_checked(self, message: PartList.Checked) -> None:
+    @on(PartList.Checked)
+    def _part_checked(self, message: PartList.Checked) -> None:
         item = message.item
         if item.kind == "recipe":
             self._pick_recipe()
@@ -293,7 +295,8 @@ class LaunchScreen(WorkbenchScreen):
 
         self.app.push_screen(Pick("Which components to start from?", names, cursor=current), picked)
 
-    def on_form_list_changed(self, _message: FormList.Changed) -> None:
+    @on(FormList.Changed)
+    def _field_changed(self) -> None:
         self._changed()
 
     def action_add(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.console import RenderableType
+from textual import on
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
@@ -121,7 +122,8 @@ class PluginsScreen(WorkbenchScreen):
             self.table.focus()
         self._explain()
 
-    def on_virtual_list_moved(self, _event: VirtualList.Moved) -> None:
+    @on(VirtualList.Moved)
+    def _cursor_moved(self) -> None:
         if self.table.current() != self._opening:
             self._opening = None
         self._explain()
@@ -160,7 +162,8 @@ class PluginsScreen(WorkbenchScreen):
             self._opening = None
             self.app.push_screen(Leaflet(item.name, self._pages[item]))
 
-    def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _row_chosen(self) -> None:
         item = self._opening = self.table.current()
         if item is None:
             return

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
@@ -113,10 +113,12 @@ class QueueScreen(WorkbenchScreen):
         words = "" if each is None else f"{each.ticket.run}: {reason(each, self.table.held)}"
         renew(self.query_one("#queue-why", Static), data(words))
 
-    def on_virtual_list_moved(self, _event: VirtualList.Moved) -> None:
+    @on(VirtualList.Moved)
+    def _cursor_moved(self) -> None:
         self._explain()
 
-    def on_virtual_list_chosen(self, _event: VirtualList.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _row_chosen(self) -> None:
         if (each := self.table.current()) is not None:
             self.post_message(OpenRun(each.ticket.run))
 

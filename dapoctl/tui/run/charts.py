@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from textual import events
+from textual import events, on
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.widget import Widget
@@ -247,7 +247,8 @@ class ChartsPane(Pane):
             self.show()
             self.query_one("#zoom").focus()
 
-    def on_chart_chosen(self, event: Chart.Chosen) -> None:
+    @on(Chart.Chosen)
+    def _chart_chosen(self, event: Chart.Chosen) -> None:
         if event.chart.id != "zoom":
             event.chart.focus()
             self.zoomed = self.charts.index(event.chart)

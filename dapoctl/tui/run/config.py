@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.text import Text
+from textual import on
 from textual.binding import BindingType
 from textual.widget import Widget
 from textual.widgets import Static
@@ -94,7 +95,8 @@ class ConfigPane(Pane):
             self.app.copy_to_clipboard(lines[lines.index("made with") + 1])
             self.app.notify("copied, where the terminal allows it", markup=False)
 
-    def on_virtual_list_chosen(self, event: VirtualList.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _row_chosen(self, event: VirtualList.Chosen) -> None:
         event.stop()
         each = self.query_one(ConfigLines).found[event.index]
         self.app.push_screen(TextPage("config", f"{each.text}\n{each.note}".strip()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -183,7 +183,8 @@ class EvalsPane(Pane):
         table = self.query_one(EvalTable)
         self.query_one("#evals-head", Static).update(table.header() if table.found else "")
 
-    def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
+    @on(VirtualList.Moved)
+    def _cursor_moved(self, event: VirtualList.Moved) -> None:
         event.stop()
         self._chart()
 
@@ -198,7 +199,8 @@ class EvalsPane(Pane):
         span = (float(same[0].step), float(max(same[-1].step, self.run.summary.step)))
         chart.show(lambda: curves(same, name), View(span=span, cursor=float(current.step)))
 
-    def on_virtual_list_chosen(self, event: VirtualList.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _row_chosen(self, event: VirtualList.Chosen) -> None:
         event.stop()
         self.compare()
 

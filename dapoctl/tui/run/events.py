@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.text import Text
+from textual import on
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -87,7 +88,8 @@ class EventsPane(Pane):
 
         self.work(read, drawn, "events", unless_busy=True)
 
-    def on_virtual_list_chosen(self, event: VirtualList.Chosen) -> None:
+    @on(VirtualList.Chosen)
+    def _row_chosen(self, event: VirtualList.Chosen) -> None:
         event.stop()
         row = self.query_one(EventList).events[event.index]
         words = "\n".join(f"{name:<10} {value}" for name, value in row.items() if name != "time")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
+from textual import on
 from textual.binding import BindingType
 from textual.widget import Widget
 from textual.widgets import Static
@@ -160,14 +161,16 @@ class LogsPane(Pane):
 
         self.work(lambda: read_window(log, kept, place), shown, "load")
 
-    def on_log_view_moved(self, _event: LogView.Moved) -> None:
+    @on(LogView.Moved)
+    def _log_moved(self) -> None:
         view = self.view
         # Who goes up wants to read; who goes to the very end wants what comes.
         if view.rows:
             self.following = self.following and view.cursor == len(view.rows) - 1
         self.draw_state()
 
-    def on_log_view_near_edge(self, _event: LogView.NearEdge) -> None:
+    @on(LogView.NearEdge)
+    def _near_edge(self) -> None:
         self.load(self.place)
 
     def draw_state(self) -> None:
@@ -333,7 +336,8 @@ class LogsPane(Pane):
             if 0 <= place < len(self.numbers):
                 self.open(self.numbers[place])
 
-    def on_log_view_chosen(self, event: LogView.Chosen) -> None:
+    @on(LogView.Chosen)
+    def _line_chosen(self, event: LogView.Chosen) -> None:
         log, row = self.file, event.row
         if log is None:
             return

@@ -9,6 +9,7 @@ from typing import ClassVar
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.text import Text
+from textual import on
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.strip import Strip
@@ -212,7 +213,8 @@ class SamplesPane(Pane):
         self.group, self.response = group, 0
         self.show()
 
-    def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
+    @on(VirtualList.Moved)
+    def _cursor_moved(self, event: VirtualList.Moved) -> None:
         event.stop()
         if event.index != self.group:
             self._to(event.index)

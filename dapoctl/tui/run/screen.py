@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import ClassVar, cast
 
+from textual import on
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
@@ -144,7 +145,8 @@ class RunScreen(WorkbenchScreen):
         names = [tab.name for tab in TABS]
         await self.action_tab(names[(names.index(self.tab) + by) % len(names)])
 
-    async def on_tab_bar_chosen(self, event: TabBar.Chosen) -> None:
+    @on(TabBar.Chosen)
+    async def _tab_chosen(self, event: TabBar.Chosen) -> None:
         await self.action_tab(event.name)
 
     def action_stop(self) -> None:

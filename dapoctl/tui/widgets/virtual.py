@@ -40,8 +40,8 @@ class VirtualList(ScrollView, can_focus=True):
     has_cursor = True
     """Whether one of the lines is current"""
 
-    class Moved(Message):
-        """The cursor is on another line."""
+    class OfLine(Message):
+        """Something that happened to a line."""
 
         def __init__(self, widget: VirtualList, index: int) -> None:
             super().__init__()
@@ -52,7 +52,10 @@ class VirtualList(ScrollView, can_focus=True):
             """The list."""
             return self.widget
 
-    class Chosen(Moved):
+    class Moved(OfLine):
+        """The cursor is on another line."""
+
+    class Chosen(OfLine):
         """Enter was pressed on a line, or it was clicked twice."""
 
     def __init__(self) -> None:
