@@ -126,6 +126,11 @@ class WorkbenchScreen(Screen[None]):
         """Whether a job of the group is not done."""
         return group in self._jobs
 
+    def give_up(self, group: str) -> None:
+        """End the job of the group, if there is one; nothing is drawn of it."""
+        if (job := self._jobs.pop(group, None)) is not None:
+            job.worker.cancel()
+
     def busy_changed(self, group: str) -> None:
         """A job of the group has begun, or failed: for a screen that says whether it is busy."""
 

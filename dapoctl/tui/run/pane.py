@@ -71,3 +71,7 @@ class Pane(Vertical):
                 then(result)
 
         self.workbench_screen.work(function, draw, f"{self.id}-{group}", unless_busy)
+
+    def give_up(self, group: str) -> None:
+        """As the screen's."""
+        self.workbench_screen.give_up(f"{self.id}-{group}")
