@@ -20,7 +20,7 @@ def test_samples_tell_why_that_reward(trained: Path) -> None:
             await open_tab(view, run, "samples")
             await view.until("step 4 of 4   group 1/")
             first = rows[0]
-            text = await view.until("response")
+            text = await view.until(f"{first['tokens']} tokens")
             assert f"reward {first['reward']:+.3f} = score {first['score']:+.3f}, overlong" in text
             if first["advantage"] is not None:
                 assert f"advantage {first['advantage']:+.3f}" in text
