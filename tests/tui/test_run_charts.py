@@ -12,7 +12,8 @@ from textual._compositor import Compositor
 from textual.geometry import Region
 from textual.strip import Strip
 
-from dapoctl.tui.run.charts import TOGETHER, ChartsPane
+from dapoctl.tui.run.chart_grid import TOGETHER
+from dapoctl.tui.run.charts import ChartsPane
 from dapoctl.tui.widgets.chart import Chart
 from tests.support.stores import add_run
 from tests.support.tui import WIDE, View, bench, play

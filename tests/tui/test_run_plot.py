@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dapoctl.runs.history import Series
-from dapoctl.tui.widgets.plot import BLANK, DOTS, Curve, Growing, Picture, columns, curve, draw, edges, extent, smooth
+from dapoctl.tui.widgets.curves import Curve, Growing, curve, smooth
+from dapoctl.tui.widgets.plot import BLANK, DOTS, Picture, columns, draw, edges, extent
 from dapoctl.views.metrics import panels, written
 
 

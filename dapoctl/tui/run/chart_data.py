@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dapoctl.runs.history import Course
 from dapoctl.tui.widgets.chart import COLOURS
-from dapoctl.tui.widgets.plot import Curve, Growing, smooth
+from dapoctl.tui.widgets.curves import Curve, Growing, smooth
 from dapoctl.views.metrics import Panel, panels, written
 
 LETTERS = "abcdefgh"

@@ -19,7 +19,7 @@ from dapoctl.runs.summary import EVALS
 from dapoctl.tui.messages import CompareRuns
 from dapoctl.tui.run.pane import Pane
 from dapoctl.tui.widgets.chart import Chart, View
-from dapoctl.tui.widgets.plot import Curve, curve
+from dapoctl.tui.widgets.curves import Curve, curve
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.numbers import number, percent
 from dapoctl.views.text import cell, data, line

@@ -19,7 +19,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from dapoctl.tui.widgets.plot import Curve, Picture, draw, extent
+from dapoctl.tui.widgets.curves import Curve
+from dapoctl.tui.widgets.plot import Picture, draw, extent
 from dapoctl.views.numbers import BROKEN, number
 from dapoctl.views.text import cell, line
 
