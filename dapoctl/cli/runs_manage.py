@@ -47,7 +47,7 @@ def logs(
     """What a run said: the end of its log, or with -f all that it says from here on."""
     from dapoctl.runs.attempts import EXIT, LOCK, LOG, attempt_folder, attempts
     from dapoctl.runs.locks import is_locked
-    from dapoctl.runs.tail import follow, last_lines
+    from dapoctl.runs.logfile import follow, last_lines
 
     (directory,) = _find(runs_dir, [run])
     tried = attempts(directory)

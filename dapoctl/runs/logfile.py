@@ -8,14 +8,14 @@ screen's back. Nothing is written, nothing is locked: the file may grow, shrink 
 from __future__ import annotations
 
 import bisect
+import itertools
 import os
 import re
+import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from dapoctl.runs.tail import decode
 
 BLOCK = 2**20
 """Bytes between two places of the index, and bytes that are searched between two looks at whether to go on"""
@@ -25,6 +25,10 @@ LONGEST = 8 * 2**20
 """Bytes in which a line must end; a longer one is broken there"""
 SHOWN = 2**16
 """Bytes of a long line that are decoded"""
+AT_ONCE = 1000
+"""Lines that are read at a time while a log is followed"""
+POLL = 0.2
+"""Seconds between two looks at a log that is followed"""
 MOST_KEPT = 2_000_000
 """Lines that a filter keeps, the first ones"""
 
@@ -122,34 +126,37 @@ class LogFile:
 
     # Lines around a place.
 
-    def after(self, place: int, count: int) -> list[Row]:
+    def after(self, place: int, count: int, most: int = SHOWN) -> list[Row]:
         """Up to `count` lines from `place` on, which must be the start of one."""
         rows: list[Row] = []
         for start, end in self._spans(place):
-            rows.append(self.row(start, end))
+            rows.append(self.row(start, end, most))
             if len(rows) >= count:
                 break
         return rows
 
-    def before(self, place: int, count: int) -> list[Row]:
+    def before(self, place: int, count: int, most: int = SHOWN) -> list[Row]:
         """Up to `count` lines that end at or before `place`, which must be the start of one or the end of the file."""
-        rows: list[Row] = []
-        while place > 0 and len(rows) < count:
-            start = self.start_of(place - 1)
-            rows.append(self.row(start, place))
-            place = start
-        return rows[::-1]
+        places = [place, *itertools.islice(self._starts(place - 1), count)][::-1] if place > 0 else []
+        return [self.row(start, end, most) for start, end in itertools.pairwise(places)]
 
     def start_of(self, place: int) -> int:
         """The start of the line that the byte at `place` is part of."""
-        floor, end, size = max(0, place - LONGEST), place, STEP
-        while end > floor:
-            start = max(floor, end - size)
-            found = self._read(start, end - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
-            end, size = start, BLOCK
-        return floor
+        return next(self._starts(place), 0)
+
+    def _starts(self, place: int) -> Iterator[int]:
+        """The start of the line that the byte at `place` is part of, of the line before, and so on."""
+        data, base = b"", place
+        while place >= 0:
+            found = data.rfind(b"\n", 0, max(0, place - base))
+            floor = max(0, place - LONGEST)
+            if found < 0 and base > floor:
+                begin = max(floor, base - (STEP if place - base < STEP else BLOCK))
+                data, base = self._read(begin, base - begin) + data[: place - base], begin
+                continue
+            start = base + found + 1 if found >= 0 else floor
+            yield start
+            place = start - 1
 
     def _spans(self, place: int) -> Iterator[tuple[int, int]]:
         """(start, end) of each line from `place` on."""
@@ -335,3 +342,43 @@ class Kept:
         """Up to `count` kept lines before `place`."""
         index = bisect.bisect_left(self.starts, place)
         return [row for start in self.starts[max(0, index - count) : index] for row in self.log.after(start, 1)]
+
+
+def last_lines(path: Path, count: int) -> tuple[list[str], int]:
+    """(the last `count` lines, the place in bytes after them); the line that is being written is not one of them yet.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb"):
+        log = LogFile(path)
+        log.look()
+    end = log.start_of(log.size)
+    return [row.text for row in log.before(end, count, LONGEST)], end
+
+
+def follow(path: Path, place: int, going: Callable[[], bool]) -> Iterator[str]:
+    """Lines that are added to the file after `place`, as they come, while `going()` and until what was there then is read.
+
+    A file that shrinks or is replaced is read from its beginning.
+    """
+    log = LogFile(path)
+    log.look()
+    generation = log.generation
+    while True:
+        last = not going()
+        log.look()
+        if log.generation != generation or log.size < place:
+            place, generation = 0, log.generation
+        whole = log.size if last else log.start_of(log.size)
+        while place < whole and (rows := [row for row in log.after(place, AT_ONCE, LONGEST) if row.end <= whole]):
+            yield from (row.text for row in rows)
+            place = rows[-1].end
+        if last:
+            return
+        time.sleep(POLL)
+
+
+def decode(line: bytes) -> str:
+    """A line as text; of one that rewrites itself with carriage returns, what is left on the screen."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", errors="replace")
