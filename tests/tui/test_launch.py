@@ -218,7 +218,7 @@ def test_what_is_installed_is_listed_and_what_is_broken_cannot_be_checked(tmp_pa
             await to_part(view, "good_idea")
             await view.press("space")
             await to_field(view, "good_idea.rate")
-            assert "float, > 0, <= 1 · default 0.5" in view.text
+            await view.until("float, > 0, <= 1 · default 0.5")
             await view.until(lambda _: any(part.problem for part in screen.catalogue))
             await to_part(view, "bad_idea")
             await view.until("cannot be imported: OSError: no driver")
