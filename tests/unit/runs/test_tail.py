@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from dapoctl.runs.tail import follow, last_lines
 
 from dapoctl.runs.logfile import follow, last_lines
 from tests.support.background import wait_for
