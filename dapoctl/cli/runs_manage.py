@@ -171,7 +171,7 @@ def remove(
 ) -> None:
     """Delete runs, or only their checkpoints."""
     from dapoctl.runs.remove import check_removable, remove_checkpoints, remove_run, size_of
-    from dapoctl.views.numbers import amount
+    from dapoctl.views.numbers import byte_size
 
     directories = _find(runs_dir, runs)
     for directory in directories:
@@ -180,10 +180,10 @@ def remove(
     if not yes:
         what = "the checkpoints of these runs" if checkpoints else "these runs"
         for path, size in sizes.items():
-            emit(f"  {one_line(path.name)}   {amount(size)}", to_error=True)
+            emit(f"  {one_line(path.name)}   {byte_size(size)}", to_error=True)
         if not sys.stdin.isatty():
             raise UserError(f"nobody is there to be asked: --yes deletes {what} without asking")
-        if not typer.confirm(f"Delete {what}, {amount(sum(sizes.values()))}?", err=True):
+        if not typer.confirm(f"Delete {what}, {byte_size(sum(sizes.values()))}?", err=True):
             emit("nothing was deleted", to_error=True)
             raise typer.Exit(1)
     for path in directories:
@@ -191,7 +191,7 @@ def remove(
     if json:
         emit_json([{"id": path.name, "bytes": size} for path, size in sizes.items()])
     else:
-        emit(f"deleted {len(sizes)}, {amount(sum(sizes.values()))}")
+        emit(f"deleted {len(sizes)}, {byte_size(sum(sizes.values()))}")
 
 
 @group.command("tag")

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dapoctl.evaluation.compare.ablation import OF_A_SEED, Ablation, Effect, Row
 from dapoctl.evaluation.statistics.intervals import LEVEL
-from dapoctl.views import tables
+from dapoctl.views import numbers, tables
 from dapoctl.views.comparison import ALPHA, WIDE
 from dapoctl.views.markdown import csv_text, escaped, known, markdown_table
 
@@ -67,22 +67,22 @@ def page(table: Ablation, columns: int) -> Iterator[RenderableType]:
 def _cells(row: Row, own: bool, wide: bool) -> list[str | Text]:
     cells: list[str | Text] = [str(len(row.arm.evaluations)), str(row.problems)]
     if not row.effects:
-        return [*cells, tables.UNKNOWN]
+        return [*cells, numbers.UNKNOWN]
     avg = row.effects["avg"]
-    cells += [tables.share(avg.value)]
+    cells += [numbers.share(avg.value)]
     if own:
-        return [*cells, "baseline", "", *([tables.share(row.effects[name].value) for name in ("pass", "maj")] * wide)]
+        return [*cells, "baseline", "", *([numbers.share(row.effects[name].value) for name in ("pass", "maj")] * wide)]
     clear = avg.holm < ALPHA
     cells += [
         Text(difference_text(avg), "bold" if clear else ""),
-        Text(tables.p_value(avg.holm), "bold" if clear else ""),
+        Text(numbers.p_value(avg.holm), "bold" if clear else ""),
     ]
     return [*cells, *([difference_text(row.effects[name]) for name in ("pass", "maj")] * wide)]
 
 
 def difference_text(effect: Effect) -> str:
     """`+3.1 [-0.4, +6.0]`, with a mark where seeds are left out."""
-    return tables.with_interval(effect.difference, effect.interval, signed=True) + ONE_SEED * (not effect.seeds)
+    return numbers.with_interval(effect.difference, effect.interval, signed=True) + ONE_SEED * (not effect.seeds)
 
 
 def ablation_values(table: Ablation) -> Any:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dapoctl.evaluation.statistics.pass_at_k import powers
 from dapoctl.evaluation.statistics.significance import FEWEST
-from dapoctl.views import tables
+from dapoctl.views import numbers, tables
 from dapoctl.views.runs import diff_lines
 from dapoctl.views.text import one_line
 
@@ -76,9 +76,9 @@ def _summary(found: Comparison, columns: int) -> RenderableType:
     made = tables.table(headers)
     for side, contrast in zip(found.sides, (None, *found.contrasts), strict=True):
         figure = side.figure("avg")
-        cells = [tables.with_interval(figure.value, figure.interval), *_against(contrast, columns, several)]
-        cells += [tables.hours(side.cost.train_hours), tables.count(side.cost.train_tokens)]
-        cells += [tables.hours(side.cost.eval_hours), tables.count(side.cost.eval_tokens)] if wide else []
+        cells = [numbers.with_interval(figure.value, figure.interval), *_against(contrast, columns, several)]
+        cells += [numbers.hours(side.cost.train_hours), numbers.count(side.cost.train_tokens)]
+        cells += [numbers.hours(side.cost.eval_hours), numbers.count(side.cost.eval_tokens)] if wide else []
         made.add_row(tables.text(side.label, "bold"), *cells)
     return made
 
@@ -90,11 +90,11 @@ def _against(contrast: Contrast | None, columns: int, several: bool) -> list[str
     clear = is_clear(contrast)
     ps = [contrast.test.p, contrast.holm] if wide and several else [contrast.holm]
     cells: list[str | Text] = [
-        Text(tables.with_interval(contrast.difference, contrast.interval, signed=True), "bold" if clear else "")
+        Text(numbers.with_interval(contrast.difference, contrast.interval, signed=True), "bold" if clear else "")
     ]
-    cells += [tables.ends(contrast.noise)] if widest else []
-    cells += [Text(tables.p_value(p), "bold" if clear else "") for p in ps]
-    cells.append(tables.size(contrast.detectable))
+    cells += [numbers.interval_text(contrast.noise)] if widest else []
+    cells += [Text(numbers.p_value(p), "bold" if clear else "") for p in ps]
+    cells.append(numbers.points(contrast.detectable, signed=False))
     return [*cells, *([str(contrast.higher), str(contrast.lower)] if wide else [])]
 
 
@@ -132,10 +132,14 @@ def verdict(contrast: Contrast, base: str) -> str:
     over = (
         f"over {many} problem{'s' * (many > 1)}, of which {contrast.higher + contrast.lower} differ{_caution(contrast)}"
     )
-    p = f"p = {tables.p_value(contrast.holm)}".replace("= <", "< ")
+    p = f"p = {numbers.p_value(contrast.holm)}".replace("= <", "< ")
     if is_clear(contrast):
         return f"{contrast.label} is {'higher' if contrast.difference > 0 else 'lower'} than {base} ({p}) {over}"
-    least = f"{tables.size(contrast.detectable)} points" if math.isfinite(contrast.detectable) else "any size"
+    least = (
+        f"{numbers.points(contrast.detectable, signed=False)} points"
+        if math.isfinite(contrast.detectable)
+        else "any size"
+    )
     words = f"{contrast.label} is not told apart from {base} ({p}) {over}; a difference below {least} would be missed"
     return f"{words} more often than one time in five"
 
@@ -211,11 +215,11 @@ def responses(found: Comparison, columns: int) -> Iterator[RenderableType]:
         for name in names:
             figure = side.figure(name)
             if name == "length_mean":
-                cells.append(f"{figure.value:.0f}" if math.isfinite(figure.value) else tables.UNKNOWN)
+                cells.append(f"{figure.value:.0f}" if math.isfinite(figure.value) else numbers.UNKNOWN)
             elif name in ("pass", "maj") and columns >= WIDE:
-                cells.append(tables.with_interval(figure.value, figure.interval))
+                cells.append(numbers.with_interval(figure.value, figure.interval))
             else:
-                cells.append(tables.share(figure.value))
+                cells.append(numbers.share(figure.value))
         made.add_row(tables.text(side.label, "bold"), *cells)
     yield made
 
@@ -232,8 +236,8 @@ def curves(found: Comparison, columns: int) -> Iterator[RenderableType]:
     courses = [_course(side, everything) for side in found.sides]
     top = max((value for course in courses for value in course if math.isfinite(value)), default=1.0)
     for side, course in zip(found.sides, courses, strict=True):
-        cells = [tables.share(value) if math.isfinite(value) else "" for value in course]
-        drawn = tables.bars([value for value in course if math.isfinite(value)], top)
+        cells = [numbers.share(value) if math.isfinite(value) else "" for value in course]
+        drawn = numbers.bars([value for value in course if math.isfinite(value)], top)
         made.add_row(tables.text(side.label, "bold"), Text(drawn, "cyan"), *cells)
     for contrast in found.contrasts:
         cells = []
@@ -249,7 +253,7 @@ def _course(side: Measured, everything: Sequence[int]) -> list[float]:
 
 
 def _difference(figure: Figure, wide: bool) -> str:
-    return tables.with_interval(figure.value, figure.interval, signed=True) if wide else tables.points(figure.value)
+    return numbers.with_interval(figure.value, figure.interval, signed=True) if wide else numbers.points(figure.value)
 
 
 def matrix(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:
@@ -276,11 +280,11 @@ def matrix(found: Comparison, lines: Sequence[Line], rows: int, columns: int) ->
 def _cell(cell: tuple[int, int] | None) -> Text:
     if cell is None:
         return Text("·", "dim")
-    return Text.assemble((tables.shade(cell[0] / cell[1]), "green"), f" {cell[0]:>2}")
+    return Text.assemble((numbers.shade(cell[0] / cell[1]), "green"), f" {cell[0]:>2}")
 
 
 def apart(line: Line) -> str:
     """The largest difference from the baseline, in points; empty where there is none to speak of."""
     first, *others = line.cells
     shares = [cell[0] / cell[1] - first[0] / first[1] for cell in others if cell and first]
-    return tables.points(max(shares, key=abs)) if shares else ""
+    return numbers.points(max(shares, key=abs)) if shares else ""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dapoctl.evaluation.statistics.intervals import LEVEL
-from dapoctl.views import tables
+from dapoctl.views import numbers
 from dapoctl.views.markdown import csv_text, escaped, known, markdown_table
 
 if TYPE_CHECKING:
@@ -78,13 +78,17 @@ def comparison_markdown(found: Comparison, lines: Sequence[Line]) -> str:
     for side, each in zip(found.sides, (None, *found.contrasts), strict=True):
         figure = side.figure("avg")
         row = [side.label, escaped(side.evaluation.name), f"{len(side.evaluation.scores)} x {side.evaluation.k}"]
-        row += [tables.with_interval(figure.value, figure.interval)]
+        row += [numbers.with_interval(figure.value, figure.interval)]
         if each is None:
             row += ["baseline", "", "", ""]
         else:
-            row += [tables.with_interval(each.difference, each.interval, signed=True)]
-            row += [tables.p_value(each.test.p), tables.p_value(each.holm), tables.size(each.detectable)]
-        rows.append([*row, tables.hours(side.cost.train_hours), tables.count(side.cost.train_tokens)])
+            row += [numbers.with_interval(each.difference, each.interval, signed=True)]
+            row += [
+                numbers.p_value(each.test.p),
+                numbers.p_value(each.holm),
+                numbers.points(each.detectable, signed=False),
+            ]
+        rows.append([*row, numbers.hours(side.cost.train_hours), numbers.count(side.cost.train_tokens)])
     parts = [f"### {escaped(found.set)}", "", markdown_table(headers, rows, left=(0, 1)), ""]
     parts += [
         "95% intervals: problems drawn anew (cluster bootstrap). Differences in points, paired by problem;"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from dapoctl.views.numbers import amount
+from dapoctl.views.numbers import byte_size
 from dapoctl.views.terminal import colours, width
 from dapoctl.views.text import one_line
 
@@ -127,9 +127,9 @@ def _memory(memory: Estimate) -> list[str]:
     size = 24
     lines = [_heading(f"{'memory, about':<{size}}{'sampling':>10}  {'updating':>10}")]
     for part in dict.fromkeys([*memory.generating, *memory.updating]):
-        cells = [amount(found[part]) if part in found else "" for found in (memory.generating, memory.updating)]
+        cells = [byte_size(found[part]) if part in found else "" for found in (memory.generating, memory.updating)]
         lines.append(f"  {part:<{size - 2}}{cells[0]:>10}  {cells[1]:>10}")
-    sums = [amount(sum(found.values())) for found in (memory.generating, memory.updating)]
+    sums = [byte_size(sum(found.values())) for found in (memory.generating, memory.updating)]
     lines.append(_heading(f"  {'together':<{size - 2}}{sums[0]:>10}  {sums[1]:>10}"))
     if memory.unknown:
         lines += _wrapped("  ", f"not in it: {memory.unknown}")
@@ -138,4 +138,4 @@ def _memory(memory: Estimate) -> list[str]:
 
 def _advice(item: Advice) -> list[str]:
     text = f"  {' '.join(item.options())}"
-    return [text, *_wrapped("      ", f"takes about {amount(item.peak)}{f'; {item.why}' if item.why else ''}")]
+    return [text, *_wrapped("      ", f"takes about {byte_size(item.peak)}{f'; {item.why}' if item.why else ''}")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dapoctl.views.numbers import amount, number, percent
+from dapoctl.views.numbers import byte_size, number, percent
 from dapoctl.views.progress import ENTROPY, REWARD, is_held_out, spoken
 
 BOUNDS = ("/low", "/high")
@@ -129,7 +129,7 @@ def written(name: str, value: float) -> str:
         return f"{value}"
     if is_share(name):
         return percent(value)
-    return amount(value) if name.endswith("_bytes") else number(value)
+    return byte_size(value) if name.endswith("_bytes") else number(value)
 
 
 def last_values(panel: Panel, last: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from dapoctl.views.numbers import amount, change, duration, number, percent, sparkline
+from dapoctl.views.numbers import byte_size, change, duration, number, percent, sparkline
 from dapoctl.views.progress import ENTROPY, REWARD, Progress
 from dapoctl.views.text import one_line
 
@@ -51,7 +51,7 @@ def block(progress: Progress, width: int) -> list[Text]:
         },
     )
     if math.isfinite(memory := metrics.get("memory/peak_bytes", math.nan)):
-        figures.append(Text(f"{amount(memory)} memory"))
+        figures.append(Text(f"{byte_size(memory)} memory"))
     rows.append(_row("speed", figures, width))
     return [row for row in rows if row]
 

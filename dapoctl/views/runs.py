@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dapoctl.runs.plugin_changes import agreed
 from dapoctl.runs.summary import RunSummary
-from dapoctl.views.numbers import duration, number, percent
+from dapoctl.views.numbers import number, percent
 from dapoctl.views.profile import profile_place
 from dapoctl.views.progress import REWARD, is_held_out, spoken
 from dapoctl.views.terminal import width
@@ -116,8 +116,6 @@ GLYPHS = {
     "unreadable": "!",
 }
 
-DAY = 86400
-
 COLOURS = {
     "running": "green",
     "starting": "green",
@@ -180,24 +178,6 @@ def held_out_text(metrics: Mapping[str, float]) -> str:
     """`45.3%`, or nothing."""
     found = held_out(metrics)
     return percent(found[1]) if found else ""
-
-
-def age(moment: float, now: float | None = None) -> str:
-    """How long ago, in one short word: `12s`, `5m`, `3h`, `2d`."""
-    if moment <= 0:
-        return ""
-    seconds = max(0.0, (time.time() if now is None else now) - moment)
-    for size, unit in ((DAY, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:.0f}s"
-
-
-def left(seconds: float | None) -> str:
-    """Time left, or nothing where it is not known."""
-    if seconds is None:
-        return ""
-    return duration(seconds) if seconds < DAY else f"{seconds // DAY:.0f}d {seconds % DAY // 3600:.0f}h"
 
 
 def figure(name: str, value: float) -> str:

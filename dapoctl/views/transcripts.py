@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dapoctl.evaluation.compare.badges import divergence
-from dapoctl.views import tables
+from dapoctl.views import numbers, tables
 from dapoctl.views.text import one_line, plain
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _head(side: Measured, each: Responses, row: Mapping[str, Any], room: int) ->
     return Text.assemble(
         (f"{side.label}  {name}\n", "bold"),
         (one_line(str(row["outcome"])), good),
-        f": {extracted}\n{tables.count(float(row['tokens']))} tokens{cut}; {right} of {len(each)} right\n",
+        f": {extracted}\n{numbers.count(float(row['tokens']))} tokens{cut}; {right} of {len(each)} right\n",
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from dapoctl.evaluation.compare.comparison import Comparison, compare, select
 from dapoctl.evaluation.statistics.intervals import Interval
 from dapoctl.evaluation.stored import responses
-from dapoctl.views import tables
+from dapoctl.views import numbers, tables
 from dapoctl.views.comparison import page
 from dapoctl.views.transcripts import page as transcript
 from tests.support.cli import on_store as dapoctl
@@ -276,12 +276,12 @@ def test_a_set_that_nobody_evaluated(root: Path) -> None:
     ],
 )
 def test_figures_with_intervals(value: float, interval: Interval, signed: bool, words: str) -> None:
-    assert tables.with_interval(value, interval, signed) == words
+    assert numbers.with_interval(value, interval, signed) == words
 
 
 def test_short_forms() -> None:
-    assert [tables.p_value(p) for p in (0.0001, 0.0314, 1.0, float("nan"))] == ["<0.001", "0.031", "1.000", "?"]
-    assert [tables.count(n) for n in (0, 812, 9999, 12_345, 4.5e6, 2e9)] == [
+    assert [numbers.p_value(p) for p in (0.0001, 0.0314, 1.0, float("nan"))] == ["<0.001", "0.031", "1.000", "?"]
+    assert [numbers.count(n) for n in (0, 812, 9999, 12_345, 4.5e6, 2e9)] == [
         "0",
         "812",
         "9,999",
@@ -289,10 +289,10 @@ def test_short_forms() -> None:
         "4.5M",
         "2.0G",
     ]
-    assert [tables.hours(h) for h in (0, 8e-8, 0.0421, 12.34, float("nan"))] == ["0", "<0.001", "0.042", "12.3", "?"]
-    assert [tables.shade(x) for x in (0, 0.01, 0.5, 0.99, 1)] == [" ", "░", "▒", "▓", "█"]
-    assert tables.bars([0, 0.5, 1], 1) == "▁▅█"
-    assert tables.bars([0, 0], 0) == "▁▁"
+    assert [numbers.hours(h) for h in (0, 8e-8, 0.0421, 12.34, float("nan"))] == ["0", "<0.001", "0.042", "12.3", "?"]
+    assert [numbers.shade(x) for x in (0, 0.01, 0.5, 0.99, 1)] == [" ", "░", "▒", "▓", "█"]
+    assert numbers.bars([0, 0.5, 1], 1) == "▁▅█"
+    assert numbers.bars([0, 0], 0) == "▁▁"
 
 
 def test_nothing_different_and_nothing_left(root: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from dapoctl.tui.widgets.grid import Column
-from dapoctl.views import tables
+from dapoctl.views import numbers
 from dapoctl.views.ablation import difference_text, name_of
 from dapoctl.views.comparison import ALPHA
 from dapoctl.views.runs import called, state_text
@@ -45,15 +45,15 @@ def row_cells(row: Row, table: Ablation) -> list[Text]:
         data(str(row.problems)),
     ]
     if not row.effects:
-        return [*cells, data(tables.UNKNOWN), *[data("")] * 4]
+        return [*cells, data(numbers.UNKNOWN), *[data("")] * 4]
     avg = row.effects["avg"]
     style = "bold" if not own and avg.holm < ALPHA else "dim" if own else ""
-    cells.append(data(tables.share(avg.value)))
+    cells.append(data(numbers.share(avg.value)))
     cells.append(data("baseline" if own else difference_text(avg), style))
-    cells.append(data("" if own else tables.p_value(avg.holm), style))
+    cells.append(data("" if own else numbers.p_value(avg.holm), style))
     for name in ("pass", "maj"):
         effect = row.effects[name]
-        cells.append(data(tables.share(effect.value) if own else difference_text(effect)))
+        cells.append(data(numbers.share(effect.value) if own else difference_text(effect)))
     return cells
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from dapoctl.evaluation.compare.comparison import Comparison, Line
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.comparison import apart
-from dapoctl.views.tables import shade
+from dapoctl.views.numbers import shade
 from dapoctl.views.text import cell, line
 
 ID, LEAST_ID, POINTS = 24, 6, 7

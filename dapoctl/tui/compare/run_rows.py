@@ -9,7 +9,7 @@ from rich.text import Text
 
 from dapoctl.tui.compare.model import Found, Side
 from dapoctl.tui.widgets.grid import Column
-from dapoctl.views import tables
+from dapoctl.views import numbers, tables
 from dapoctl.views.comparison import at_k, hour_unit, is_clear
 from dapoctl.views.numbers import sparkline
 from dapoctl.views.progress import REWARD
@@ -82,30 +82,30 @@ def _cells(side: Measured, contrast: Contrast | None) -> list[Text]:
         against = ["baseline", "", "", "", "", ""]
     else:
         against = [
-            tables.with_interval(contrast.difference, contrast.interval, signed=True),
-            tables.p_value(contrast.holm),
-            tables.size(contrast.detectable),
+            numbers.with_interval(contrast.difference, contrast.interval, signed=True),
+            numbers.p_value(contrast.holm),
+            numbers.points(contrast.detectable, signed=False),
             str(contrast.higher),
             str(contrast.lower),
-            tables.ends(contrast.noise),
+            numbers.interval_text(contrast.noise),
         ]
     difference, p, detects, up, down, noise = against
     clear = "bold" if contrast is not None and is_clear(contrast) else ""
     return [
         Text.assemble((side.label, "bold"), (unlike, "bold yellow"), end=""),
         data(f"{called(evaluation.run)}@{evaluation.step}"),
-        data(tables.with_interval(avg.value, avg.interval)),
+        data(numbers.with_interval(avg.value, avg.interval)),
         data(difference, clear or ("dim" if contrast is None else "")),
         data(p, clear),
         data(detects),
-        data(tables.hours(cost.train_hours)),
-        data(tables.count(cost.train_tokens)),
+        data(numbers.hours(cost.train_hours)),
+        data(numbers.count(cost.train_tokens)),
         data(up),
         data(down),
         data(noise),
         data(f"{len(evaluation.scores)}{of} x {evaluation.k}"),
-        data(tables.hours(cost.eval_hours)),
-        data(tables.count(cost.eval_tokens)),
+        data(numbers.hours(cost.eval_hours)),
+        data(numbers.count(cost.eval_tokens)),
         data(changes(evaluation.run)),
     ]
 
@@ -117,8 +117,8 @@ def cost_line(found: Comparison, place: int) -> str:
     def spoken(side: Measured) -> str:
         cost = side.cost
         return (
-            f"{side.label} {tables.hours(cost.train_hours)} {unit} h and {tables.count(cost.train_tokens)} tokens to train,"
-            f" {tables.hours(cost.eval_hours)} h and {tables.count(cost.eval_tokens)} to evaluate"
+            f"{side.label} {numbers.hours(cost.train_hours)} {unit} h and {numbers.count(cost.train_tokens)} tokens to train,"
+            f" {numbers.hours(cost.eval_hours)} h and {numbers.count(cost.eval_tokens)} to evaluate"
         )
 
     shown = [found.sides[0], *([found.sides[place]] if 0 < place < len(found.sides) else [])]

@@ -21,7 +21,7 @@ from dapoctl.tui.compare.model import Shelf
 from dapoctl.tui.compare.transcript import Laid, Transcript, lay_out
 from dapoctl.tui.screen import WorkbenchScreen
 from dapoctl.tui.session import Session
-from dapoctl.views import tables
+from dapoctl.views import numbers
 from dapoctl.views.runs import called
 from dapoctl.views.text import data, line
 from dapoctl.views.transcripts import telling
@@ -192,7 +192,7 @@ class TranscriptPair(WorkbenchScreen):
         extracted = "no answer" if row["extracted"] is None else f"answer {line(str(row['extracted']))}"
         good = "green" if row["correct"] else "red"
         facts = f": {extracted}{', cut off' if row['truncated'] else ''}"
-        counts = f"{tables.count(float(row['tokens']))} tokens; {right} of {len(found)} right"
+        counts = f"{numbers.count(float(row['tokens']))} tokens; {right} of {len(found)} right"
         outcome = (line(str(row["outcome"])), good)
         if self.has_class("-short"):
             return Text.assemble((f"{label(place)} ", "bold"), outcome, f"{facts}; {counts}", no_wrap=True)

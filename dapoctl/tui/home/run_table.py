@@ -13,9 +13,9 @@ from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.widgets.virtual import VirtualList
-from dapoctl.views.numbers import number, sparkline
+from dapoctl.views.numbers import age, number, sparkline, time_left
 from dapoctl.views.progress import REWARD
-from dapoctl.views.runs import COLOURS, age, called, changes, held_out, held_out_text, left, state_of, state_text
+from dapoctl.views.runs import COLOURS, called, changes, held_out, held_out_text, state_of, state_text
 from dapoctl.views.text import cell, line, middle
 
 SPARK, SPARK_NARROW = 12, 6
@@ -119,7 +119,7 @@ class RunTable(VirtualList):
     def _left(self, run: RunSummary) -> str:
         if run.state not in ALIVE:
             return ""
-        return left(self.courses.of(run.directory).seconds_left(run.steps, time.time()))
+        return time_left(self.courses.of(run.directory).seconds_left(run.steps, time.time()))
 
     def _reward(self, run: RunSummary) -> str:
         values = self.courses.of(run.directory).values(REWARD)

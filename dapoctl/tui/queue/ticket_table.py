@@ -8,7 +8,7 @@ from rich.text import Text
 
 from dapoctl.runs.jobs.scheduler import Decision
 from dapoctl.tui.widgets.virtual import VirtualList
-from dapoctl.views.runs import age
+from dapoctl.views.numbers import age
 from dapoctl.views.text import cell, line
 
 WIDE = 100

@@ -14,9 +14,9 @@ from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.widgets.renew import renew
-from dapoctl.views.numbers import duration
+from dapoctl.views.numbers import age, duration
 from dapoctl.views.progress import PHASES
-from dapoctl.views.runs import COLOURS, age, called, changes, state_of, state_text
+from dapoctl.views.runs import COLOURS, called, changes, state_of, state_text
 from dapoctl.views.text import line
 
 BAR = 12

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dapoctl.runs.logfile import Kept, LogFile, Row, Sought
-from dapoctl.views.numbers import amount
+from dapoctl.views.numbers import byte_size
 
 AROUND = 300
 """Lines that are held before and after a place"""
@@ -75,7 +75,7 @@ class OpenLog:
     def whole_line(self, row: Row) -> str:
         """A line, however long it is."""
         whole = self.file.row(row.start, row.end, LONGEST_PAGE)
-        return whole.text + ("" if whole.whole else f"\n... ({amount(row.end - row.start)} in all)")
+        return whole.text + ("" if whole.whole else f"\n... ({byte_size(row.end - row.start)} in all)")
 
     def where(self, row: Row | None, number: int | None) -> str:
         """Where in the log a line is, in words; `number` from 1, if known."""
@@ -83,5 +83,5 @@ class OpenLog:
         if not size:
             return "nothing was said yet" if self.file.exists else "no log: in the foreground it speaks to its terminal"
         share = f"{100 * min(1.0, row.end / size):.0f}%" if row else ""
-        in_bytes = f"{size} B" if size < 2**10 else f"{size / 2**10:.0f} KiB" if size < 2**20 else amount(size)
+        in_bytes = byte_size(size, small=True)
         return f"{share} of {in_bytes}" if number is None else f"line {number:,} ({share} of {in_bytes})"

@@ -13,7 +13,8 @@ from dapoctl.runs import summary
 from dapoctl.runs.history import Course, Courses
 from dapoctl.runs.jobs import watch as watching
 from dapoctl.runs.jobs.watch import StoreWatch
-from dapoctl.views.runs import age, called, changes, left
+from dapoctl.views.numbers import age, time_left
+from dapoctl.views.runs import called, changes
 from tests.support.stores import add_run, many
 
 
@@ -159,7 +160,7 @@ def test_age(seconds: float, words: str) -> None:
     [(None, ""), (42, "0:42"), (3723, "1:02:03"), (86399, "23:59:59"), (86400 * 12 + 7300, "12d 2h")],
 )
 def test_time_left_in_words(seconds: float | None, words: str) -> None:
-    assert left(seconds) == words
+    assert time_left(seconds) == words
 
 
 def test_a_run_is_called_by_name_and_changes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dapoctl import Component, DapoctlError, RunInfo
 from dapoctl.cli.foreground import closing, foreground
 from dapoctl.cli.live import Display, console_on
 from dapoctl.components.pipeline import Pipeline
-from dapoctl.views.numbers import amount, duration, number, sparkline
+from dapoctl.views.numbers import byte_size, duration, number, sparkline
 from dapoctl.views.progress import Progress
 from dapoctl.views.progress_block import block, step_line
 
@@ -362,4 +362,4 @@ def test_number(value: float, shown: str) -> None:
 
 def test_durations_and_sizes() -> None:
     assert [duration(seconds) for seconds in (0, 42.4, 3723, 200_000)] == ["0:00", "0:42", "1:02:03", "2d 07:33:20"]
-    assert (amount(812 * 2**20), amount(1.3 * 2**30)) == ("812 MiB", "1.3 GiB")
+    assert (byte_size(812 * 2**20), byte_size(1.3 * 2**30)) == ("812 MiB", "1.3 GiB")
