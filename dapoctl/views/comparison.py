@@ -11,6 +11,16 @@ from rich.text import Text
 from dapoctl.evaluation.statistics.pass_at_k import powers
 from dapoctl.evaluation.statistics.significance import FEWEST
 from dapoctl.views import numbers, tables
+from dapoctl.views.columns import terminal_table
+from dapoctl.views.comparison_table import (
+    WIDE,
+    WIDEST,
+    at_k,
+    columns_of,
+    is_significant,
+    problems_text,
+    rows_of,
+)
 from dapoctl.views.runs import diff_lines
 from dapoctl.views.text import one_line
 
@@ -20,30 +30,29 @@ if TYPE_CHECKING:
     from dapoctl.evaluation.compare.comparison import Comparison, Contrast, Line, Measured
     from dapoctl.evaluation.statistics.pass_at_k import Figure
 
-ALPHA = 0.05
+LONGEST_ID = 24
 
 
-def page(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:
+def page(comparison: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:
     """All sections: who is compared, the summary, badges, what to make of it, responses, pass@j, matrix, configurations."""
-    yield from _who(found, columns)
-    yield tables.heading(f"{found.set}: does it help?")
-    yield _summary(found, columns)
-    yield from _badges(found)
-    yield from _reading(found)
-    yield from notes(found, columns)
-    yield from responses(found, columns)
-    yield from curves(found, columns)
-    yield from matrix(found, lines, rows, columns)
-    yield from configs(found)
+    yield from _who(comparison, columns)
+    yield tables.heading(f"{comparison.set}: does it help?")
+    yield terminal_table(columns_of(comparison), rows_of(comparison), columns)
+    yield from _badges(comparison)
+    yield from _verdicts(comparison)
+    yield from notes(comparison, columns)
+    yield from responses(comparison, columns)
+    yield from curves(comparison, columns)
+    yield from matrix(comparison, lines, rows, columns)
+    yield from configs(comparison)
 
 
-def _who(found: Comparison, columns: int) -> Iterator[RenderableType]:
+def _who(comparison: Comparison, columns: int) -> Iterator[RenderableType]:
     wide = columns >= WIDE
     made = tables.table(("", "run@step", "model", "problems x k", "components"), left=(0, 1, 2, 3, 4))
-    for side in found.sides:
+    for side in comparison.sides:
         evaluation = side.evaluation
-        of = "" if evaluation.complete else f" of {evaluation.expected}"
-        facts = [_model(evaluation.model), f"{len(evaluation.scores)}{of} x {evaluation.k}"]
+        facts = [_model(evaluation.model), problems_text(side)]
         facts.append(", ".join(evaluation.run.components) or "no components")
         if wide:
             made.add_row(tables.text(side.label, "bold"), *(tables.text(words) for words in (evaluation.name, *facts)))
@@ -52,9 +61,9 @@ def _who(found: Comparison, columns: int) -> Iterator[RenderableType]:
             yield Text.assemble((f"{side.label}  ", "bold"), one_line(words))
     if wide:
         yield made
-    for word, why in found.missing:
+    for word, why in comparison.missing:
         yield tables.text(f"left out: `{word}`: {why}", "yellow")
-    for side in found.sides:
+    for side in comparison.sides:
         for words in side.evaluation.trouble:
             yield tables.text(f"{side.label}: {words}", "yellow")
 
@@ -65,49 +74,10 @@ def _model(path: str) -> str:
     return path if len(parts) <= 2 and parts[0] else "/".join(["…", *parts[-1:]]) if path else "model unknown"
 
 
-def _summary(found: Comparison, columns: int) -> RenderableType:
-    wide, several = columns >= WIDE, len(found.contrasts) > 1
-    unit = hour_unit(found.sides)
-    headers = ["", f"{at_k(found, 'avg')} [95%]", f"minus {found.sides[0].label} [95%]"]
-    headers += ["these problems"] if columns >= WIDEST else []
-    headers += ["p", *(["p Holm"] if several else [])] if wide else ["p Holm" if several else "p"]
-    headers += ["detects", *(["up", "down"] if wide else []), f"{unit} h", "tokens"]
-    headers += ["eval h", "eval tokens"] if wide else []
-    made = tables.table(headers)
-    for side, contrast in zip(found.sides, (None, *found.contrasts), strict=True):
-        figure = side.figure("avg")
-        cells = [numbers.with_interval(figure.value, figure.interval), *_against(contrast, columns, several)]
-        cells += [numbers.hours(side.cost.train_hours), numbers.count(side.cost.train_tokens)]
-        cells += [numbers.hours(side.cost.eval_hours), numbers.count(side.cost.eval_tokens)] if wide else []
-        made.add_row(tables.text(side.label, "bold"), *cells)
-    return made
-
-
-def _against(contrast: Contrast | None, columns: int, several: bool) -> list[str | Text]:
-    wide, widest = columns >= WIDE, columns >= WIDEST
-    if contrast is None:
-        return ["baseline", *([""] * (2 + (2 + several) * wide + widest))]
-    clear = is_clear(contrast)
-    ps = [contrast.test.p, contrast.holm] if wide and several else [contrast.holm]
-    cells: list[str | Text] = [
-        Text(numbers.with_interval(contrast.difference, contrast.interval, signed=True), "bold" if clear else "")
-    ]
-    cells += [numbers.interval_text(contrast.noise)] if widest else []
-    cells += [Text(numbers.p_value(p), "bold" if clear else "") for p in ps]
-    cells.append(numbers.points(contrast.detectable, signed=False))
-    return [*cells, *([str(contrast.higher), str(contrast.lower)] if wide else [])]
-
-
-def hour_unit(sides: Sequence[Measured]) -> str:
-    """What hours of these runs are hours of: GPU, CPU or, where they are unlike or unknown, device."""
-    kinds = {side.cost.gpu for side in sides}
-    return "GPU" if kinds == {True} else "CPU" if kinds == {False} else "device"
-
-
-def _badges(found: Comparison) -> Iterator[Text]:
-    for contrast in found.contrasts:
+def _badges(comparison: Comparison) -> Iterator[Text]:
+    for contrast in comparison.contrasts:
         if contrast.badges:
-            yield Text("\n").append_text(badge_lines(contrast, found.sides[0].label))
+            yield Text("\n").append_text(badge_lines(contrast, comparison.sides[0].label))
 
 
 def badge_lines(contrast: Contrast, base: str) -> Text:
@@ -118,10 +88,10 @@ def badge_lines(contrast: Contrast, base: str) -> Text:
     return made
 
 
-def _reading(found: Comparison) -> Iterator[Text]:
+def _verdicts(comparison: Comparison) -> Iterator[Text]:
     yield Text()
-    for contrast in found.contrasts:
-        yield tables.text(verdict(contrast, found.sides[0].label))
+    for contrast in comparison.contrasts:
+        yield tables.text(verdict(contrast, comparison.sides[0].label))
 
 
 def verdict(contrast: Contrast, base: str) -> str:
@@ -133,7 +103,7 @@ def verdict(contrast: Contrast, base: str) -> str:
         f"over {many} problem{'s' * (many > 1)}, of which {contrast.higher + contrast.lower} differ{_caution(contrast)}"
     )
     p = f"p = {numbers.p_value(contrast.holm)}".replace("= <", "< ")
-    if is_clear(contrast):
+    if is_significant(contrast):
         return f"{contrast.label} is {'higher' if contrast.difference > 0 else 'lower'} than {base} ({p}) {over}"
     least = (
         f"{numbers.points(contrast.detectable, signed=False)} points"
@@ -144,20 +114,15 @@ def verdict(contrast: Contrast, base: str) -> str:
     return f"{words} more often than one time in five"
 
 
-def is_clear(contrast: Contrast) -> bool:
-    """Whether a difference is told apart from none, corrected for the number of contrasts."""
-    return contrast.holm < ALPHA
-
-
 def _caution(contrast: Contrast) -> str:
     kinds = [badge.kind for badge in contrast.badges if badge.kind not in ("incomplete", "unasked", "unknown")]
     return f" (but so {'do' if len(kinds) > 1 else 'does'} the evaluations' {', '.join(kinds)})" if kinds else ""
 
 
-def notes(found: Comparison, columns: int) -> Iterator[Text]:
+def notes(comparison: Comparison, columns: int) -> Iterator[Text]:
     """How the figures are to be read."""
-    methods = sorted({contrast.test.method for contrast in found.contrasts})
-    many = len(found.contrasts)
+    methods = sorted({contrast.test.method for contrast in comparison.contrasts})
+    many = len(comparison.contrasts)
     yield Text()
     yield tables.note(
         "[95%]: for problems drawn anew (cluster bootstrap over problems)."
@@ -167,16 +132,16 @@ def notes(found: Comparison, columns: int) -> Iterator[Text]:
         " detects: the smallest true difference that such problems and k show four times of five."
         " Hours and tokens: what training up to the step took; eval: what the evaluation took."
     )
-    if any(0 <= contrast.higher + contrast.lower < FEWEST and contrast.problems for contrast in found.contrasts):
+    if any(0 <= contrast.higher + contrast.lower < FEWEST and contrast.problems for contrast in comparison.contrasts):
         yield tables.note(
             f"Where fewer than {FEWEST} problems differ, p cannot fall below 0.05 and intervals are rough."
         )
 
 
-def configs(found: Comparison) -> Iterator[Text]:
+def configs(comparison: Comparison) -> Iterator[Text]:
     """How the runs differ from the baseline's, first of all in components."""
-    base = found.sides[0]
-    for side, contrast in zip(found.sides[1:], found.contrasts, strict=True):
+    base = comparison.sides[0]
+    for side, contrast in zip(comparison.sides[1:], comparison.contrasts, strict=True):
         yield tables.heading(f"{base.label} -> {side.label}: what differs between the runs")
         if side.evaluation.run.id == base.evaluation.run.id:
             yield tables.note(f"one run, at step {base.evaluation.step} and step {side.evaluation.step}")
@@ -186,31 +151,14 @@ def configs(found: Comparison) -> Iterator[Text]:
                 yield Text(words, overflow="ellipsis", no_wrap=True)
 
 
-WIDE = 120
-
-"""Columns from which tables say more"""
-
-WIDEST = 150
-
-"""And from which they say what sampling alone does"""
-
-LONGEST_ID = 24
-
-
-def at_k(found: Comparison, name: str) -> str:
-    """`avg@32`, or `avg@k` where the sides have different k."""
-    ks = {side.evaluation.k for side in found.sides}
-    return f"{name}@{ks.pop()}" if len(ks) == 1 else f"{name}@k"
-
-
-def responses(found: Comparison, columns: int) -> Iterator[RenderableType]:
+def responses(comparison: Comparison, columns: int) -> Iterator[RenderableType]:
     """pass@k, maj@k, length, and how many responses have no answer, by side."""
     yield tables.heading("what the responses are like")
-    names = {"pass": at_k(found, "pass"), "maj": at_k(found, "maj")}
+    names = {"pass": at_k(comparison, "pass"), "maj": at_k(comparison, "maj")}
     names |= {"length_mean": "tokens", "truncated_fraction": "cut off", "unanswered_fraction": "no answer"}
     names |= {"format_failure_fraction": "format", "error_fraction": "error", "timeout_fraction": "timeout"}
     made = tables.table(["", *names.values()])
-    for side in found.sides:
+    for side in comparison.sides:
         cells = []
         for name in names:
             figure = side.figure(name)
@@ -224,27 +172,27 @@ def responses(found: Comparison, columns: int) -> Iterator[RenderableType]:
     yield made
 
 
-def curves(found: Comparison, columns: int) -> Iterator[RenderableType]:
+def curves(comparison: Comparison, columns: int) -> Iterator[RenderableType]:
     """pass@j by j, and its difference from the baseline; nothing at k = 1."""
-    most = max(side.evaluation.k for side in found.sides)
+    most = max(side.evaluation.k for side in comparison.sides)
     if most == 1:
         return
     wide = columns >= WIDEST
-    everything = sorted({j for side in found.sides for j in powers(side.evaluation.k)})
+    everything = sorted({j for side in comparison.sides for j in powers(side.evaluation.k)})
     yield tables.heading("pass@j: solved by at least one of j responses")
     made = tables.table(["", "", *(f"j = {j}" for j in everything)], left=(0, 1))
-    courses = [_course(side, everything) for side in found.sides]
+    courses = [_course(side, everything) for side in comparison.sides]
     top = max((value for course in courses for value in course if math.isfinite(value)), default=1.0)
-    for side, course in zip(found.sides, courses, strict=True):
+    for side, course in zip(comparison.sides, courses, strict=True):
         cells = [numbers.share(value) if math.isfinite(value) else "" for value in course]
         drawn = numbers.bars([value for value in course if math.isfinite(value)], top)
         made.add_row(tables.text(side.label, "bold"), Text(drawn, "cyan"), *cells)
-    for contrast in found.contrasts:
+    for contrast in comparison.contrasts:
         cells = []
         for j in everything:
             figure = contrast.curve.get(j)
             cells.append("" if figure is None else _difference(figure, wide))
-        made.add_row(tables.text(f"{contrast.label}-{found.sides[0].label}", "dim"), "", *cells)
+        made.add_row(tables.text(f"{contrast.label}-{comparison.sides[0].label}", "dim"), "", *cells)
     yield made
 
 
@@ -256,23 +204,25 @@ def _difference(figure: Figure, wide: bool) -> str:
     return numbers.with_interval(figure.value, figure.interval, signed=True) if wide else numbers.points(figure.value)
 
 
-def matrix(found: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:
+def matrix(comparison: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:
     """Problems by runs: how many responses are right, by shade and digits, those that differ most first."""
     yield tables.heading("problem by problem: right responses, largest difference from the baseline first")
     if not lines:
-        yield tables.note(f"none of {len(found.matrix)} problems fits" if found.matrix else "no problem was measured")
+        yield tables.note(
+            f"none of {len(comparison.matrix)} problems fits" if comparison.matrix else "no problem was measured"
+        )
         return
     room = max(1, (columns - LONGEST_ID - 12) // 9)
-    sides = found.sides[:room]
+    sides = comparison.sides[:room]
     headers = ["problem", *(f"{side.label} of {side.evaluation.k}" for side in sides), "points"]
     made = tables.table(headers)
     for line in lines[:rows]:
         name = one_line(line.problem)
         short = name if len(name) <= LONGEST_ID else f"{name[: LONGEST_ID - 1]}…"
-        made.add_row(Text(short), *(_cell(cell) for cell in line.cells[: len(sides)]), apart(line))
+        made.add_row(Text(short), *(_cell(cell) for cell in line.cells[: len(sides)]), largest_difference(line))
     yield made
-    if len(sides) < len(found.sides):
-        yield tables.note(f"{len(found.sides) - len(sides)} runs more in a wider terminal, or with --json")
+    if len(sides) < len(comparison.sides):
+        yield tables.note(f"{len(comparison.sides) - len(sides)} runs more in a wider terminal, or with --json")
     if len(lines) > rows:
         yield tables.note(f"{len(lines) - rows} problems more: --rows {len(lines)} shows them")
 
@@ -283,7 +233,7 @@ def _cell(cell: tuple[int, int] | None) -> Text:
     return Text.assemble((numbers.shade(cell[0] / cell[1]), "green"), f" {cell[0]:>2}")
 
 
-def apart(line: Line) -> str:
+def largest_difference(line: Line) -> str:
     """The largest difference from the baseline, in points; empty where there is none to speak of."""
     first, *others = line.cells
     shares = [cell[0] / cell[1] - first[0] / first[1] for cell in others if cell and first]

@@ -17,7 +17,7 @@ from dapoctl.evaluation.compare.ablation import Row
 from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.ablation.model import Gap, Table, candidates, fetch_table
-from dapoctl.tui.ablation.rows import columns_of, gap_text, row_cells
+from dapoctl.tui.ablation.rows import columns_of, gap_text, table_cells
 from dapoctl.tui.compare.model import Shelf, Stamps, eval_line, stamps_of
 from dapoctl.tui.screen import WorkbenchScreen, give_up_unless_wanted
 from dapoctl.tui.session import Session
@@ -149,7 +149,7 @@ class AblationTable(WorkbenchScreen):
             empty.update(data(EMPTY.format(trouble=line(trouble), command=command)))
         else:
             columns = columns_of(table.ablation)
-            cells = [row_cells(row, table.ablation) for row in table.ablation.rows]
+            cells = table_cells(table.ablation)
             wholes: dict[int, Text] = {}
             for gap in table.gaps:
                 wholes[len(cells)] = gap_text(gap)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from dapoctl.evaluation.compare.comparison import Comparison, Line
 from dapoctl.tui.widgets.virtual import VirtualList
-from dapoctl.views.comparison import apart
+from dapoctl.views.comparison import largest_difference
 from dapoctl.views.numbers import shade
 from dapoctl.views.text import cell, line
 
@@ -97,6 +97,6 @@ class Matrix(VirtualList):
             right, k = found
             made.append(f"{'':<{self._cell - 2 - self.digits}}{shade(right / k)}", "green")
             made.append(f" {right:>{self.digits}}")
-        points = apart(each)
+        points = largest_difference(each)
         style = "dim" if points in ("", "0.0") else "green" if points.startswith("+") else "red"
         return made.append(cell(points, POINTS, right=True), style)
