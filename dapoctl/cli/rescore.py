@@ -81,8 +81,8 @@ def as_dict(result: Rescored) -> dict[str, Any]:
 
 def page(result: Rescored, show: int) -> list[str]:
     """Counts, pairs and the first `show` disagreements as text."""
-    from dapoctl.views.evaluation import aligned
     from dapoctl.views.numbers import percent
+    from dapoctl.views.tables import aligned
 
     counts, total = result.counts(), len(result.responses.rows)
     rows = [("SCORER", "RIGHT", *(name.upper() for name in list(next(iter(counts.values())))[1:]), "SHARE RIGHT")]

@@ -2,15 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dapoctl.cli.options import Json, RunId, RunsDir
 from dapoctl.cli.output import emit, emit_json, show_help, warn
-
-if TYPE_CHECKING:
-    from dapoctl.runs.summary import RunSummary
 
 group = typer.Typer(help="Look at runs, stop them, resume them, clear them away.", invoke_without_command=True)
 
@@ -45,7 +42,7 @@ def list_(
     from dapoctl.runs.query import parse, select
     from dapoctl.runs.store import runs_root
     from dapoctl.runs.tickets import tickets
-    from dapoctl.views.runs import runs_table
+    from dapoctl.views.runs_table import run_values, runs_lines
 
     if filter_ is not None:
         parse(filter_)
@@ -58,9 +55,9 @@ def list_(
     if filter_ is not None:
         found = select(everything, filter_)
     if json:
-        emit_json([_as_dict(summary) for summary in found])
+        emit_json([run_values(summary) for summary in found])
     elif found:
-        emit("\n".join(runs_table(found)))
+        emit("\n".join(runs_lines(found)))
     elif everything:
         emit(f"none of the {len(everything)} runs in {root} fits", to_error=True)
     else:
@@ -74,6 +71,7 @@ def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
     from dapoctl.runs.summary import metric_rows, read_run
     from dapoctl.training.profiling import read_profile
     from dapoctl.views.runs import run_page
+    from dapoctl.views.runs_table import run_values
 
     summary = read_run(find_run(runs_root(runs_dir), run))
     every: dict[str, float] = {}
@@ -81,7 +79,7 @@ def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
         every |= row["metrics"]
     summary = dataclasses.replace(summary, metrics=summary.metrics | every)
     if json:
-        emit_json(_as_dict(summary) | {"spec": summary.spec, "profile": read_profile(summary.directory)})
+        emit_json(run_values(summary) | {"spec": summary.spec, "profile": read_profile(summary.directory)})
         return
     emit("\n".join(run_page(summary)))
     if summary.problem:
@@ -112,16 +110,6 @@ def diff(
         emit_json({"runs": [summary.id for summary in both], **dataclasses.asdict(found)})
     else:
         emit("\n".join(diff_lines(both[0].id, both[1].id, found)))
-
-
-def _as_dict(summary: "RunSummary") -> dict[str, Any]:
-    values = {item.name: getattr(summary, item.name) for item in dataclasses.fields(summary)}
-    del values["spec"], values["config_text"]
-    return values | {
-        "components": list(summary.components),
-        "tags": list(summary.tags),
-        "directory": str(summary.directory),
-    }
 
 
 @group.command("attempt", hidden=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Flag, auto
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -41,8 +41,8 @@ class Column(Generic[Row]):
     """Its name for programs: the CSV header and the JSON key"""
     title: str = ""
     """For people"""
-    markdown: str | None = None
-    """Its title in Markdown, if that is another"""
+    titles: Mapping[Place, str] = field(default_factory=dict)
+    """Its title in places where that is another"""
     value: Callable[[Row], Any] | None = None
     """For programs: numbers are not rounded"""
     text: Callable[[Row], str | Text] | None = None
@@ -69,12 +69,23 @@ class Column(Generic[Row]):
     """Least width in a grid if it gets what the other columns leave; 0 if it is as wide as its cells"""
     middle: bool = False
     """Whether a grid shortens its text in the middle"""
+    sizes: Mapping[int, int] = field(default_factory=dict)
+    """In a grid whose columns do not depend on their cells: width by the width of the grid from which it holds; not shown in a
+    narrower one; 0 for what the other columns leave"""
+
+    def title_in(self, place: Place) -> str:
+        """Its title there."""
+        return self.titles.get(place, self.title)
 
     def is_in(self, place: Place) -> bool:
         """Whether it is shown there."""
         if self.places is not None:
             return place in self.places
         return (self.text if place in Place.PEOPLE else self.value) is not None
+
+    def size_in(self, width: int) -> int:
+        """Its size in a grid of this width; -1 if it is not shown."""
+        return next((size for least, size in sorted(self.sizes.items(), reverse=True) if width >= least), -1)
 
     def cell(self, row: Row) -> Text:
         """Its text, styled; never markup, and without control characters."""
@@ -94,7 +105,8 @@ def terminal_table(columns: Iterable[Column[Row]], rows: Iterable[Row], width: i
     """For a terminal with so many columns."""
     shown = [column for column in columns_in(columns, Place.TERMINAL) if width >= column.since]
     table = tables.table(
-        [column.title for column in shown], left=[index for index, column in enumerate(shown) if not column.right]
+        [column.title_in(Place.TERMINAL) for column in shown],
+        left=[index for index, column in enumerate(shown) if not column.right],
     )
     for column, made in zip(shown, table.columns, strict=True):
         if column.fold:
@@ -102,6 +114,13 @@ def terminal_table(columns: Iterable[Column[Row]], rows: Iterable[Row], width: i
     for row in rows:
         table.add_row(*(column.cell(row) for column in shown))
     return table
+
+
+def lines(columns: Iterable[Column[Row]], rows: Iterable[Row]) -> list[str]:
+    """As lines of text under titles in capitals, for a terminal or a pipe; the last column is as long as its text."""
+    shown = columns_in(columns, Place.TERMINAL)
+    titles = [column.title_in(Place.TERMINAL).upper() for column in shown]
+    return tables.aligned([titles, *([str(column.cell(row)) for column in shown] for row in rows)])
 
 
 def grid_cells(columns: Iterable[Column[Row]], row: Row) -> list[Text]:
@@ -112,7 +131,7 @@ def grid_cells(columns: Iterable[Column[Row]], row: Row) -> list[Text]:
 def markdown(columns: Iterable[Column[Row]], rows: Iterable[Row]) -> str:
     """A table in Markdown."""
     shown = columns_in(columns, Place.MARKDOWN)
-    headers = [column.title if column.markdown is None else column.markdown for column in shown]
+    headers = [column.title_in(Place.MARKDOWN) for column in shown]
     left = [index for index, column in enumerate(shown) if not column.right]
     return markdown_table(headers, [[_markdown_cell(column, row) for column in shown] for row in rows], left)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dapoctl.views import tables
 from dapoctl.views.numbers import duration, number, percent
 from dapoctl.views.text import one_line
 
@@ -52,7 +53,7 @@ def metric_lines(label: str, metrics: Mapping[str, Any]) -> list[str]:
             cells = ["" if low is None or high is None else f"[{show(low)}, {show(high)}]" for low, high in ends]
             rows.append((name, f"{show(value):>8}", *cells))
     kept = [column for column in range(len(rows[0])) if column < 2 or any(row[column] for row in rows[1:])]
-    return [f"  {line}".rstrip() for line in aligned([[row[column] for column in kept] for row in rows])]
+    return [f"  {line}".rstrip() for line in tables.aligned([[row[column] for column in kept] for row in rows])]
 
 
 def sets_table() -> list[str]:
@@ -63,13 +64,4 @@ def sets_table() -> list[str]:
     for known in SETS.values():
         splits = "/".join(dict.fromkeys(filter(None, (known.test_split, known.train_split)))) if known.hub else ""
         rows.append((known.name, known.hub or "(made on the spot)", splits, known.licence, known.title))
-    return aligned(rows)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text in columns, the last one as long as it is."""
-    sizes = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return [
-        "  ".join([*(cell.ljust(size) for cell, size in zip(row, sizes, strict=False)), row[-1]]).rstrip()
-        for row in rows
-    ]
+    return tables.aligned(rows)

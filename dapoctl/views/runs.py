@@ -1,56 +1,22 @@
-"""`runs list` and `runs show` as lines of text."""
+"""What a run is called, how it stands, and `runs show` and `runs diff` as lines of text."""
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dapoctl.runs.plugin_changes import agreed
 from dapoctl.runs.summary import RunSummary
 from dapoctl.views.numbers import number, percent
 from dapoctl.views.profile import profile_place
-from dapoctl.views.progress import REWARD, is_held_out, spoken
-from dapoctl.views.terminal import width
+from dapoctl.views.progress import is_held_out, spoken
 from dapoctl.views.text import line, one_line
 
 if TYPE_CHECKING:
     from dapoctl.runs.difference import Difference
     from dapoctl.runs.summary import RunSummary
-
-
-def runs_table(summaries: Sequence[RunSummary]) -> list[str]:
-    """One line per run under a header; columns are aligned, the components last."""
-    rows = [("RUN", "STATE", "STEP", "REWARD", "HELD-OUT", "COMPONENTS")]
-    rows += [_row(summary) for summary in summaries]
-    sizes = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    lines = []
-    for row in rows:
-        cells = [cell.ljust(size) for cell, size in zip(row, sizes, strict=False)]
-        lines.append("  ".join([*cells, row[-1]]).rstrip())
-    limit = width()
-    return [line if len(line) <= limit else line[: limit - 1] + "…" for line in lines]
-
-
-def _row(summary: RunSummary) -> tuple[str, str, str, str, str, str]:
-    if summary.problem:
-        return one_line(summary.id), "unreadable", "", "", "", one_line(summary.problem)
-    return (
-        one_line(summary.id),
-        summary.state,
-        f"{summary.step}/{summary.steps}",
-        _figure(summary.metrics.get(REWARD)),
-        next((_figure(value, share=True) for name, value in summary.metrics.items() if is_held_out(name)), ""),
-        one_line(",".join(summary.components) + (f"  ({summary.why})" if summary.why else "")),
-    )
-
-
-def _figure(value: float | str | None, share: bool = False) -> str:
-    """A metric as stored: one that is not finite is a word."""
-    if value is None:
-        return ""
-    return percent(float(value)) if share else number(float(value))
 
 
 def run_page(summary: RunSummary) -> list[str]:
@@ -76,7 +42,9 @@ def run_page(summary: RunSummary) -> list[str]:
     if summary.metrics:
         size = max(len(name) for name in summary.metrics)
         lines += ["", "last metrics"]
-        lines += [f"  {one_line(name):<{size}}  {_figure(value):>9}" for name, value in sorted(summary.metrics.items())]
+        lines += [
+            f"  {one_line(name):<{size}}  {number(float(value)):>9}" for name, value in sorted(summary.metrics.items())
+        ]
     if summary.state in ("stopped", "failed", "lost") and summary.step < summary.steps:
         lines += ["", f"resume with: dapoctl runs resume {one_line(summary.id)}"]
     return lines

@@ -58,3 +58,12 @@ def heading(words: str) -> Text:
 def note(words: str) -> Text:
     """An explanation below a table."""
     return Text(one_line(words), "dim")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text in columns, the last one as long as it is."""
+    sizes = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return [
+        "  ".join([*(cell.ljust(size) for cell, size in zip(row, sizes, strict=False)), row[-1]]).rstrip()
+        for row in rows
+    ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from rich.text import Text
 
@@ -13,33 +12,15 @@ from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.widgets.virtual import VirtualList
-from dapoctl.views.numbers import age, number, sparkline, time_left
+from dapoctl.views.columns import Column, Place, columns_in
+from dapoctl.views.numbers import sparkline, time_left
 from dapoctl.views.progress import REWARD
-from dapoctl.views.runs import COLOURS, called, changes, held_out, held_out_text, state_of, state_text
+from dapoctl.views.runs import held_out
+from dapoctl.views.runs_table import COLUMNS, SPARK, SPARK_NARROW, Live, RunRow
 from dapoctl.views.text import cell, line, middle
 
-SPARK, SPARK_NARROW = 12, 6
 TAIL = 5
 """Of a name: what tells it from its namesakes"""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table."""
-
-    title: str
-    text: Callable[[RunSummary], str]
-    sizes: Mapping[int, int]
-    """The column's width by the table's width from which it holds; not shown in a narrower table"""
-    right: bool = False
-    coloured: bool = False
-    """Whether it has the colour of the run's state"""
-    tail: int = 0
-    """Characters at its end that are never cut off"""
-
-    def width(self, table: int) -> int:
-        """Its width in a table of so many columns; 0 where it is not shown."""
-        return next((size for least, size in sorted(self.sizes.items(), reverse=True) if table >= least), 0)
 
 
 class RunTable(VirtualList):
@@ -52,21 +33,7 @@ class RunTable(VirtualList):
         self.snapshot = Snapshot()
         self.marked: Collection[str] = ()
         self.baseline: str | None = None
-        self._sparks: dict[str, tuple[int, int, str]] = {}
-        # At 80 columns a name says what the components do, as long as nobody gave another.
-        self._columns = [
-            Column("", self._sign, {0: 2}),
-            Column("state", state_text, {0: 10, 100: 12}, coloured=True),
-            Column("name", called, {0: 14, 60: 19, 110: 24}, tail=TAIL),
-            Column("step", _steps, {0: 9, 110: 11}, right=True),
-            Column("left", self._left, {78: 7}, right=True),
-            Column("reward", self._reward, {70: SPARK_NARROW, 100: SPARK}),
-            Column("", lambda run: _number(run.metrics.get(REWARD)), {60: 6}, right=True),
-            Column("eval", lambda run: held_out_text(run.metrics), {50: 6}, right=True),
-            Column("on", lambda run: self.snapshot.gpus(run.id), {130: 8}),
-            Column("age", lambda run: age(run.updated or run.created), {60: 4}, right=True),
-            Column("components", changes, {90: 0}),
-        ]
+        self._live = _LiveRuns(self)
 
     def show(self, runs: Sequence[RunSummary], snapshot: Snapshot) -> None:
         """Draw `runs`; the cursor stays on its run."""
@@ -90,52 +57,55 @@ class RunTable(VirtualList):
 
     def header(self, width: int) -> Text:
         """Titles above the columns."""
-        cells = [cell(column.title, size or len(column.title), column.right) for column, size in self._shown(width)]
+        titles = [(column.title_in(Place.GRID), size, column.right) for column, size in _shown(width)]
+        cells = [cell(title, size or len(title), right) for title, size, right in titles]
         return Text(" ".join(cells), "bold dim", no_wrap=True, end="")
 
     def row(self, index: int, width: int) -> Text:
         run = self.runs[index]
-        colour = COLOURS.get(state_of(run), "")
         text = Text(end="")
-        for column, size in self._shown(width):
-            words = column.text(run)
-            if column.tail:
-                words = middle(words, size, column.tail)
-            text.append(f"{cell(words, size, column.right)} " if size else words, colour if column.coloured else "")
-            if column.tail and run.problem:
+        for column, size in _shown(width):
+            found = column.cell(RunRow(run, self._live))
+            words = middle(found.plain, size, TAIL) if column.middle else found.plain
+            text.append(f"{cell(words, size, column.right)} " if size else words, found.style)
+            if column.key == "name" and run.problem:
                 # There is nothing to put into the other columns.
                 return text.append(line(run.problem))
         return text
 
-    def _shown(self, width: int) -> Iterator[tuple[Column, int]]:
-        """The columns that a table of this width has, and how wide they are; the last may take what is left (0)."""
-        for column in self._columns:
-            if width >= min(column.sizes):
-                yield column, column.width(width)
 
-    def _sign(self, run: RunSummary) -> str:
-        return ("◆" if run.id == self.baseline else " ") + ("•" if run.id in self.marked else " ")
+class _LiveRuns(Live):
+    """What is known beyond the summaries."""
 
-    def _left(self, run: RunSummary) -> str:
+    def __init__(self, table: RunTable) -> None:
+        self._table = table
+        self._sparks: dict[str, tuple[int, int, str]] = {}
+
+    def marks(self, run: RunSummary) -> str:
+        return ("◆" if run.id == self._table.baseline else " ") + ("•" if run.id in self._table.marked else " ")
+
+    def time_left(self, run: RunSummary) -> str:
         if run.state not in ALIVE:
             return ""
-        return time_left(self.courses.of(run.directory).seconds_left(run.steps, time.time()))
+        return time_left(self._table.courses.of(run.directory).seconds_left(run.steps, time.time()))
 
-    def _reward(self, run: RunSummary) -> str:
-        values = self.courses.of(run.directory).values(REWARD)
-        cells = SPARK if self.size.width >= 100 else SPARK_NARROW
+    def reward_course(self, run: RunSummary) -> str:
+        values = self._table.courses.of(run.directory).values(REWARD)
+        cells = SPARK if self._table.size.width >= 100 else SPARK_NARROW
         known = self._sparks.get(run.id)
         if known is None or known[:2] != (len(values), cells):
             known = self._sparks[run.id] = (len(values), cells, sparkline(values, cells))
         return known[2]
 
+    def gpus(self, run: RunSummary) -> str:
+        return self._table.snapshot.gpus(run.id)
 
-def _steps(run: RunSummary) -> str:
-    return "" if run.problem or not run.steps else f"{run.step}/{run.steps}"
 
-
-def _number(value: float | None) -> str:
-    return "" if value is None else number(value, signed=True)
+def _shown(width: int) -> Iterator[tuple[Column[RunRow], int]]:
+    """The columns that a table of this width has, and how wide they are; the last may take what is left (0)."""
+    for column in columns_in(COLUMNS, Place.GRID):
+        if (size := column.size_in(width)) >= 0:
+            yield column, size
 
 
 ORDERS: dict[str, Callable[[RunSummary], object]] = {

@@ -14,6 +14,6 @@ Row = TypeVar("Row")
 def grid_columns(columns: Iterable[Column[Row]]) -> list[GridColumn]:
     """Those that a grid shows, in its order."""
     return [
-        GridColumn(column.title, column.right, column.rank, column.stretch, column.middle)
+        GridColumn(column.title_in(Place.GRID), column.right, column.rank, column.stretch, column.middle)
         for column in columns_in(columns, Place.GRID)
     ]
