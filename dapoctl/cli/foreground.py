@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from dapoctl.cli.live import Display, console_on
 from dapoctl.cli.output import command, emit, emit_json, warn
+from dapoctl.views.metrics import REWARD, is_held_out, title
 from dapoctl.views.numbers import change, duration, number, percent
 from dapoctl.views.profile import profile_table
-from dapoctl.views.progress import REWARD, Progress, is_held_out, spoken
+from dapoctl.views.progress import Progress
 from dapoctl.views.text import one_line, plain
 
 if TYPE_CHECKING:
@@ -24,16 +25,14 @@ INTERRUPTED = 130
 Train = Callable[[Sequence["Component"]], "Result"]
 
 
-def foreground(
-    train: Train, title: str, steps: int, runs_dir: Path | None, json: bool, supervised: bool = False
-) -> int:
+def foreground(train: Train, name: str, steps: int, runs_dir: Path | None, json: bool, supervised: bool = False) -> int:
     """Call `train` under a display and tell how it went; the exit code.
 
     With `json` the display goes to stderr, and the result is the only thing on stdout. What a `supervised` process says is
     the attempt's log already.
     """
     console = console_on(sys.stderr if json else sys.stdout)
-    display = Display.on(console, Progress(title, steps), keep_log=not supervised)
+    display = Display.on(console, Progress(name, steps), keep_log=not supervised)
     try:
         with display.shown():
             result = train([display])
@@ -64,10 +63,10 @@ def closing(result: Result, progress: Progress, runs_dir: Path | None) -> list[s
         if is_held_out(name):
             before = result.before.get(name)
             if before is None:
-                lines.append(_fact("held-out", f"{percent(after)}   {spoken(name)}"))
+                lines.append(_fact("held-out", f"{percent(after)}   {title(name)}"))
             else:
                 learned = f"{percent(before)} -> {percent(after)} {change(before, after)}".rstrip()
-                lines.append(_fact("held-out", f"{learned}   {spoken(name)}"))
+                lines.append(_fact("held-out", f"{learned}   {title(name)}"))
     rewards = progress.courses.get(REWARD, [])
     if rewards:
         first, last = number(rewards[0], signed=True), number(rewards[-1], signed=True)

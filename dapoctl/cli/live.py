@@ -16,8 +16,9 @@ from dapoctl.batch import RunInfo
 from dapoctl.components.base import Component
 from dapoctl.hookspecs import hookimpl
 from dapoctl.views.evaluation import WORDS
+from dapoctl.views.metrics import is_held_out, title
 from dapoctl.views.numbers import duration
-from dapoctl.views.progress import Progress, is_held_out, spoken
+from dapoctl.views.progress import Progress
 from dapoctl.views.progress_block import block, eval_lines, step_line
 from dapoctl.views.text import one_line
 
@@ -82,7 +83,7 @@ class Display(Component):
         new = self._progress.enter(phase, done, total)
         waited = self._progress.clock() - self._spoken_at
         if (new and phase in ANNOUNCED) or (not new and waited > PATIENCE):
-            self._line(f"step {self._progress.step}/{self._progress.steps} {self._progress.phase_words}")
+            self._line(f"step {self._progress.step}/{self._progress.steps} {self._progress.phase_text}")
 
     @hookimpl
     def on_run_start(self, run: RunInfo) -> None:
@@ -108,7 +109,7 @@ class Display(Component):
         self._progress.advance(step, metrics)
         if step:
             self._line(step_line(self._progress))
-        for line in eval_lines(self._progress, [spoken(name) for name in metrics if is_held_out(name)]):
+        for line in eval_lines(self._progress, [title(name) for name in metrics if is_held_out(name)]):
             self._line(line)
 
     @hookimpl

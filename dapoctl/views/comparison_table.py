@@ -145,10 +145,11 @@ def _of_contrast(
 ) -> Column[SideRow]:
     """A column about the difference from the baseline; the baseline's own cell is empty or says `baseline`."""
 
-    def either(of: Callable[[Contrast], Any] | None, otherwise: str) -> Callable[[SideRow], Any] | None:
-        return of and (lambda row: otherwise if row.contrast is None else of(row.contrast))
+    def of_row(of: Callable[[Contrast], Any], otherwise: str) -> Callable[[SideRow], Any]:
+        return lambda row: otherwise if row.contrast is None else of(row.contrast)
 
-    values, texts = either(value, ""), either(text, baseline)
+    values = None if value is None else of_row(value, "")
+    texts = None if text is None else of_row(text, baseline)
     return Column(key=key, value=values, text=texts, part="comparison", **options)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dapoctl.views import tables
-from dapoctl.views.numbers import duration, number, percent
+from dapoctl.views.metrics import written
+from dapoctl.views.numbers import duration
 from dapoctl.views.text import one_line
 
 WORDS = {"load": "loading the model", "stop": "stopping; what is finished is stored, Ctrl-C again quits at once"}
@@ -48,7 +50,7 @@ def metric_lines(label: str, metrics: Mapping[str, Any]) -> list[str]:
     rows = [("", "", *(heading for heading, _ in INTERVALS))]
     for name, value in own.items():
         if "/" not in name:
-            show = percent if "@" in name or name.endswith("fraction") else number
+            show = functools.partial(written, prefix + name)
             ends = [(own.get(f"{name}/{what}low"), own.get(f"{name}/{what}high")) for _, what in INTERVALS]
             cells = ["" if low is None or high is None else f"[{show(low)}, {show(high)}]" for low, high in ends]
             rows.append((name, f"{show(value):>8}", *cells))

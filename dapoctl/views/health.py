@@ -43,8 +43,8 @@ from dapoctl.views.health_limits import (
     TRUNCATED_RISE,
     UNANSWERED,
 )
+from dapoctl.views.metrics import ENTROPY, REWARD, is_held_out, title
 from dapoctl.views.numbers import number, percent
-from dapoctl.views.progress import ENTROPY, REWARD, is_held_out, spoken
 
 if TYPE_CHECKING:
     from dapoctl.runs.history import Series
@@ -326,7 +326,7 @@ def held_out(look: Look) -> Iterator[Warn]:
         best = max(range(len(values)), key=values.__getitem__)
         if high[-1] < low[best]:
             yield Warn(
-                f"held-out {spoken(name)} fell to {percent(values[-1])}, from {percent(values[best])}",
+                f"held-out {title(name)} fell to {percent(values[-1])}, from {percent(values[best])}",
                 f"step {look.series[name].steps[best]} was better; is the training reward something else than being right?",
             )
 

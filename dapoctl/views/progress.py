@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-REWARD = "reward/mean"
-ENTROPY = "policy/entropy"
+from dapoctl.views.metrics import is_held_out, metric, title
 
 PHASES = {
     "start": "starting",
@@ -64,7 +63,7 @@ class Progress:
         """Take over the metrics of a step; those of step 0 are the evaluation before training."""
         self.step = step
         for name, value in metrics.items():
-            if name in (REWARD, ENTROPY) or is_held_out(name):
+            if metric(name).course:
                 self.courses.setdefault(name, []).append(float(value))
         if step:
             self.metrics = {name: float(value) for name, value in metrics.items()}
@@ -77,10 +76,10 @@ class Progress:
             self.begin(step)
 
     @property
-    def phase_words(self) -> str:
+    def phase_text(self) -> str:
         """What goes on, in words."""
-        words = PHASES.get(self.phase, self.phase)
-        return f"{words}, {self.phase_count}" if self.phase_count else words
+        text = PHASES.get(self.phase, self.phase)
+        return f"{text}, {self.phase_count}" if self.phase_count else text
 
     @property
     def in_phase(self) -> float:
@@ -102,14 +101,4 @@ class Progress:
 
     def held_out(self) -> dict[str, list[float]]:
         """The course of each held-out accuracy, by `set avg@k`."""
-        return {spoken(name): values for name, values in self.courses.items() if is_held_out(name)}
-
-
-def is_held_out(name: str) -> bool:
-    """Whether a metric is an accuracy on problems that training never sees."""
-    return name.startswith("eval/") and name.rpartition("/")[2].startswith("avg@")
-
-
-def spoken(name: str) -> str:
-    """`eval/arithmetic/avg@1` -> `arithmetic avg@1`."""
-    return " ".join(name.removeprefix("eval/").rsplit("/", 1))
+        return {title(name): values for name, values in self.courses.items() if is_held_out(name)}

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from dapoctl.views.numbers import byte_size, change, duration, number, percent, sparkline
-from dapoctl.views.progress import ENTROPY, REWARD, Progress
+from dapoctl.views.metrics import HELD_OUT, METRICS, Metric, Unit, metric, shown_in, written
+from dapoctl.views.numbers import change, duration, number, percent, sparkline
+from dapoctl.views.progress import Progress
 from dapoctl.views.text import one_line
 
 LABEL = 10
@@ -21,39 +22,36 @@ BAD = "bold red"
 
 
 def block(progress: Progress, width: int) -> list[Text]:
-    """The live display; a row that has nothing to say yet is left out, figures that do not fit too."""
-    metrics = progress.metrics
+    """The live display; a row that has nothing to say yet is left out, metrics that do not fit too."""
     rows = [_title(progress, width), _bar(progress, width), _now(progress, width)]
-    if REWARD in progress.courses:
-        rewards = progress.courses[REWARD]
-        figures = [_number(rewards[-1], signed=True), Text(f"from {number(rewards[0], signed=True)}", "dim")]
-        figures += _shares(metrics, {"score/accuracy": "correct"})
-        rows.append(_row("reward", figures, width, rewards))
-    if progress.held_out():
-        rows.append(_held_out(progress, width))
-    if ENTROPY in metrics:
-        figures = [_number(metrics[ENTROPY])]
-        figures += _shares(
-            metrics, {"policy/clip_fraction_low": "clipped low", "policy/clip_fraction_high": "clipped high"}
-        )
-        figures += _numbers(metrics, {"policy/grad_norm": "gradient norm", "policy/approx_kl": "approximate KL"})
-        rows.append(_row("entropy", figures, width, progress.courses[ENTROPY]))
-    figures = _shares(metrics, {"groups/kept_fraction": "kept"})
-    figures += _numbers(metrics, {"response/length_mean": "tokens long"})
-    figures += _shares(metrics, {"response/truncated_fraction": "cut off"})
-    figures += _shares(metrics, {"groups/all_right": "all right", "groups/all_wrong": "all wrong"})
-    rows.append(_row("groups", figures, width))
-    figures = _numbers(
-        metrics,
-        {
-            "throughput/generated_tokens_per_s": "tokens/s sampled",
-            "throughput/trained_tokens_per_s": "tokens/s trained",
-        },
-    )
-    if math.isfinite(memory := metrics.get("memory/peak_bytes", math.nan)):
-        figures.append(Text(f"{byte_size(memory)} memory"))
-    rows.append(_row("speed", figures, width))
-    return [row for row in rows if row]
+    names = dict.fromkeys(entry.row for entry in METRICS if entry.row)
+    return [row for row in (*rows, *(_metrics_row(name, progress, width) for name in names)) if row]
+
+
+def _metrics_row(name: str, progress: Progress, width: int) -> Text:
+    """The metrics of a row; one that a course leads is left out without it."""
+    if name == metric(HELD_OUT).row:
+        return _held_out(progress, width)
+    leader, *others = sorted((entry for entry in METRICS if entry.row == name), key=lambda entry: entry.late)
+    if not leader.course:
+        return _row(name, _last_values(progress, [leader, *others]), width)
+    if leader.name not in progress.metrics:
+        return Text()
+    course = progress.courses[leader.name]
+    figures = [_number(course[-1], leader.signed)]
+    if leader.signed:
+        figures.append(Text(f"from {number(course[0], signed=True)}", "dim"))
+    return _row(name, [*figures, *_last_values(progress, others)], width, course)
+
+
+def _last_values(progress: Progress, entries: Sequence[Metric]) -> list[Text]:
+    return [
+        Text(f"{written(entry.name, value)} {entry.block}", "" if math.isfinite(value) else BAD)
+        for entry in entries
+        if (value := progress.metrics.get(entry.name)) is not None
+        # Memory is not a number where nobody can measure it.
+        and (entry.unit is not Unit.BYTES or math.isfinite(value))
+    ]
 
 
 def _title(progress: Progress, width: int) -> Text:
@@ -77,7 +75,7 @@ def _bar(progress: Progress, width: int) -> Text:
 
 
 def _now(progress: Progress, width: int) -> Text:
-    figures = [Text(one_line(progress.phase_words))]
+    figures = [Text(one_line(progress.phase_text))]
     if progress.in_phase >= 1:
         figures.append(Text(duration(progress.in_phase)))
     pace = progress.seconds_per_step()
@@ -117,32 +115,12 @@ def _number(value: float, signed: bool = False) -> Text:
     return Text(number(value, signed), "bold" if math.isfinite(value) else BAD)
 
 
-def _numbers(metrics: dict[str, float], names: dict[str, str]) -> list[Text]:
-    return [_figure(metrics[name], number(metrics[name]), word) for name, word in names.items() if name in metrics]
-
-
-def _shares(metrics: dict[str, float], names: dict[str, str]) -> list[Text]:
-    return [_figure(metrics[name], percent(metrics[name]), word) for name, word in names.items() if name in metrics]
-
-
-def _figure(value: float, shown: str, word: str) -> Text:
-    return Text(f"{shown} {word}", "" if math.isfinite(value) else BAD)
-
-
-PLAIN = {
-    "reward": REWARD,
-    "accuracy": "score/accuracy",
-    "entropy": ENTROPY,
-    "kept": "groups/kept_fraction",
-    "length": "response/length_mean",
-    "grad_norm": "policy/grad_norm",
-    "tokens_per_s": "throughput/generated_tokens_per_s",
-}
-
-
 def step_line(progress: Progress) -> str:
     """`step 37/200 reward=0.312 accuracy=0.562 ... eta=6:42`, for logs and grep."""
-    figures = [f"{word}={progress.metrics[name]:.4g}" for word, name in PLAIN.items() if name in progress.metrics]
+    metrics = progress.metrics
+    figures = [
+        f"{entry.step_line}={metrics[entry.name]:.4g}" for entry in shown_in("step_line") if entry.name in metrics
+    ]
     pace, left = progress.seconds_per_step(), progress.seconds_left()
     if pace is not None and left is not None:
         figures += [f"s_per_step={pace:.2f}", f"eta={duration(left)}"]

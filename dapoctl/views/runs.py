@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from dapoctl.runs.plugin_changes import agreed
 from dapoctl.runs.summary import RunSummary
+from dapoctl.views.metrics import is_held_out, title
 from dapoctl.views.numbers import number, percent
 from dapoctl.views.profile import profile_place
-from dapoctl.views.progress import is_held_out, spoken
 from dapoctl.views.text import line, one_line
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ def diff_lines(first: str, second: str, found: Difference) -> list[str]:
         lines += ["", "components"]
         lines += [f"  - {one_line(name)}" for name in found.only_first]
         lines += [f"  + {one_line(name)}" for name in found.only_second]
-    for title, rows in (("configuration", found.keys), ("made with", found.versions)):
+    for heading, rows in (("configuration", found.keys), ("made with", found.versions)):
         if rows:
             size = max(len(key) for key in rows)
-            lines += ["", title]
+            lines += ["", heading]
             lines += [f"  {one_line(key):<{size}}  {one_line(f'{a} -> {b}')}" for key, (a, b) in rows.items()]
     return lines
 
@@ -138,17 +138,11 @@ def called(run: RunSummary) -> str:
 
 
 def held_out(metrics: Mapping[str, float]) -> tuple[str, float] | None:
-    """(spoken name, value) of the run's first held-out accuracy."""
-    return next(((spoken(name), value) for name, value in metrics.items() if is_held_out(name)), None)
+    """(title, value) of the run's first held-out accuracy."""
+    return next(((title(name), value) for name, value in metrics.items() if is_held_out(name)), None)
 
 
 def held_out_text(metrics: Mapping[str, float]) -> str:
     """`45.3%`, or nothing."""
-    found = held_out(metrics)
-    return percent(found[1]) if found else ""
-
-
-def figure(name: str, value: float) -> str:
-    """A metric's value as people write it: shares in percent."""
-    share = is_held_out(name) or name.endswith(("_fraction", "/accuracy", "all_wrong", "all_right"))
-    return percent(value) if share else number(value)
+    figure = held_out(metrics)
+    return percent(float(figure[1])) if figure else ""

@@ -10,8 +10,8 @@ from typing import Any
 from dapoctl.runs.summary import RunSummary
 from dapoctl.views import columns
 from dapoctl.views.columns import Column, Place
+from dapoctl.views.metrics import REWARD
 from dapoctl.views.numbers import age, number
-from dapoctl.views.progress import REWARD
 from dapoctl.views.runs import COLOURS, called, changes, held_out_text, state_of, state_text
 from dapoctl.views.terminal import width
 

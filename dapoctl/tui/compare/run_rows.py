@@ -13,16 +13,14 @@ from dapoctl.tui.widgets.grid import Column
 from dapoctl.views import comparison_table, tables
 from dapoctl.views.columns import grid_cells
 from dapoctl.views.comparison_table import hour_unit
+from dapoctl.views.metrics import shown_in, written
 from dapoctl.views.numbers import count, hours, sparkline
-from dapoctl.views.progress import REWARD
-from dapoctl.views.runs import figure
 from dapoctl.views.text import data, line
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.compare.comparison import Comparison, Measured
     from dapoctl.runs.history import Courses
 
-CURVES = {REWARD: "reward", "score/accuracy": "accuracy", "response/length_mean": "length"}
 SPARK = 24
 BARE = (Column("", right=False), Column("run", right=False, stretch=14, middle=True))
 """The columns where nothing is measured"""
@@ -76,11 +74,11 @@ def cost_line(comparison: Comparison, index: int) -> str:
 
 def course_lines(sides: Sequence[Measured], courses: Courses) -> list[Text]:
     """How each run's training went, as a sparkline; nothing for runs without metrics."""
-    found: list[str] = []
-    for name, label in CURVES.items():
+    rows: list[str] = []
+    for metric in shown_in("compare"):
         for side in sides:
-            values = courses.of(side.evaluation.run.directory).values(name)
+            values = courses.of(side.evaluation.run.directory).values(metric.name)
             if values:
-                words = f"{label:<10}{side.label:<3}{sparkline(values, SPARK)}  {figure(name, values[-1])}"
-                found.append(words)
-    return [tables.heading("how training went"), data("\n".join(found))] if found else []
+                last = written(metric.name, values[-1])
+                rows.append(f"{metric.compare:<10}{side.label:<3}{sparkline(values, SPARK)}  {last}")
+    return [tables.heading("how training went"), data("\n".join(rows))] if rows else []

@@ -13,19 +13,12 @@ from dapoctl.runs.jobs.watch import Snapshot
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.widgets.renew import renew
+from dapoctl.views.metrics import is_held_out, shown_in, title, written
 from dapoctl.views.numbers import duration, sparkline
 from dapoctl.views.progress import PHASES
-from dapoctl.views.runs import figure, state_text
+from dapoctl.views.runs import state_text
 from dapoctl.views.text import cell, data, line
 
-CURVES = {
-    "reward/mean": "reward",
-    "score/accuracy": "accuracy",
-    "policy/entropy": "entropy",
-    "response/length_mean": "length",
-    "groups/kept_fraction": "kept",
-    "policy/grad_norm": "grad norm",
-}
 LABEL = 12
 
 
@@ -59,16 +52,13 @@ class Inspector(Static):
             parts.append(data(f"\n{'note':<{LABEL}}{run.note}"))
         parts.append(data("\n"))
         course = self.courses.of(run.directory)
-        for name, label in CURVES.items():
-            values = course.values(name)
+        for metric in shown_in("inspector"):
+            values = course.values(metric.name)
             if values:
-                parts.append(
-                    data(f"\n{label:<{LABEL}}{cell(figure(name, values[-1]), 9, True)}  {sparkline(values, 20)}")
-                )
-        evals = [name for name in run.metrics if name.startswith("eval/") and "/avg@" in name and name.count("/") == 2]
-        for name in evals:
-            _, set_, metric = name.split("/")
-            parts.append(data(f"\n{line(f'{set_} {metric}'):<20} {figure(name, run.metrics[name])}"))
+                last = cell(written(metric.name, values[-1]), 9, True)
+                parts.append(data(f"\n{metric.inspector:<{LABEL}}{last}  {sparkline(values, 20)}"))
+        for name in filter(is_held_out, run.metrics):
+            parts.append(data(f"\n{line(title(name)):<20} {written(name, run.metrics[name])}"))
         return Text.assemble(*parts)
 
     def _now(self, run: RunSummary, snapshot: Snapshot) -> str:

@@ -13,8 +13,8 @@ from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.columns import Column, Place, columns_in
+from dapoctl.views.metrics import REWARD
 from dapoctl.views.numbers import sparkline, time_left
-from dapoctl.views.progress import REWARD
 from dapoctl.views.runs import held_out
 from dapoctl.views.runs_table import COLUMNS, SPARK, SPARK_NARROW, Live, RunRow
 from dapoctl.views.text import cell, line, middle

@@ -58,8 +58,8 @@ class Material:
             each = self.own.curve(name)
             if each is None:
                 continue
-            faint, word = name in panel.faint, panel.words[index] if panel.words else ""
-            sign = LETTERS[index % len(LETTERS)] if panel.words else ""
+            faint, word = name in panel.faint, panel.legend[index] if panel.legend else ""
+            sign = LETTERS[index % len(LETTERS)] if panel.legend else ""
             each = replace(each, name=word, style=COLOURS[0 if faint else index % len(COLOURS)], faint=faint, sign=sign)
             found += [each] if faint or not keep else [replace(each, faint=True, sign=""), _smooth(each, keep)]
         for index, path in enumerate(others, 1):
