@@ -21,6 +21,8 @@ from dapoctl.views.comparison_table import (
     problems_text,
     rows_of,
 )
+from dapoctl.views.evaluation_table import EvaluationRow
+from dapoctl.views.evaluation_table import columns_of as evaluation_columns
 from dapoctl.views.runs import diff_lines
 from dapoctl.views.text import one_line
 
@@ -154,22 +156,17 @@ def configs(comparison: Comparison) -> Iterator[Text]:
 def responses(comparison: Comparison, columns: int) -> Iterator[RenderableType]:
     """pass@k, maj@k, length, and how many responses have no answer, by side."""
     yield tables.heading("what the responses are like")
-    names = {"pass": at_k(comparison, "pass"), "maj": at_k(comparison, "maj")}
-    names |= {"length_mean": "tokens", "truncated_fraction": "cut off", "unanswered_fraction": "no answer"}
-    names |= {"format_failure_fraction": "format", "error_fraction": "error", "timeout_fraction": "timeout"}
-    made = tables.table(["", *names.values()])
-    for side in comparison.sides:
-        cells = []
-        for name in names:
-            figure = side.figure(name)
-            if name == "length_mean":
-                cells.append(f"{figure.value:.0f}" if math.isfinite(figure.value) else numbers.UNKNOWN)
-            elif name in ("pass", "maj") and columns >= WIDE:
-                cells.append(numbers.with_interval(figure.value, figure.interval))
-            else:
-                cells.append(numbers.share(figure.value))
-        made.add_row(tables.text(side.label, "bold"), *cells)
-    yield made
+    table = evaluation_columns(at_k(comparison, "pass"), at_k(comparison, "maj"), wide=columns >= WIDE)
+    yield terminal_table(table, map(_evaluation_row, comparison.sides), columns)
+
+
+def _evaluation_row(side: Measured) -> EvaluationRow:
+    names = dict.fromkeys(("pass", "maj", *side.figures))
+    return EvaluationRow(
+        {name: side.figure(name).value for name in names},
+        {name: side.figure(name).interval for name in ("pass", "maj")},
+        label=side.label,
+    )
 
 
 def curves(comparison: Comparison, columns: int) -> Iterator[RenderableType]:

@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.evaluation.files import SUMMARY, read_summary
+from dapoctl.evaluation.statistics.intervals import Interval
 from dapoctl.evaluation.stored import sets_of, steps_of
 from dapoctl.runs.files import number_or_nan
 from dapoctl.runs.summary import EVALS
@@ -21,7 +22,9 @@ from dapoctl.tui.run.pane import Pane
 from dapoctl.tui.widgets.chart import Chart, View
 from dapoctl.tui.widgets.curves import Curve, curve
 from dapoctl.tui.widgets.virtual import VirtualList
-from dapoctl.views.numbers import number, percent
+from dapoctl.views.columns import Place, columns_in
+from dapoctl.views.evaluation_table import EvaluationRow, columns_of
+from dapoctl.views.numbers import percent
 from dapoctl.views.text import cell, data, line
 
 EMPTY = """
@@ -30,17 +33,7 @@ this evaluates its last checkpoint at any time:
 
   dapoctl eval {run} --task aime24
 """
-COLUMNS = (
-    ("step", 6, 0),
-    ("avg@k", 13, 0),
-    ("95% interval", 13, 50),
-    ("pass@k", 7, 60),
-    ("maj@k", 7, 68),
-    ("tokens", 7, 76),
-    ("cut off", 7, 84),
-    ("no answer", 9, 94),
-)
-"""Title, width, and columns of terminal from which it is shown"""
+COLUMNS = columns_in(columns_of(), Place.GRID)
 
 
 @dataclass(frozen=True)
@@ -61,6 +54,14 @@ class Measured:
             if (tail := name.removeprefix(prefix)) != name and tail.isdecimal()
         ]
         return (max(fits)[1], self.figures[max(fits)[1]]) if fits else ("", math.nan)
+
+    @property
+    def table_row(self) -> EvaluationRow:
+        """As a row of the table."""
+        name, avg = self.named("avg@")
+        known = {"avg": avg, "pass": self.named("pass@")[1], "maj": self.named("maj@")[1]}
+        ends = Interval(*(self.figures.get(f"{name}/{end}", math.nan) for end in ("low", "high")))
+        return EvaluationRow({**self.figures, **known}, {"avg": ends}, step=self.step, avg=name, unknown="")
 
 
 def measured(directory: Path) -> list[Measured]:
@@ -102,7 +103,8 @@ class EvalTable(VirtualList):
     def header(self) -> Text:
         """Titles of the columns."""
         width = self.size.width
-        shown = [cell(title, size, right=True) for title, size, since in COLUMNS if width >= since]
+        sizes = [(column.title, column.size_in(width)) for column in COLUMNS]
+        shown = [cell(title, size, right=True) for title, size in sizes if size >= 0]
         cells = [cell("set", self.set_width()), *shown]
         return Text(" ".join(cells), "bold dim", no_wrap=True, end="")
 
@@ -110,29 +112,10 @@ class EvalTable(VirtualList):
         each = self.found[index]
         first = index == 0 or self.found[index - 1].set != each.set
         text = Text(cell(line(each.set) if first else "", self.set_width()), "bold", end="")
-        name, value = each.named("avg@")
-        low, high = (each.figures.get(f"{name}/{end}", math.nan) for end in ("low", "high"))
-        passed, voted = each.named("pass@")[1], each.named("maj@")[1]
-        interval = f"{percent(low)}-{percent(high)}" if math.isfinite(low) and math.isfinite(high) else ""
-        cells = [
-            str(each.step),
-            f"{name} {share(value)}" if name else "",
-            interval,
-            share(passed),
-            share(voted),
-            number(each.figures["length_mean"]) if "length_mean" in each.figures else "",
-            share(each.figures.get("truncated_fraction", math.nan)),
-            share(each.figures.get("unanswered_fraction", math.nan)),
-        ]
-        for words, (_, size, since) in zip(cells, COLUMNS, strict=True):
-            if width >= since:
-                text.append(" " + cell(words, size, right=True), "not bold")
+        for column in COLUMNS:
+            if (size := column.size_in(width)) >= 0:
+                text.append(" " + cell(column.cell(each.table_row).plain, size, right=True), "not bold")
         return text.append(f"  ! {line(each.trouble)}" if each.trouble else "", "yellow not bold")
-
-
-def share(value: float) -> str:
-    """In percent; nothing where there is no value."""
-    return "" if math.isnan(value) else percent(value)
 
 
 class EvalsPane(Pane):
