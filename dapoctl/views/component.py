@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,34 @@ if TYPE_CHECKING:
 
 READABLE = 100
 """Columns beyond which running text is hard to read."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something in a section of a page."""
+
+    name: str = ""
+    default: str = ""
+    """Of a parameter: `required`, or `= ` and its default"""
+    kind: str = ""
+    """Of a parameter: its type and bounds"""
+    text: str = ""
+
+    @property
+    def head(self) -> str:
+        """What stands before its text."""
+        return f"{self.name} {self.default}   ({self.kind})" if self.kind else self.name
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page, the same in a terminal and in the terminal UI."""
+
+    name: str
+    """What it is about, in one word or a few"""
+    title: str
+    """What it is about, as `plugins show` says it"""
+    items: Sequence[Item]
 
 
 @dataclass(frozen=True)
@@ -60,31 +89,41 @@ class ComponentPage:
         """Whether the component only changes what others give for `stage`."""
         return stage not in provided_by(self.cls)
 
+    def how_many(self, stage: str) -> str:
+        """How many components of a run may serve `stage` as this one does."""
+        if self.wraps(stage):
+            return "changes what another component gives"
+        return "exactly one per run" if hookspecs.is_exclusive(stage) else "any number per run"
+
     @property
     def purpose(self) -> str:
         """The class's own docstring in full."""
         return inspect.cleandoc(vars(self.cls).get("__doc__") or "")
 
+    @property
+    def example_key(self) -> str:
+        """A parameter as `--set` calls it; empty if there is none."""
+        return f"{self.entry.name}.{self.parameters[0].name}" if self.parameters else ""
+
+    def sections(self) -> list[Section]:
+        """What there is to say besides its purpose, in the order of its page."""
+        stages = [Item(f"{stage} ({self.how_many(stage)})", text=_meaning(stage)) for stage in self.stages]
+        return [
+            Section("stages", "Stages", stages),
+            Section("parameters", self._parameters_title(), list(map(_item, self.parameters))),
+            *_texts(("paper", "Paper", self.cls.paper), ("differs from it", "Where it differs", self.cls.differs)),
+        ]
+
+    def _parameters_title(self) -> str:
+        if not self.parameters:
+            return "No parameters."
+        key, name = one_line(self.example_key), one_line(self.entry.name)
+        return f"Parameters (`--set {key}=...`, or a table [{name}] in a TOML file)"
+
     def lines(self) -> list[str]:
-        """For people."""
-        name = one_line(self.entry.name)
-        lines = [name, "", *_paragraphs(self.purpose), "", "Stages"]
-        for stage in self.stages:
-            many = "exactly one per run" if hookspecs.is_exclusive(stage) else "any number per run"
-            many = "changes what another component gives" if self.wraps(stage) else many
-            lines += [f"  {stage} ({many})", *_wrap(_meaning(stage), 6)]
-        if self.parameters:
-            key = f"{name}.{self.parameters[0].name}"
-            lines += ["", f"Parameters (`--set {key}=...`, or a table [{name}] in a TOML file)"]
-            for parameter in self.parameters:
-                lines += [f"  {one_line(_signature(parameter))}", *_wrap(parameter.meaning, 6)]
-        else:
-            lines += ["", "No parameters."]
-        if self.cls.paper:
-            lines += ["", "Paper", *_wrap(self.cls.paper, 2)]
-        if self.cls.differs:
-            lines += ["", "Where it differs", *_wrap(self.cls.differs, 2)]
-        return [*lines, "", "From", *_origin(self.entry)]
+        """For a terminal."""
+        lines = [one_line(self.entry.name), "", *_paragraphs(self.purpose)]
+        return [*lines, *_section_lines(self.sections()), "", "From", *_origin(self.entry)]
 
 
 @dataclass(frozen=True)
@@ -112,16 +151,18 @@ class RecipePage:
             ],
         }
 
-    def lines(self) -> list[str]:
-        """For people."""
-        lines = [f"recipe {one_line(self.name)} (`--recipe {one_line(self.name)}`)", "", *_wrap(self.recipe.purpose, 0)]
-        lines += ["", "Components"]
+    def sections(self) -> list[Section]:
+        """What there is to say besides its purpose, in the order of its page."""
+        items = []
         for name, stages, purpose in self.components:
             origin = "" if name in self.recipe.components or not self.recipe.base else f" (from {self.recipe.base})"
-            lines += [f"  {one_line(name)}{origin}: {', '.join(stages)}", *_wrap(purpose, 6)]
-        if self.recipe.paper:
-            lines += ["", "Paper", *_wrap(self.recipe.paper, 2)]
-        return [*lines, "", "From", *_origin(self.entry)]
+            items.append(Item(f"{name}{origin}: {', '.join(stages)}", text=purpose))
+        return [Section("components", "Components", items), *_texts(("paper", "Paper", self.recipe.paper))]
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        lines = [f"recipe {one_line(self.name)} (`--recipe {one_line(self.name)}`)", "", *_wrap(self.recipe.purpose, 0)]
+        return [*lines, *_section_lines(self.sections()), "", "From", *_origin(self.entry)]
 
 
 def component(name: str, catalog: Catalog) -> ComponentPage:
@@ -160,9 +201,24 @@ def _meaning(stage: str) -> str:
     return first_paragraph(hookspecs.stages()[stage].__doc__ or "")
 
 
-def _signature(parameter: Parameter) -> str:
+def _item(parameter: Parameter) -> Item:
     default = "required" if parameter.required else f"= {default_of(parameter)}"
-    return f"{parameter.name} {default}   ({', '.join([parameter.type, *parameter.bounds])})"
+    return Item(parameter.name, default, ", ".join([parameter.type, *parameter.bounds]), parameter.meaning)
+
+
+def _texts(*sections: tuple[str, str, str]) -> list[Section]:
+    """Sections of one text each, of those that have one."""
+    return [Section(name, title, [Item(text=text)]) for name, title, text in sections if text]
+
+
+def _section_lines(sections: Sequence[Section]) -> list[str]:
+    lines = []
+    for section in sections:
+        lines += ["", section.title]
+        for item in section.items:
+            lines += [f"  {one_line(item.head)}"] if item.head else []
+            lines += _wrap(item.text, 6 if item.head else 2)
+    return lines
 
 
 def default_of(parameter: Parameter) -> str:

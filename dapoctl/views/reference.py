@@ -15,8 +15,7 @@ from dapoctl.views.markdown import code, codes, paragraphs, prose, table
 
 if TYPE_CHECKING:
     from dapoctl.components.catalog import Catalog, Entry
-    from dapoctl.views.component import ComponentPage, RecipePage
-    from dapoctl.views.parameters import Parameter
+    from dapoctl.views.component import ComponentPage, Item, RecipePage
 
 
 @dataclass(frozen=True)
@@ -123,18 +122,17 @@ def _component(page: ComponentPage) -> list[str]:
     lines = ["", f"### `{page.entry.name}`", "", *paragraphs(page.purpose)]
     if len(page.stages) > 1:
         lines += ["", f"Stages: {codes(page.stages)}"]
-    for title, text in (("Paper", page.cls.paper), ("Differs", page.cls.differs)):
-        if text:
-            lines += ["", f"**{title}**: {prose(text)}"]
-    if page.parameters:
-        lines += ["", *table(["parameter", "type", "default", "meaning"], map(_parameter, page.parameters))]
+    sections = {section.name: section.items for section in page.sections()}
+    for title, name in (("Paper", "paper"), ("Differs", "differs from it")):
+        lines += [line for item in sections.get(name, ()) for line in ("", f"**{title}**: {prose(item.text)}")]
+    if parameters := sections["parameters"]:
+        lines += ["", *table(["parameter", "type", "default", "meaning"], map(_parameter, parameters))]
     return lines
 
 
-def _parameter(parameter: Parameter) -> list[str]:
-    kind = code(", ".join([parameter.type, *parameter.bounds]))
-    default = "required" if parameter.required else code(component.default_of(parameter))
-    return [code(parameter.name), kind, default, prose(parameter.meaning)]
+def _parameter(item: Item) -> list[str]:
+    default = code(item.default.removeprefix("= ")) if item.default.startswith("= ") else item.default
+    return [code(item.name), code(item.kind), default, prose(item.text)]
 
 
 def _recipe(page: RecipePage) -> list[str]:

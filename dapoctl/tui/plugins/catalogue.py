@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -13,13 +12,10 @@ from rich.text import Text
 
 from dapoctl import hookspecs
 from dapoctl.components.catalog import Catalog, Entry, installed
-from dapoctl.components.listing import RecipeSummary, Summary, first_paragraph, summarize, summarize_recipe
+from dapoctl.components.listing import RecipeSummary, Summary, summarize, summarize_recipe
 from dapoctl.errors import DapoctlError
 from dapoctl.views import component
 from dapoctl.views.text import line, safe
-
-if TYPE_CHECKING:
-    from dapoctl.views.parameters import Parameter
 
 RECIPES, BROKEN, NO_STAGE = "recipes", "broken", "no stage"
 
@@ -121,44 +117,33 @@ def page(item: Item, items: Sequence[Item]) -> RenderableType:
     return Group(*parts, *_section("from"), _indented(f"{item.package}\n{item.entry.value}"))
 
 
-def _component(found: component.ComponentPage) -> list[RenderableType]:
-    parts: list[RenderableType] = [Text(), _text(_unwrapped(found.purpose))]
-    parts += _section("stages")
-    for stage in found.stages:
-        many = "exactly one per run" if hookspecs.is_exclusive(stage) else "any number per run"
-        doc = first_paragraph(hookspecs.stages()[stage].__doc__ or "")
-        parts += [_text(f"  {stage} ({many})", "bold"), _indented(doc, 4)]
-    parts += _section("parameters")
-    for parameter in found.parameters:
-        parts += [_signature(parameter), _indented(parameter.meaning, 4)]
-    if found.parameters:
-        key = f"{found.entry.name}.{found.parameters[0].name}"
-        parts.append(_indented(f"`--set {key}=...`, or in the form of Launch (3)", style="dim"))
-    else:
-        parts.append(_indented("none"))
-    if found.cls.paper:
-        parts += [*_section("paper"), _indented(found.cls.paper)]
-    if found.cls.differs:
-        parts += [*_section("differs from it"), _indented(found.cls.differs)]
-    return parts
+def _component(page: component.ComponentPage) -> list[RenderableType]:
+    key = page.example_key
+    hint = _indented(f"`--set {key}=...`, or in the form of Launch (3)", style="dim") if key else _indented("none")
+    return [Text(), _text(_unwrapped(page.purpose)), *_sections(page.sections(), {"parameters": hint})]
 
 
 def _recipe(name: str, catalog: Catalog) -> list[RenderableType]:
-    found = component.recipe(name, catalog)
-    parts: list[RenderableType] = [Text(), _text(found.recipe.purpose), *_section("components")]
-    for part, stages, purpose in found.components:
-        origin = "" if part in found.recipe.components or not found.recipe.base else f" (from {found.recipe.base})"
-        parts += [_text(f"  {part}{origin}: {', '.join(stages)}", "bold"), _indented(purpose, 4)]
-    if found.recipe.paper:
-        parts += [*_section("paper"), _indented(found.recipe.paper)]
+    page = component.recipe(name, catalog)
+    return [Text(), _text(page.recipe.purpose), *_sections(page.sections(), {})]
+
+
+def _sections(sections: Sequence[component.Section], hints: Mapping[str, RenderableType]) -> list[RenderableType]:
+    """Every section of a page, some of them with a hint at the end."""
+    parts: list[RenderableType] = []
+    for section in sections:
+        parts += _section(section.name)
+        for item in section.items:
+            parts += [_head(item), _indented(item.text, 4)] if item.name else [_indented(item.text)]
+        parts += [hints[section.name]] if section.name in hints else []
     return parts
 
 
-def _signature(parameter: Parameter) -> Text:
-    text = Text("  ")
-    text.append(line(parameter.name), "bold")
-    text.append(" required" if parameter.required else f" = {line(component.default_of(parameter))}", "cyan")
-    return text.append(f"  {line(', '.join([parameter.type, *parameter.bounds]))}", "dim")
+def _head(item: component.Item) -> Text:
+    if not item.kind:
+        return _text(f"  {item.name}", "bold")
+    text = Text("  ").append(line(item.name), "bold").append(f" {line(item.default)}", "cyan")
+    return text.append(f"  {line(item.kind)}", "dim")
 
 
 def _section(title: str) -> list[RenderableType]:
