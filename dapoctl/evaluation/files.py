@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dapoctl.runs.files import SCHEMA
+from dapoctl.runs.files import SCHEMA, JsonLines, parse_object
 
 SAMPLES, SUMMARY = "samples.jsonl", "summary.json"
 KIND = "eval"
@@ -35,28 +35,16 @@ def read_summary(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any] | None]:
-    """Every response, None for a damaged line; a last line without its end is not yet written."""
-    try:
-        file = path.open("rb")
-    except OSError:
-        return
-    with file:
-        try:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                value: Any = None
-                with contextlib.suppress(ValueError, RecursionError):
-                    value = json.loads(line)
-                if not (isinstance(value, dict) and "schema" in value):
-                    yield _checked(value)
-        except OSError:
-            return
+    """Every response, None for a damaged line; a file that cannot be read has none."""
+    with contextlib.suppress(OSError):
+        for line in JsonLines(path).read():
+            if line.value is None or "schema" not in line.value:
+                yield _checked(line.value)
 
 
-def _checked(row: Any) -> dict[str, Any] | None:
-    """The row with a value of the right type for every field, or None where it is no response."""
-    if not isinstance(row, dict):
+def _checked(row: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The row with a value of the right type for every field, or None if it is not a response."""
+    if row is None:
         return None
     problem, sample, correct = row.get("problem"), row.get("sample"), row.get("correct")
     if not isinstance(problem, str) or type(sample) is not int or sample < 0 or not isinstance(correct, bool):
@@ -86,11 +74,8 @@ def samples_trouble(path: Path, set_: str) -> str:
         return f"{SAMPLES} cannot be read: {error.strerror}"
     if not first.strip():
         return f"{SAMPLES} is empty"
-    try:
-        header = json.loads(first)
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict) or "schema" not in header:
+    header = parse_object(first)
+    if header is None or "schema" not in header:
         return f"{SAMPLES} has no header: it is not an evaluation's"
     if not isinstance(header["schema"], int) or header["schema"] > SCHEMA:
         return f"{SAMPLES} was written by a newer dapoctl (schema {header['schema']}, this one reads {SCHEMA})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from dapoctl.errors import DataError, UserError, nearest
 from dapoctl.evaluation.writer import SAMPLES
+from dapoctl.runs.files import JsonLines
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import EVALS
 from dapoctl.tasks.scorers import build_scorer
@@ -33,7 +33,7 @@ class Responses:
     path: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
-    """Numbers of lines that are no JSON object, or lack `response` or `answer`"""
+    """Numbers of the lines that are not JSON objects, or lack `response` or `answer`"""
 
 
 @dataclass
@@ -116,37 +116,25 @@ def find_files(text: str, root: Path, label: str = "", step: int | None = None) 
 
 
 def read_responses(path: Path) -> Responses:
-    """The responses in a JSON-lines file, with `response` and `answer`; a last line without its end is not yet written.
+    """The responses in a JSON-lines file, with `response` and `answer`.
 
     Raises:
         DataError: it cannot be read, or holds no responses.
     """
     found = Responses(path)
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                row = _parse(line)
-                if not line.endswith(b"\n") and row is None:
-                    break
-                if row is None or not all(isinstance(row.get(key), str) for key in ("response", "answer")):
-                    if line.strip() and not (row and "schema" in row):
-                        found.damaged.append(number)
-                else:
-                    found.rows.append(row)
+        for line in JsonLines(path).read():
+            row = line.value
+            if row is not None and all(isinstance(row.get(key), str) for key in ("response", "answer")):
+                found.rows.append(row)
+            elif row is None or "schema" not in row:
+                found.damaged.append(line.number)
     except OSError as error:
         raise DataError(f"`{path}` cannot be read: {error.strerror}") from None
     if not found.rows:
         where = f"; line {found.damaged[0]} is the first without" if found.damaged else ""
         raise DataError(f"`{path}` holds no responses: it needs JSON lines with `response` and `answer`{where}")
     return found
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def rescore(

@@ -1,4 +1,4 @@
-"""Files that a crash cannot tear: JSON written whole, JSON lines one write each, readers that forgive the last line."""
+"""Files that a crash cannot tear: JSON written whole, JSON lines one write each, and their readers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -74,26 +75,72 @@ def number_or_nan(value: Any) -> float:
     return math.nan if found is None else found
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects in a JSON-lines file; a line without its end is not yet written, a damaged one is left out."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a JSON-lines file."""
+
+    value: dict[str, Any] | None
+    """None for a damaged line: not a JSON object"""
+    place: int
+    """Its first byte"""
+    number: int
+    """Counted from 1 where reading began"""
+
+
+class JsonLines:
+    """Reads a JSON-lines file, which may be growing, from where the last reading ended.
+
+    One rule for the last line: without its line end it counts if it is a whole JSON object, and else is not yet written. No
+    part of an object is an object, so nothing half written is ever taken, and nothing whole is lost in a file whose writer
+    was killed or that was made by hand. Blank lines are left out.
+    """
+
+    def __init__(self, path: Path, place: int = 0) -> None:
+        """`place`: the byte to begin at, the start of a line."""
+        self.path = path
+        self.place = place
+        """After the last line that was read"""
+        self.torn = False
+        """Whether the file ended in a line that is not yet written, at the last reading"""
+
+    def read(self) -> Iterator[Line]:
+        """The lines from `place` on.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        self.torn = False
+        with self.path.open("rb") as file:
+            file.seek(self.place)
+            for number, text in enumerate(file, 1):
+                value = parse_object(text)
+                if value is None and not text.endswith(b"\n"):
+                    self.torn = True
+                    return
+                start, self.place = self.place, self.place + len(text)
+                if value is not None or text.strip():
+                    yield Line(value, start, number)
+
+
+def parse_object(text: bytes) -> dict[str, Any] | None:
+    """The JSON object that `text` is; None when it is not one."""
     try:
-        file = path.open("rb")
-    except OSError:
-        return
-    with file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict):
-                yield value
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects in a JSON-lines file; damaged lines are left out, a file that cannot be read has none."""
+    with contextlib.suppress(OSError):
+        for line in JsonLines(path).read():
+            if line.value is not None:
+                yield line.value
 
 
 def last_row(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-    """The last whole row of a JSON-lines file that is `wanted`, read from the file's end; None without one."""
+    """The last row of a JSON-lines file that is `wanted`, by the rules of `JsonLines`, read from the end; None without one."""
     try:
         with path.open("rb") as file:
             start = file.seek(0, os.SEEK_END)
@@ -102,14 +149,12 @@ def last_row(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, 
                 size = min(start, BLOCK)
                 start = file.seek(start - size)
                 lines = (file.read(size) + rest).split(b"\n")
-                # The first piece may begin in the block before; the last is not yet written, or empty.
+                # The first piece may begin in the block before.
                 rest = lines.pop(0) if start else b""
-                for line in reversed(lines[:-1]):
-                    with contextlib.suppress(ValueError):
-                        value = json.loads(line)
-                        if isinstance(value, dict) and wanted(value):
-                            return value
-                rest += b"\n" + lines[-1] if lines else b""
+                for line in reversed(lines):
+                    value = parse_object(line)
+                    if value is not None and wanted(value):
+                        return value
     except OSError:
         return None
     return None
@@ -132,8 +177,15 @@ class LineWriter:
     """
 
     def __init__(self, path: Path, header: dict[str, Any], keep: Any = lambda _row: True) -> None:
+        """
+        Raises:
+            StorageError: see `write_json`; or what is there cannot be read, and is left as it is.
+        """
         self.path = path
-        rows = [row for row in read_lines(path) if "schema" not in row and keep(row)]
+        rows = []
+        # Not `read_lines`: what an unreadable file holds must not be replaced by nothing.
+        with storage_errors(path), contextlib.suppress(FileNotFoundError):
+            rows = [row for line in JsonLines(path).read() if (row := line.value) and "schema" not in row and keep(row)]
         write_lines(path, header, rows)
         with storage_errors(path):
             self._file: TextIO = path.open("a", encoding="utf-8")

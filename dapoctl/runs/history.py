@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import json
 import os
 import statistics
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from dapoctl.runs.files import number_or_nan
+from dapoctl.runs.files import JsonLines, number_or_nan
 from dapoctl.runs.summary import METRICS
 
-BLOCK = 2**20
 KEPT = 128
 """Runs whose metrics are kept: more than there are lines on a screen"""
 RECENT = 20
@@ -35,10 +35,11 @@ class Course:
     def __init__(self, directory: Path) -> None:
         self.path = directory / METRICS
         self._clear()
-        self._place, self._inode, self._rest = 0, 0, b""
+        self._inode = self._size = 0
         self._lock = threading.Lock()
 
     def _clear(self) -> None:
+        self._lines = JsonLines(self.path)
         self.series: dict[str, Series] = {}
         self.steps: list[int] = []
         self.times: list[float] = []
@@ -54,32 +55,29 @@ class Course:
         except OSError:
             changed = bool(self.steps)
             self._clear()
-            self._place, self._rest = 0, b""
+            self._size = 0
             return changed
-        changed = False
-        if found.st_ino != self._inode or found.st_size < self._place:
+        changed = found.st_ino != self._inode or found.st_size < max(self._size, self._lines.place)
+        if changed:
             self._clear()
-            self._place, self._inode, self._rest, changed = 0, found.st_ino, b"", True
-        if found.st_size == self._place:
+            self._inode, self._size = found.st_ino, 0
+        if found.st_size == self._size:
             return changed
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._place)
-                while not cancelled() and (data := file.read(BLOCK)):
-                    self._place += len(data)
-                    *lines, self._rest = (self._rest + data).split(b"\n")
-                    for row in lines:
-                        self._take(row)
-        except OSError:
-            return changed
-        return True
+        with contextlib.suppress(OSError):
+            for line in self._lines.read():
+                changed = True
+                if line.value is not None:
+                    self._take(line.value)
+                if cancelled():
+                    return changed
+            self._size = max(found.st_size, self._lines.place)
+        return changed
 
-    def _take(self, text: bytes) -> None:
+    def _take(self, row: dict[str, Any]) -> None:
         try:
-            row = json.loads(text)
             step, moment = int(row["step"]), float(row["time"])
             metrics = row["metrics"].items()
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError):
             return
         self.steps.append(step)
         self.times.append(moment)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dapoctl.runs.files import number_or_nan
+from dapoctl.runs.files import JsonLines, Line, number_or_nan
 
 FOLDER = "samples"
 
@@ -85,18 +83,14 @@ def path_of(directory: Path, step: int) -> Path:
 
 def read_step(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Step:
     """Every row of a file; what is damaged is left out and counted, nothing is raised."""
-    found, damaged = Step(), 0
+    found, damaged, lines = Step(), 0, JsonLines(path)
     try:
-        with path.open("rb") as file:
-            place = 0
-            for line in file:
-                if not goes_on():
-                    break
-                if not line.endswith(b"\n"):
-                    found.trouble = "the last row is not whole"
-                    break
-                damaged += not _take(found.groups, line, place)
-                place += len(line)
+        for line in lines.read():
+            if not goes_on():
+                break
+            damaged += not _take(found.groups, line)
+        if lines.torn:
+            found.trouble = "the last row is not whole"
     except OSError as error:
         found.trouble = f"{path.name} cannot be read: {error.strerror}"
     if damaged:
@@ -104,8 +98,9 @@ def read_step(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Step:
     return found
 
 
-def _take(groups: list[Group], line: bytes, place: int) -> bool:
-    row = _row(line)
+def _take(groups: list[Group], line: Line) -> bool:
+    """Add a row to its group; whether it is one of this file."""
+    row = line.value
     if row is None:
         return False
     if "schema" in row:
@@ -121,15 +116,8 @@ def _take(groups: list[Group], line: bytes, place: int) -> bool:
     ):
         last = Group(problem, round_, str(row.get("prompt", "")), str(row.get("answer", "")))
         groups.append(last)
-    last.responses.append(_response(row, place))
+    last.responses.append(_response(row, line.place))
     return True
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    with contextlib.suppress(ValueError, RecursionError):
-        value = json.loads(line)
-        return value if isinstance(value, dict) else None
-    return None
 
 
 def _response(row: dict[str, Any], place: int) -> Response:
@@ -159,9 +147,7 @@ def _whole(value: Any) -> int:
 def read_text(path: Path, place: int) -> str:
     """The response whose row begins at `place`; empty where it is not there any more."""
     try:
-        with path.open("rb") as file:
-            file.seek(place)
-            row = _row(file.readline())
+        line = next(JsonLines(path, place).read(), None)
     except OSError:
-        row = None
-    return str(row.get("response", "")) if row else ""
+        line = None
+    return str(line.value.get("response", "")) if line and line.value else ""
