@@ -33,7 +33,7 @@ def list_(json: Json = False) -> None:
     """Every component by the stage of the training step that it serves, and the recipes."""
     from dapoctl.components.catalog import installed
     from dapoctl.components.listing import summarize, summarize_recipe
-    from dapoctl.views.component_list import shelf
+    from dapoctl.views.component_list import list_lines
 
     catalog = installed()
     components = [summarize(entry) for entry in catalog.entries()]
@@ -41,7 +41,7 @@ def list_(json: Json = False) -> None:
     if json:
         emit_json({"components": [asdict(item) for item in components], "recipes": [asdict(item) for item in recipes]})
     else:
-        emit("\n".join(shelf(components, recipes)))
+        emit("\n".join(list_lines(components, recipes)))
 
 
 @group.command("show")

@@ -23,11 +23,11 @@ def reference(
     from dapoctl.components.catalog import installed
     from dapoctl.errors import StorageError
     from dapoctl.views.hook_reference import hook_page
-    from dapoctl.views.reference import component_page, leaflets, only
+    from dapoctl.views.reference import component_page, component_pages, select
 
-    shelf = only(installed(), distribution)
+    shelf = select(installed(), distribution)
     # A package that is asked for must be whole; others that are broken leave a gap.
-    pages = leaflets(shelf, None if distribution else lambda problem: warn(str(problem)))
+    pages = component_pages(shelf, None if distribution else lambda problem: warn(str(problem)))
     text = "\n".join(hook_page(pages) if hooks else component_page(shelf, pages, distribution)) + "\n"
     if output is None:
         emit(text.rstrip("\n"))

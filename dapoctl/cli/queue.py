@@ -65,9 +65,9 @@ def _show(runs_dir: Path | None, json: bool) -> None:
 
 
 def _age(seconds: float) -> str:
-    from dapoctl.runs.state import spoken
+    from dapoctl.runs.state import duration_text
 
-    return f"for {spoken(max(0.0, seconds))}"
+    return f"for {duration_text(max(0.0, seconds))}"
 
 
 def _ticket(runs_dir: Path | None, name: str) -> tuple[Path, str]:

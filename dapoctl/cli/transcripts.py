@@ -11,33 +11,33 @@ from dapoctl.evaluation.compare.badges import divergence
 from dapoctl.evaluation.stored import responses
 from dapoctl.views import tables
 from dapoctl.views.terminal import width
-from dapoctl.views.transcripts import page, telling
+from dapoctl.views.transcripts import first_disagreement, page
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.compare.comparison import Comparison, Measured
 
 
-def show(found: Comparison, problem: str, sample: int | None, json: bool) -> None:
+def show(comparison: Comparison, problem: str, sample: int | None, json: bool) -> None:
     """Print the responses of the baseline and of the first other run to `problem`.
 
     Raises:
         UserError: they share no such problem, or no such sample.
     """
-    first, second = found.sides[:2]
+    first, second = comparison.sides[:2]
     ours, theirs = (responses(side.evaluation, problem) for side in (first, second))
-    both = sorted(ours.keys() & theirs.keys())
-    if not both:
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared:
         raise UserError(_nowhere(problem, first, second, bool(ours), bool(theirs)))
-    if sample is not None and sample not in both:
-        raise UserError(f"--sample {sample}: `{problem}` has responses {both[0]} to {both[-1]} on both sides")
-    place = telling(both, ours, theirs) if sample is None else sample
+    if sample is not None and sample not in shared:
+        raise UserError(f"--sample {sample}: `{problem}` has responses {shared[0]} to {shared[-1]} on both sides")
+    index = first_disagreement(shared, ours, theirs) if sample is None else sample
     if json:
-        sides = [_values(side, each[place]) for side, each in ((first, ours), (second, theirs))]
-        apart = divergence(str(ours[place]["response"]), str(theirs[place]["response"]))
-        emit_json({"problem": problem, "sample": place, "divergence": apart, "responses": sides})
+        sides = [_values(side, responses_of[index]) for side, responses_of in ((first, ours), (second, theirs))]
+        parting = divergence(str(ours[index]["response"]), str(theirs[index]["response"]))
+        emit_json({"problem": problem, "sample": index, "divergence": parting, "responses": sides})
         return
     columns = width()
-    emit(tables.laid_out(page(problem, place, (first, second), (ours, theirs), sample is None, columns), columns))
+    emit(tables.laid_out(page(problem, index, (first, second), (ours, theirs), sample is None, columns), columns))
 
 
 def _nowhere(problem: str, first: Measured, second: Measured, ours: bool, theirs: bool) -> str:

@@ -63,7 +63,7 @@ def standing(directory: Path, queued: bool = False, now: float | None = None) ->
         age = now - max(_modified(folder / HEARTBEAT), _modified(directory / "metrics.jsonl"))
         if age < FRESH:
             return Standing("running", f"on {host}", number, host)
-        return Standing("lost", f"no sign of life from {host} for {spoken(age)}", number, host)
+        return Standing("lost", f"no sign of life from {host} for {duration_text(age)}", number, host)
     if is_locked(directory / WRITER):
         pid = process.get("pid") if isinstance(process, dict) else None
         return Standing("lost", f"its supervisor is gone, its processes still run (PID {pid})", number, host)
@@ -78,7 +78,7 @@ def _alive(folder: Path, number: int, host: str, now: float) -> Standing:
         return Standing("starting", attempt=number, host=host)
     silent = now - activity.time
     if silent > max(SILENCE, LONGER * activity.longest):
-        return Standing("stalled", f"no word for {spoken(silent)}, last in: {activity.phase}", number, host)
+        return Standing("stalled", f"no word for {duration_text(silent)}, last in: {activity.phase}", number, host)
     return Standing("running", attempt=number, host=host)
 
 
@@ -96,7 +96,7 @@ def processes_of(directory: Path) -> tuple[str, list[dict[str, Any]]]:
     return str(process.get("mark", "")), [process, *([process["supervisor"]] if "supervisor" in process else [])]
 
 
-def spoken(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """`47 s`, `12 min`, `3.5 h`"""
     if seconds < 120:
         return f"{seconds:.0f} s"

@@ -34,12 +34,12 @@ def name_of(row: Row, table: Ablation) -> str:
     if row is table.rows[0]:
         return ", ".join(table.baseline.first.run.components) or "baseline"
     change = row.change
-    words = [*(f"+{name}" for name in change.only_second), *(f"-{name}" for name in change.only_first)]
-    words += [f"{key}={after}" for key, (_, after) in change.keys.items() if key not in OF_A_SEED]
-    words += [name.replace("file of ", "file:") for name in change.versions if name.startswith("file of ")]
+    changes = [*(f"+{name}" for name in change.only_second), *(f"-{name}" for name in change.only_first)]
+    changes += [f"{key}={after}" for key, (_, after) in change.keys.items() if key not in OF_A_SEED]
+    changes += [name.replace("file of ", "file:") for name in change.versions if name.startswith("file of ")]
     if row.arm.first.step != table.baseline.first.step:
-        words.append(f"step {row.arm.first.step}")
-    return " ".join(words) or "the same"
+        changes.append(f"step {row.arm.first.step}")
+    return " ".join(changes) or "the same"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from rich.text import Text
 
 from dapoctl.views import tables
-from dapoctl.views.markdown import csv_text, escaped, markdown_table
+from dapoctl.views.markdown import csv_text, escaped
+from dapoctl.views.markdown import table as markdown_table
 from dapoctl.views.text import data, one_line
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def markdown(columns: Iterable[Column[Row]], rows: Iterable[Row]) -> str:
     shown = columns_in(columns, Place.MARKDOWN)
     headers = [column.title_in(Place.MARKDOWN) for column in shown]
     left = [index for index, column in enumerate(shown) if not column.right]
-    return markdown_table(headers, [[_markdown_cell(column, row) for column in shown] for row in rows], left)
+    return "\n".join(markdown_table(headers, [[_markdown_cell(column, row) for column in shown] for row in rows], left))
 
 
 def _markdown_cell(column: Column[Row], row: Row) -> str:

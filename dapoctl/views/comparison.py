@@ -51,23 +51,23 @@ def page(comparison: Comparison, lines: Sequence[Line], rows: int, columns: int)
 
 def _who(comparison: Comparison, columns: int) -> Iterator[RenderableType]:
     wide = columns >= WIDE
-    made = tables.table(("", "run@step", "model", "problems x k", "components"), left=(0, 1, 2, 3, 4))
+    table = tables.table(("", "run@step", "model", "problems x k", "components"), left=(0, 1, 2, 3, 4))
     for side in comparison.sides:
         evaluation = side.evaluation
         facts = [_model(evaluation.model), problems_text(side)]
         facts.append(", ".join(evaluation.run.components) or "no components")
         if wide:
-            made.add_row(tables.text(side.label, "bold"), *(tables.text(words) for words in (evaluation.name, *facts)))
+            table.add_row(tables.text(side.label, "bold"), *map(tables.text, (evaluation.name, *facts)))
         else:
-            words = f"{evaluation.name}: {', '.join(facts)}"
-            yield Text.assemble((f"{side.label}  ", "bold"), one_line(words))
+            facts_text = one_line(f"{evaluation.name}: {', '.join(facts)}")
+            yield Text.assemble((f"{side.label}  ", "bold"), facts_text)
     if wide:
-        yield made
-    for word, why in comparison.missing:
-        yield tables.text(f"left out: `{word}`: {why}", "yellow")
+        yield table
+    for run, why in comparison.missing:
+        yield tables.text(f"left out: `{run}`: {why}", "yellow")
     for side in comparison.sides:
-        for words in side.evaluation.trouble:
-            yield tables.text(f"{side.label}: {words}", "yellow")
+        for trouble in side.evaluation.trouble:
+            yield tables.text(f"{side.label}: {trouble}", "yellow")
 
 
 def _model(path: str) -> str:
@@ -84,10 +84,10 @@ def _badges(comparison: Comparison) -> Iterator[Text]:
 
 def badge_lines(contrast: Contrast, base: str) -> Text:
     """What is unlike between a side and the baseline, a line for each thing."""
-    made = Text(f"{contrast.label} is unlike {base} ", "yellow")
+    text = Text(f"{contrast.label} is unlike {base} ", "yellow")
     for badge in contrast.badges:
-        made.append("\n  ").append(f" {badge.kind} ", "reverse").append(f" {one_line(badge.words)}", "not bold")
-    return made
+        text.append("\n  ").append(f" {badge.kind} ", "reverse").append(f" {one_line(badge.words)}", "not bold")
+    return text
 
 
 def _verdicts(comparison: Comparison) -> Iterator[Text]:
@@ -98,12 +98,10 @@ def _verdicts(comparison: Comparison) -> Iterator[Text]:
 
 def verdict(contrast: Contrast, base: str) -> str:
     """A sentence on a contrast with the side `base`, so that nobody reads noise."""
-    many = len(contrast.problems)
-    if not many:
+    count = len(contrast.problems)
+    if not count:
         return f"{contrast.label}: no problem was measured on both sides, so nothing can be said"
-    over = (
-        f"over {many} problem{'s' * (many > 1)}, of which {contrast.higher + contrast.lower} differ{_caution(contrast)}"
-    )
+    over = f"over {count} problem{'s' * (count > 1)}, of which {contrast.higher + contrast.lower} differ{_caution(contrast)}"
     p = f"p = {numbers.p_value(contrast.holm)}".replace("= <", "< ")
     if is_significant(contrast):
         return f"{contrast.label} is {'higher' if contrast.difference > 0 else 'lower'} than {base} ({p}) {over}"
@@ -112,8 +110,10 @@ def verdict(contrast: Contrast, base: str) -> str:
         if math.isfinite(contrast.detectable)
         else "any size"
     )
-    words = f"{contrast.label} is not told apart from {base} ({p}) {over}; a difference below {least} would be missed"
-    return f"{words} more often than one time in five"
+    sentence = (
+        f"{contrast.label} is not told apart from {base} ({p}) {over}; a difference below {least} would be missed"
+    )
+    return f"{sentence} more often than one time in five"
 
 
 def _caution(contrast: Contrast) -> str:
@@ -124,13 +124,13 @@ def _caution(contrast: Contrast) -> str:
 def notes(comparison: Comparison, columns: int) -> Iterator[Text]:
     """How the figures are to be read."""
     methods = sorted({contrast.test.method for contrast in comparison.contrasts})
-    many = len(comparison.contrasts)
+    count = len(comparison.contrasts)
     yield Text()
     yield tables.note(
         "[95%]: for problems drawn anew (cluster bootstrap over problems)."
         f"{' these problems: for other responses to the same problems.' if columns >= WIDEST else ''}"
         " Differences in points, paired by problem."
-        f" p: {' / '.join(methods)}{f'; Holm: corrected for {many} comparisons' if many > 1 else ''}."
+        f" p: {' / '.join(methods)}{f'; Holm: corrected for {count} comparisons' if count > 1 else ''}."
         " detects: the smallest true difference that such problems and k show four times of five."
         " Hours and tokens: what training up to the step took; eval: what the evaluation took."
     )
@@ -148,9 +148,9 @@ def configs(comparison: Comparison) -> Iterator[Text]:
         if side.evaluation.run.id == base.evaluation.run.id:
             yield tables.note(f"one run, at step {base.evaluation.step} and step {side.evaluation.step}")
             continue
-        for words in diff_lines(base.evaluation.run.id, side.evaluation.run.id, contrast.config)[2:]:
-            if words:
-                yield Text(words, overflow="ellipsis", no_wrap=True)
+        for line in diff_lines(base.evaluation.run.id, side.evaluation.run.id, contrast.config)[2:]:
+            if line:
+                yield Text(line, overflow="ellipsis", no_wrap=True)
 
 
 def responses(comparison: Comparison, columns: int) -> Iterator[RenderableType]:
@@ -171,30 +171,29 @@ def _evaluation_row(side: Measured) -> EvaluationRow:
 
 def curves(comparison: Comparison, columns: int) -> Iterator[RenderableType]:
     """pass@j by j, and its difference from the baseline; nothing at k = 1."""
-    most = max(side.evaluation.k for side in comparison.sides)
-    if most == 1:
+    if max(side.evaluation.k for side in comparison.sides) == 1:
         return
     wide = columns >= WIDEST
-    everything = sorted({j for side in comparison.sides for j in powers(side.evaluation.k)})
+    all_j = sorted({j for side in comparison.sides for j in powers(side.evaluation.k)})
     yield tables.heading("pass@j: solved by at least one of j responses")
-    made = tables.table(["", "", *(f"j = {j}" for j in everything)], left=(0, 1))
-    courses = [_course(side, everything) for side in comparison.sides]
-    top = max((value for course in courses for value in course if math.isfinite(value)), default=1.0)
-    for side, course in zip(comparison.sides, courses, strict=True):
-        cells = [numbers.share(value) if math.isfinite(value) else "" for value in course]
-        drawn = numbers.bars([value for value in course if math.isfinite(value)], top)
-        made.add_row(tables.text(side.label, "bold"), Text(drawn, "cyan"), *cells)
+    table = tables.table(["", "", *(f"j = {j}" for j in all_j)], left=(0, 1))
+    curves_of_sides = [_curve(side, all_j) for side in comparison.sides]
+    top = max((value for curve in curves_of_sides for value in curve if math.isfinite(value)), default=1.0)
+    for side, curve in zip(comparison.sides, curves_of_sides, strict=True):
+        cells = [numbers.share(value) if math.isfinite(value) else "" for value in curve]
+        bars = numbers.bars([value for value in curve if math.isfinite(value)], top)
+        table.add_row(tables.text(side.label, "bold"), Text(bars, "cyan"), *cells)
     for contrast in comparison.contrasts:
         cells = []
-        for j in everything:
+        for j in all_j:
             figure = contrast.curve.get(j)
             cells.append("" if figure is None else _difference(figure, wide))
-        made.add_row(tables.text(f"{contrast.label}-{comparison.sides[0].label}", "dim"), "", *cells)
-    yield made
+        table.add_row(tables.text(f"{contrast.label}-{comparison.sides[0].label}", "dim"), "", *cells)
+    yield table
 
 
-def _course(side: Measured, everything: Sequence[int]) -> list[float]:
-    return [side.figure(f"pass@{j}").value for j in everything]
+def _curve(side: Measured, all_j: Sequence[int]) -> list[float]:
+    return [side.figure(f"pass@{j}").value for j in all_j]
 
 
 def _difference(figure: Figure, wide: bool) -> str:
@@ -209,15 +208,15 @@ def matrix(comparison: Comparison, lines: Sequence[Line], rows: int, columns: in
             f"none of {len(comparison.matrix)} problems fits" if comparison.matrix else "no problem was measured"
         )
         return
-    room = max(1, (columns - LONGEST_ID - 12) // 9)
-    sides = comparison.sides[:room]
+    fitting = max(1, (columns - LONGEST_ID - 12) // 9)
+    sides = comparison.sides[:fitting]
     headers = ["problem", *(f"{side.label} of {side.evaluation.k}" for side in sides), "points"]
-    made = tables.table(headers)
+    table = tables.table(headers)
     for line in lines[:rows]:
         name = one_line(line.problem)
         short = name if len(name) <= LONGEST_ID else f"{name[: LONGEST_ID - 1]}…"
-        made.add_row(Text(short), *(_cell(cell) for cell in line.cells[: len(sides)]), largest_difference(line))
-    yield made
+        table.add_row(Text(short), *(_cell(cell) for cell in line.cells[: len(sides)]), largest_difference(line))
+    yield table
     if len(sides) < len(comparison.sides):
         yield tables.note(f"{len(comparison.sides) - len(sides)} runs more in a wider terminal, or with --json")
     if len(lines) > rows:

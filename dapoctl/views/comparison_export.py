@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dapoctl.evaluation.statistics.intervals import LEVEL
 from dapoctl.views import columns
 from dapoctl.views.comparison_table import columns_of, rows_of
-from dapoctl.views.markdown import escaped, known, markdown_table
+from dapoctl.views.markdown import escaped, known
+from dapoctl.views.markdown import table as markdown_table
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.compare.comparison import Comparison, Line
@@ -54,7 +55,8 @@ def comparison_markdown(comparison: Comparison, lines: Sequence[Line]) -> str:
             [escaped(line.problem), *("" if cell is None else f"{cell[0]}/{cell[1]}" for cell in line.cells)]
             for line in lines
         ]
-        parts += ["", markdown_table(["problem", *(side.label for side in comparison.sides)], cells)]
+        headers = ["problem", *(side.label for side in comparison.sides)]
+        parts += ["", *markdown_table(headers, cells, left=(0,))]
     return "\n".join(parts)
 
 

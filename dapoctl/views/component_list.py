@@ -22,7 +22,7 @@ PACKAGE_COLUMN_FROM = 120
 """Terminal columns from which every line names its package."""
 
 
-def shelf(components: Sequence[Summary], recipes: Sequence[RecipeSummary]) -> list[str]:
+def list_lines(components: Sequence[Summary], recipes: Sequence[RecipeSummary]) -> list[str]:
     """Components under the first stage that each serves, in the order of a training step; recipes; broken ones."""
     readable = [item for item in components if not item.problem]
     everything: list[Summary | RecipeSummary] = [*components, *recipes]

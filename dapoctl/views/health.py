@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dapoctl.runs.state import ALIVE
-from dapoctl.runs.state import spoken as spoken_time
+from dapoctl.runs.state import ALIVE, duration_text
 from dapoctl.views.health_limits import (
     ALIKE,
     BEYOND,
@@ -348,7 +347,7 @@ def speed(look: Look) -> Iterator[Warn]:
     silent = look.now - max(look.times[-1], look.last_word)
     if silent > max(SILENT_SECONDS, SILENT_STEPS * usual):
         yield Warn(
-            f"nothing written for {spoken_time(silent)}",
+            f"nothing written for {duration_text(silent)}",
             "the log says what it does last; `x` stops it with a checkpoint if it can still hear",
             grave=True,
         )

@@ -34,13 +34,25 @@ def paragraphs(docstring: str) -> list[str]:
     return lines[1:]
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table; cells are Markdown already."""
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] | None = None) -> list[str]:
+    """The lines of a table; what is not our own text in its cells has to be `escaped`, or in code.
+
+    Args:
+        headers: titles
+        rows: cells
+        left: columns that are aligned to the left, the others to the right; by default none has an alignment
+    """
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+        return "| " + " | ".join(map(_without_bars, cells)) + " |"
 
-    return [line(headers), "|" + "---|" * len(headers), *(line(row) for row in rows)]
+    rule = ["---" if left is None or index in left else "---:" for index in range(len(headers))]
+    return [line(headers), f"|{'|'.join(rule)}|", *map(line, rows)]
+
+
+def _without_bars(cell: str) -> str:
+    """`cell` with bars escaped that are not yet."""
+    return re.sub(r"(\\*)\|", lambda bar: bar[0] if len(bar[1]) % 2 else f"{bar[1]}\\|", cell)
 
 
 def code(text: str) -> str:
@@ -60,16 +72,6 @@ def known(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [known(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
-    """A table in Markdown; what is not our own text in its cells has to be `escaped`."""
-    lines = [
-        "| " + " | ".join(headers) + " |",
-        "|" + "|".join("---" if place in left else "---:" for place in range(len(headers))) + "|",
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
-    return "\n".join(lines)
 
 
 def escaped(cell: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class Selection:
     """A catalog seen through the package that provides things; everything can still be found."""
 
     catalog: Catalog
@@ -27,57 +27,61 @@ class Shelf:
     recipes: tuple[Entry, ...]
 
 
-def only(catalog: Catalog, distribution: str | None) -> Shelf:
+def select(catalog: Catalog, distribution: str | None) -> Selection:
     """What `distribution` provides; everything when there is none named.
 
     Raises:
         PluginError: it provides nothing, or is not installed.
     """
-    everything = Shelf(catalog, tuple(catalog.entries()), tuple(catalog.recipe_entries()))
+    everything = Selection(catalog, tuple(catalog.entries()), tuple(catalog.recipe_entries()))
     if distribution is None:
         return everything
 
-    def mine(entry: Entry) -> bool:
+    def is_wanted(entry: Entry) -> bool:
         return _canonical(entry.distribution) == _canonical(distribution)
 
-    shelf = Shelf(catalog, tuple(filter(mine, everything.components)), tuple(filter(mine, everything.recipes)))
-    if not shelf.components and not shelf.recipes:
+    selection = Selection(
+        catalog, tuple(filter(is_wanted, everything.components)), tuple(filter(is_wanted, everything.recipes))
+    )
+    if not selection.components and not selection.recipes:
         known = sorted({_canonical(entry.distribution) for entry in (*everything.components, *everything.recipes)})
         raise PluginError(
             f"no installed package `{distribution}` has components.{nearest(_canonical(distribution), known)}"
             f" Those that do: {', '.join(known)}"
         )
-    return shelf
+    return selection
 
 
-def leaflets(shelf: Shelf, lost: Callable[[PluginError], None] | None = None) -> list[ComponentPage]:
-    """What there is to say about every component on the shelf, each of which is imported.
+def component_pages(selection: Selection, on_error: Callable[[PluginError], None] | None = None) -> list[ComponentPage]:
+    """What there is to say about every component of the selection, each of which is imported.
 
     Args:
-        lost: what is told of each one that is broken
+        on_error: called with the error of each one that is broken
 
     Raises:
-        PluginError: one is broken, and nobody is to be told.
+        PluginError: one is broken, and there is no `on_error`.
     """
-    found = []
-    for entry in shelf.components:
+    pages = []
+    for entry in selection.components:
         try:
-            found.append(component.component(entry.name, shelf.catalog))
+            pages.append(component.component(entry.name, selection.catalog))
         except PluginError as error:
-            if lost is None:
+            if on_error is None:
                 raise
-            lost(error)
-    return found
+            on_error(error)
+    return pages
 
 
 def serving(stage: str, pages: Sequence[ComponentPage], show: Callable[[str], str] = code) -> str:
     """The components that serve `stage`; of those that only change what others give, that they do."""
-    here = [page for page in pages if stage in page.stages]
-    return ", ".join(f"{show(page.entry.name)}{'' if stage in provided_by(page.cls) else ' (wraps)'}" for page in here)
+    providers = [page for page in pages if stage in page.stages]
+    return ", ".join(
+        f"{show(page.entry.name)}{'' if stage in provided_by(page.cls) else ' (wraps)'}" for page in providers
+    )
 
 
-def component_page(shelf: Shelf, pages: Sequence[ComponentPage], distribution: str | None) -> list[str]:
-    """Lines of the page on the components of `pages`, and on the recipes of the shelf."""
+def component_page(selection: Selection, pages: Sequence[ComponentPage], distribution: str | None) -> list[str]:
+    """Lines of the page on the components of `pages`, and on the recipes of the selection."""
     command = f"dapoctl plugins reference {distribution or ''}".strip()
     lines = [
         f"# Components{f' of {distribution}' if distribution else ''}",
@@ -91,7 +95,7 @@ def component_page(shelf: Shelf, pages: Sequence[ComponentPage], distribution: s
         if here:
             lines += ["", f"## `{stage}`", "", *_stage(stage)]
             lines += [line for page in here for line in _component(page)]
-    recipes = [component.recipe(entry.name, shelf.catalog) for entry in shelf.recipes]
+    recipes = [component.recipe(entry.name, selection.catalog) for entry in selection.recipes]
     if recipes:
         lines += ["", "## Recipes"]
         lines += [line for page in recipes for line in _recipe(page)]

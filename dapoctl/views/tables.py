@@ -40,24 +40,24 @@ def laid_out(parts: Iterable[RenderableType], columns: int) -> str:
 def table(headers: Sequence[str], left: Sequence[int] = (0,)) -> Table:
     """An empty table without lines; columns at `left` are aligned to the left, the others to the right."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for place, header in enumerate(headers):
-        made.add_column(header, justify="left" if place in left else "right", no_wrap=True, overflow="ellipsis")
+    for index, header in enumerate(headers):
+        made.add_column(header, justify="left" if index in left else "right", no_wrap=True, overflow="ellipsis")
     return made
 
 
-def text(words: str, style: str = "") -> Text:
-    """Words from anywhere as one line of text: never markup, no control characters."""
-    return Text(one_line(words), style)
+def text(value: str, style: str = "") -> Text:
+    """A string from anywhere as one line of text: never markup, no control characters."""
+    return Text(one_line(value), style)
 
 
-def heading(words: str) -> Text:
+def heading(title: str) -> Text:
     """The title of a section, with an empty line before it."""
-    return Text(f"\n{one_line(words)}", "bold")
+    return Text(f"\n{one_line(title)}", "bold")
 
 
-def note(words: str) -> Text:
+def note(explanation: str) -> Text:
     """An explanation below a table."""
-    return Text(one_line(words), "dim")
+    return Text(one_line(explanation), "dim")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

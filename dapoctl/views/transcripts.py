@@ -22,58 +22,58 @@ MARK = "▶"
 Responses = Mapping[int, Mapping[str, Any]]
 
 
-def telling(both: list[int], ours: Responses, theirs: Responses) -> int:
+def first_disagreement(shared: list[int], ours: Responses, theirs: Responses) -> int:
     """The first response that one side has right and the other has not, else the first."""
-    return next((place for place in both if ours[place]["correct"] != theirs[place]["correct"]), both[0])
+    return next((index for index in shared if ours[index]["correct"] != theirs[index]["correct"]), shared[0])
 
 
 def page(
     problem: str,
-    place: int,
+    index: int,
     sides: tuple[Measured, Measured],
-    found: tuple[Responses, Responses],
+    responses: tuple[Responses, Responses],
     chosen: bool,
     columns: int,
 ) -> Iterator[RenderableType]:
     """The problem, its answer, and both responses beside each other."""
-    rows = [each[place] for each in found]
+    rows = [of_side[index] for of_side in responses]
     yield tables.text(f"problem {problem}", "bold")
     yield Text(plain(str(rows[0]["prompt"])).strip())
     if rows[0]["prompt"] != rows[1]["prompt"]:
         yield tables.text(f"{sides[1].label} was asked in other words:", "yellow")
         yield Text(plain(str(rows[1]["prompt"])).strip())
     yield Text.assemble(("\nanswer ", "bold"), one_line(str(rows[0]["answer"])))
-    last = max(max(each) for each in found)
+    last = max(map(max, responses))
     why = "; the first on which they disagree" if chosen and rows[0]["correct"] != rows[1]["correct"] else ""
-    yield tables.note(f"response {place} of 0 to {last}{why}; --sample N shows another. {MARK} marks where they part")
+    yield tables.note(f"response {index} of 0 to {last}{why}; --sample N shows another. {MARK} marks where they part")
     yield Text()
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=columns < tables.WIDEST, show_header=False)
     for _ in rows:
         grid.add_column(ratio=1, overflow="fold", max_width=tables.READABLE)
     room = min(columns // 2 - 6, tables.READABLE)
-    grid.add_row(*(_head(side, each, row, room) for side, each, row in zip(sides, found, rows, strict=True)))
+    grid.add_row(*(_head(side, of_side, row, room) for side, of_side, row in zip(sides, responses, rows, strict=True)))
     texts = [str(row["response"]) for row in rows]
-    apart = divergence(texts[0], texts[1])
-    grid.add_row(*(_marked(text, apart, texts[0] == texts[1]) for text in texts))
+    shared = divergence(texts[0], texts[1])
+    grid.add_row(*(_marked(text, shared, texts[0] == texts[1]) for text in texts))
     yield grid
 
 
-def _head(side: Measured, each: Responses, row: Mapping[str, Any], room: int) -> Text:
+def _head(side: Measured, responses: Responses, row: Mapping[str, Any], room: int) -> Text:
     name = one_line(side.evaluation.name)
     name = name if len(name) <= room else f"…{name[1 - room :]}"
-    right = sum(bool(other["correct"]) for other in each.values())
+    right = sum(bool(response["correct"]) for response in responses.values())
     extracted = "no answer found" if row["extracted"] is None else f"answer {one_line(str(row['extracted']))}"
     cut = ", cut off" if row["truncated"] else ""
     good = "green" if row["correct"] else "red"
     return Text.assemble(
         (f"{side.label}  {name}\n", "bold"),
         (one_line(str(row["outcome"])), good),
-        f": {extracted}\n{numbers.count(float(row['tokens']))} tokens{cut}; {right} of {len(each)} right\n",
+        f": {extracted}\n{numbers.count(float(row['tokens']))} tokens{cut}; {right} of {len(responses)} right\n",
     )
 
 
-def _marked(words: str, apart: int, same: bool) -> Text:
-    """The response; what both share is dim, and a mark stands where they part."""
+def _marked(response: str, shared: int, same: bool) -> Text:
+    """The response; its first `shared` characters are dim, and a mark stands where the other one differs."""
     if same:
-        return Text(f"{plain(words)}\n(the same text)")
-    return Text.assemble((plain(words[:apart]), "dim"), (MARK, "bold reverse"), plain(words[apart:]))
+        return Text(f"{plain(response)}\n(the same text)")
+    return Text.assemble((plain(response[:shared]), "dim"), (MARK, "bold reverse"), plain(response[shared:]))

@@ -24,7 +24,7 @@ from dapoctl.tui.session import Session
 from dapoctl.views import numbers
 from dapoctl.views.runs import called
 from dapoctl.views.text import data, line
-from dapoctl.views.transcripts import telling
+from dapoctl.views.transcripts import first_disagreement
 
 LONG = 20_000
 """Characters of a response that are laid out in a thread"""
@@ -250,4 +250,4 @@ class Pair:
 
     def first(self) -> int:
         """The response that tells most: the first that one has right and the other has not."""
-        return telling(self.both, *self.found) if self.both else next(iter(self.numbers), 0)
+        return first_disagreement(self.both, *self.found) if self.both else next(iter(self.numbers), 0)

@@ -20,7 +20,7 @@ from dapoctl.errors import PluginError
 from dapoctl.views.component import ComponentPage
 from dapoctl.views.hook_reference import COMBINED, hook_page
 from dapoctl.views.markdown import paragraphs, prose, table
-from dapoctl.views.reference import component_page, leaflets, only
+from dapoctl.views.reference import component_page, component_pages, select
 from tests.support.helpers import plugin_file
 from tests.support.places import ROOT
 
@@ -85,26 +85,26 @@ def test_how_results_are_combined_is_said_for_each_hook_that_combines() -> None:
 def test_a_page_for_a_package_of_somebody_else() -> None:
     mine = Entry("my_clip", "dapoctl_grpo.losses:Clip", "My_Ideas", "1.0")
     catalog = Catalog([*installed().entries(), mine], [])
-    shelf = only(catalog, "my-ideas")
-    page = "\n".join(component_page(shelf, leaflets(shelf), "my-ideas"))
+    shelf = select(catalog, "my-ideas")
+    page = "\n".join(component_page(shelf, component_pages(shelf), "my-ideas"))
     assert re.findall(r"^### .*", page, re.MULTILINE) == ["### `my_clip`"]
     assert "| `policy_loss` | one | [`my_clip`](#my_clip) |" in page
-    hooks = "\n".join(hook_page(leaflets(shelf)))
+    hooks = "\n".join(hook_page(component_pages(shelf)))
     assert "| `my_clip` |" in hooks
     assert "clip_higher" not in hooks
     with pytest.raises(PluginError, match=r"no installed package `my-idea` has components. Did you mean `my-ideas`\?"):
-        only(catalog, "my-idea")
+        select(catalog, "my-idea")
 
 
 def test_a_broken_component_of_others_leaves_a_gap() -> None:
     broken = Entry("lost", "dapoctl_grpo.losses:Nowhere", "my-ideas", "1.0")
     catalog = Catalog([*installed().entries(), broken], [])
     told: list[PluginError] = []
-    found = leaflets(only(catalog, None), told.append)
+    found = component_pages(select(catalog, None), told.append)
     assert len(found) == len(installed().entries())
     assert [str(error).split()[:2] for error in told] == [["component", "`lost`"]]
     with pytest.raises(PluginError, match="component `lost`"):
-        leaflets(only(catalog, "my-ideas"))
+        component_pages(select(catalog, "my-ideas"))
 
 
 def test_a_wrapper_is_told_from_a_provider() -> None:
