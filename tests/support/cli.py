@@ -123,7 +123,7 @@ def _replace(values: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def _modules(folders: Sequence[Path], packages: Sequence[Path]) -> Iterator[None]:
-    """What is imported from these folders is imported for this command alone."""
+    """What is imported from these folders is imported for this command alone; libraries stay, wherever their environment is."""
     before, path = set(sys.modules), list(sys.path)
     sys.path[:0] = map(str, packages)
     if packages:
@@ -139,7 +139,7 @@ def _modules(folders: Sequence[Path], packages: Sequence[Path]) -> Iterator[None
             specification = getattr(sys.modules[name], "__spec__", None)
             places = [getattr(sys.modules[name], "__file__", None) or ""]
             places += getattr(specification, "submodule_search_locations", None) or []
-            if any(place.startswith(root) for root in roots for place in places):
+            if any(place.startswith(root) and sys.prefix not in place for root in roots for place in places):
                 del sys.modules[name]
 
 

@@ -18,7 +18,7 @@ from dapoctl.views.columns import Column, Place, columns_in
 from dapoctl.views.comparison import page
 from dapoctl.views.comparison_export import comparison_csv, comparison_markdown, comparison_values
 from dapoctl.views.comparison_table import SideRow
-from tests.evaluations import counted, evaluate, make_run, rows_of
+from tests.support.evaluations import counted, evaluate, make_run, rows_of
 
 ADDED: Column[SideRow] = Column(
     key="best",
