@@ -116,7 +116,7 @@ def evaluate_runs(
             return [directory for directory, _ in jobs]
 
         def begun(directories: list[Path]) -> None:
-            follow(app, directories)
+            notify_when_ended(app, directories)
             then(label_of(chosen))
 
         screen.work(begin, begun, "evaluate")
@@ -130,24 +130,25 @@ def evaluate_runs(
     app.push_screen(Ask(QUESTION.format(names=few) + also, line, "--task aime24 -k 32"), answered)
 
 
-def follow(app: App[Any], directories: Sequence[Path]) -> None:
-    """Tell when evaluations in the background have ended."""
-    waiting = {*directories}
+def notify_when_ended(app: App[Any], directories: Sequence[Path]) -> None:
+    """Notify when evaluations in the background have ended, whichever screen is in front by then."""
+    pending = {*directories}
 
     def look() -> None:
-        found = {directory: background(directory) for directory in [*waiting]}
-        app.call_from_thread(tell, found)
+        states = {directory: background(directory) for directory in [*pending]}
+        app.call_from_thread(notify, states)
 
-    def tell(found: dict[Path, Background | None]) -> None:
-        for directory, how in found.items():
-            if how is not None and how.alive:
+    def notify(states: dict[Path, Background | None]) -> None:
+        for directory, state in states.items():
+            if state is not None and state.alive:
                 continue
-            waiting.discard(directory)
-            words = f"{directory.name}: evaluation {how.state if how else 'gone'}"
-            bad = how is None or how.state != "finished"
-            severity = "error" if bad else "information"
-            app.notify(f"{words}\n{how.words}" if how and bad else words, severity=severity, markup=False)  # type: ignore[arg-type]
-        if not waiting:
+            pending.discard(directory)
+            message = f"{directory.name}: evaluation {state.state if state else 'gone'}"
+            if state is not None and state.state == "finished":
+                app.notify(message, markup=False)
+            else:
+                app.notify(f"{message}\n{state.words}" if state else message, severity="error", markup=False)
+        if not pending:
             timer.stop()
             app.post_message(ReadStore())
 
