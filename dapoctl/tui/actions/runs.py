@@ -32,8 +32,8 @@ def stop_runs(screen: WorkbenchScreen, runs: list[RunSummary]) -> None:
         screen.app.notify(f"nothing to stop: {states}", severity="warning", markup=False)
         return
 
-    def stopped(words: list[str]) -> None:
-        screen.app.notify("\n".join(words), markup=False)
+    def stopped(outcomes: list[str]) -> None:
+        screen.app.notify("\n".join(outcomes), markup=False)
         screen.app.post_message(ReadStore())
 
     def answered(yes: bool | None) -> None:
@@ -45,8 +45,8 @@ def stop_runs(screen: WorkbenchScreen, runs: list[RunSummary]) -> None:
 
 
 def _stop(directory: Path) -> str:
-    found = stop(directory, GRACE, wait=False)
-    return f"{found.state} {found.run}: {found.words}"
+    outcome = stop(directory, GRACE, wait=False)
+    return f"{outcome.state} {outcome.run}: {outcome.words}"
 
 
 def resume_run(screen: WorkbenchScreen, run: RunSummary) -> None:
@@ -54,8 +54,8 @@ def resume_run(screen: WorkbenchScreen, run: RunSummary) -> None:
     if screen.refuse_readonly("resume"):
         return
 
-    def resumed(words: str) -> None:
-        screen.app.notify(words, markup=False)
+    def resumed(outcome: str) -> None:
+        screen.app.notify(outcome, markup=False)
         screen.app.post_message(ReadStore())
 
     screen.work(lambda: enqueue(run.directory), resumed, "resume")

@@ -109,16 +109,16 @@ class RunsScreen(WorkbenchScreen):
         self.tick()
 
     def _head(self) -> None:
-        words = []
+        notes = []
         if self.filter_text:
-            words.append(f"{len(self.table.runs)} of {len(self.session.snapshot.runs)} fit `{self.filter_text}`")
+            notes.append(f"{len(self.table.runs)} of {len(self.session.snapshot.runs)} fit `{self.filter_text}`")
         if self.order != "newest":
-            words.append(f"sorted by {self.order}")
+            notes.append(f"sorted by {self.order}")
         if problem := self.session.snapshot.problem:
-            words.append(problem)
+            notes.append(problem)
         head = self.table.header(self.table.size.width)
-        if words:
-            head = Text.assemble((line("; ".join(words)), "italic"), "\n", head, no_wrap=True, overflow="ellipsis")
+        if notes:
+            head = Text.assemble((line("; ".join(notes)), "italic"), "\n", head, no_wrap=True, overflow="ellipsis")
         renew(self.query_one("#runs-head", Static), head)
 
     def _inspect(self) -> None:
@@ -210,8 +210,8 @@ class RunsScreen(WorkbenchScreen):
 
         from dapoctl.tui.actions.runs import start_defaults
 
-        def started(words: str) -> None:
-            self.app.notify(words, markup=False)
+        def started(message: str) -> None:
+            self.app.notify(message, markup=False)
             self.post_message(ReadStore())
 
         self.work(lambda: start_defaults(root), started, "first")

@@ -97,8 +97,8 @@ class QueueScreen(WorkbenchScreen):
         self.query_one("#queue").display = not empty
         self.query_one("#queue-empty").display = empty
         held = f"The queue is held ({waiting.why}): nothing starts until H lets it go on.\n" if waiting.held else ""
-        words = "\nLooking ..." if self.waiting is None else held + EMPTY
-        renew(self.query_one("#queue-empty", Static), data(words))
+        text = "\nLooking ..." if self.waiting is None else held + EMPTY
+        renew(self.query_one("#queue-empty", Static), data(text))
         names = {run.id: called(run) for run in snapshot.runs}
         self.table.show(waiting.line, names, waiting.held, waiting.read)
         head = self.table.header(width)
@@ -110,8 +110,8 @@ class QueueScreen(WorkbenchScreen):
     def _explain(self) -> None:
         """All that there is to say about the ticket under the cursor: its row may have been cut."""
         each = self.table.current()
-        words = "" if each is None else f"{each.ticket.run}: {reason(each, self.table.held)}"
-        renew(self.query_one("#queue-why", Static), data(words))
+        text = "" if each is None else f"{each.ticket.run}: {reason(each, self.table.held)}"
+        renew(self.query_one("#queue-why", Static), data(text))
 
     @on(VirtualList.Moved)
     def _cursor_moved(self) -> None:
@@ -125,9 +125,9 @@ class QueueScreen(WorkbenchScreen):
     def _do(self, what: Callable[[], str]) -> None:
         """Change the queue in a thread, say what became of it, and look again."""
 
-        def done(words: str) -> None:
-            if words:
-                self.app.notify(words, markup=False)
+        def done(message: str) -> None:
+            if message:
+                self.app.notify(message, markup=False)
             self.store_changed(self.session.snapshot)
             self.post_message(ReadStore())
 
