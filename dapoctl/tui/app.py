@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import App, ScreenStackError, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.message import Message
@@ -126,12 +126,11 @@ class Workbench(App[None]):
         if any(worker.group == "store" for worker in self.workers):
             return
         front = self.front
-        visible = front.visible_runs() if front is not None else set()
+        self._read_store(front.visible_runs() if front is not None else set())
 
-        def inside() -> None:
-            self.post_message(self.StoreRead(self.session.store.look(visible)))
-
-        self.run_worker(inside, group="store", thread=True, exit_on_error=False)
+    @work(group="store", thread=True, exit_on_error=False)
+    def _read_store(self, visible: set[str]) -> None:
+        self.post_message(self.StoreRead(self.session.store.look(visible)))
 
     def settle(self) -> None:
         """Let the garbage collector leave alone what is there by now, and seldom look at everything.
@@ -141,12 +140,20 @@ class Workbench(App[None]):
         gc.freeze()
         gc.set_threshold(*gc.get_threshold()[:2], SELDOM)
 
+    @work(group="rest", thread=True, exit_on_error=False)
+    def _import_the_rest(self) -> None:
+        """What the first screen does without, before a key needs it."""
+        for name in (*(place.value.partition(":")[0] for place in PLACES), *LATER):
+            # What is broken is told to whoever asks for it.
+            with contextlib.suppress(ImportError):
+                import_module(name)
+
     @on(StoreRead)
     def _draw_news(self, message: StoreRead) -> None:
         if not self._settled and not self.is_headless:
             self._settled = True
             self.settle()
-            self.run_worker(_import_the_rest, group="rest", thread=True, exit_on_error=False)
+            self._import_the_rest()
         for screen in self.screen_stack:
             if isinstance(screen, WorkbenchScreen) and screen.ready:
                 screen.store_changed(message.snapshot)
@@ -236,11 +243,3 @@ class Workbench(App[None]):
         if isinstance(screen, WorkbenchScreen):
             for run in self.session.snapshot.runs[:200]:
                 yield SystemCommand(f"Open {run.id}", run.state, partial(self.open_run, run.id))
-
-
-def _import_the_rest() -> None:
-    """What the first screen does without, before a key needs it."""
-    for name in (*(place.value.partition(":")[0] for place in PLACES), *LATER):
-        # What is broken is told to whoever asks for it.
-        with contextlib.suppress(ImportError):
-            import_module(name)
