@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dapoctl.tui.screen import GivenUp, WorkbenchScreen, give_up_unless_wanted, is_wanted
-from tests.tui import NARROW, View, bench, play
+from tests.support.tui import NARROW, View, bench, play
 
 
 class Gate:
