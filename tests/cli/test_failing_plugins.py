@@ -330,7 +330,7 @@ STATES = {
     "NumPy": ("{'mean': [__import__('numpy').float64(1)]}", "`state_dict()['mean'][0]` is numpy's float64"),
     "no dict": ("[1, 2]", "`state_dict` returned list; it must return a dict"),
     "raises": ("{}['mean']", "`state_dict` raised KeyError: 'mean' (my_idea.py:"),
-    "gradient": ("{'ema': torch.ones(2, requires_grad=True) * 2}", "`.detach()` it"),
+    "gradient": ("{'ema': torch.ones(2, requires_grad=True) * 2}", "call `.detach()`"),
 }  # fmt: skip
 
 

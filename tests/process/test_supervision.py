@@ -114,7 +114,7 @@ def test_stopped_with_a_checkpoint_and_resumed(store: Store) -> None:
     assert (directory / "checkpoints" / "latest").read_text().strip() == f"step_{summary.step}"
     assert not processes_left(directory)
     done = store.call("runs", "stop", "last", code=2)
-    assert "does not run: it is stopped" in done.stderr
+    assert "is not running: it is stopped" in done.stderr
     store.call("runs", "resume", "last", "--detach")
     assert wait_for_state(directory, "finished", "failed").state == "finished"
     assert [path.name for path in attempts(directory)] == ["1", "2"]
@@ -327,7 +327,7 @@ def test_a_run_in_the_foreground_can_be_stopped_from_elsewhere(store: Store) -> 
     wait_for(lambda: store.root.is_dir() and any(store.root.glob("2*")))
     directory = next(store.root.glob("2*"))
     wait_for_step(directory, 1)
-    assert "is running already" in store.call("runs", "resume", "last", code=2).stderr
+    assert "is already running" in store.call("runs", "resume", "last", code=2).stderr
     [stopped] = store.json("runs", "stop", "last")
     assert process.communicate()[0]
     assert stopped["state"] == "stopped", read_run(directory).why

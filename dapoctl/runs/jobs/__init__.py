@@ -1,1 +1,1 @@
-"""Starting runs and looking after them: processes, GPU leases, the queue."""
+"""Starting and supervising runs: processes, GPU leases, the queue."""

@@ -1,4 +1,4 @@
-"""What people do with runs: put them in the queue, start them in the background, stop them, go on with them."""
+"""Queueing runs, starting them in the background, stopping and resuming them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from dapoctl.runs.tickets import Ticket, tickets
 
 POLL = 0.1
 PATIENCE = 15.0
-"""Seconds that a supervisor gets beyond the grace before somebody else takes over"""
+"""Seconds that a supervisor gets beyond the grace period before another process takes over"""
 
 LAST_WORDS = 30.0
-"""Seconds between the end of a run in the foreground and that of its process"""
+"""Seconds that the process of a foreground run may take to exit after the run has ended"""
 
 
 def check_resumable(summary: RunSummary, supervised: bool = False) -> None:
-    """Refuse to work on a run that is worked on, that is done, or that is none.
+    """Refuse to work on a run that is running, that is finished, or that is not a run.
 
     Args:
         supervised: the caller was started by the run's supervisor
@@ -44,31 +44,31 @@ def check_resumable(summary: RunSummary, supervised: bool = False) -> None:
     if summary.problem:
         raise UserError(f"`{summary.directory}` cannot be resumed: {summary.problem}")
     if summary.spec.get("kind") == EVALUATION:
-        raise UserError(
-            f"`{summary.id}` holds evaluations of a model; the same `dapoctl eval` command goes on with them"
-        )
+        raise UserError(f"`{summary.id}` holds evaluations of a model; the same `dapoctl eval` command continues them")
     if supervised:
         return
     if summary.state == "queued":
-        raise UserError(f"run `{summary.id}` waits in the queue; `dapoctl queue drop` takes it out")
+        raise UserError(f"run `{summary.id}` waits in the queue; `dapoctl queue drop` removes it")
     if summary.state in ALIVE:
-        raise UserError(f"run `{summary.id}` is running already")
+        raise UserError(f"run `{summary.id}` is already running")
     if summary.state == "finished":
         raise UserError(f"run `{summary.id}` is finished: all {summary.steps} steps are done; start a new run instead")
     if is_locked(summary.directory / WRITER) or is_locked(summary.directory / LOCK):
-        raise UserError(f"processes of run `{summary.id}` still run; end them with `dapoctl runs stop {summary.id}`")
+        raise UserError(
+            f"processes of run `{summary.id}` are still running; end them with `dapoctl runs stop {summary.id}`"
+        )
 
 
-def needed(config: dict[str, Any], asked: int | None, there: list[Device]) -> int:
-    """How many devices a run takes.
+def needed(config: dict[str, Any], asked: int | None, devices_here: list[Device]) -> int:
+    """How many devices a run needs.
 
     Raises:
-        UserError: more than this machine has.
+        UserError: it needs more than this machine has, or names a device in the background.
     """
     count = 1 if asked is None else asked
-    kind = "GPUs" if any(device.is_gpu for device in there) else "slots (DAPOCTL_SLOTS)"
-    if count > len(there):
-        raise UserError(f"--gpus {count}: this machine has {len(there)} {kind}; ask for fewer")
+    kind = "GPUs" if any(device.is_gpu for device in devices_here) else "slots (DAPOCTL_SLOTS)"
+    if count > len(devices_here):
+        raise UserError(f"--gpus {count}: this machine has {len(devices_here)} {kind}; ask for fewer")
     device = str(config.get("train", {}).get("device", "auto"))
     if device == "cpu" and kind == "GPUs":
         raise UserError("`train.device` = 'cpu': runs in the background take a GPU here; run it in the foreground")
@@ -83,80 +83,85 @@ def ticket_for(directory: Path, config: dict[str, Any], gpus: int | None = None,
     Raises:
         UserError: this machine can never run it.
     """
-    there = devices()
+    devices_here = devices()
     return Ticket(
         run=directory.name,
         attempt=next_number(directory),
         priority=priority,
-        need=needed(config, gpus, there),
-        only=tuple(allowed_gpus(there)),
+        need=needed(config, gpus, devices_here),
+        only=tuple(allowed_gpus(devices_here)),
     )
 
 
 def queue_run(directory: Path, ticket: Ticket) -> Ticket:
-    """Let the run wait for its turn.
+    """Put the run in the queue.
 
     Raises:
-        UserError: it waits already, or somebody works on it.
+        UserError: it is already queued, or running.
     """
     if is_locked(directory / LOCK):
-        raise UserError(f"run `{directory.name}` is still being worked on; try again when it has ended")
+        raise UserError(f"run `{directory.name}` is still running; try again when it has ended")
     return enqueue(directory.parent, ticket)
 
 
 def start_now(directory: Path, ticket: Ticket) -> list[Device]:
-    """Start the run in the background on devices that nobody has or waits for; these.
+    """Start the run in the background on devices that are neither leased nor waited for; return them.
 
     Raises:
-        UserError: there are not enough.
+        UserError: not enough are free.
         StorageError: it could not be started.
     """
     root = directory.parent
     with changing(root):
-        there = devices()
+        devices_here = devices()
         waiting = [other for other in tickets(root) if not other.held]
-        mine = decide([*waiting, ticket], there, busy(there))[-1]
-        if not mine.devices:
-            raise NothingFreeError(f"nothing is free: it {mine.why}; `--queue` in place of `--detach` waits for it")
+        decision = decide([*waiting, ticket], devices_here, busy(devices_here))[-1]
+        if not decision.devices:
+            raise NothingFreeError(f"nothing is free: it {decision.why}; `--queue` instead of `--detach` waits for it")
         lock = try_lock(directory / LOCK)
-        leases = [got for device in mine.devices if (got := lease(device, ticket.run)) is not None]
+        leases = [leased for device in decision.devices if (leased := lease(device, ticket.run)) is not None]
         try:
             if lock is None:
                 raise UserError(f"run `{directory.name}` is being worked on by another process")
-            if len(leases) < len(mine.devices):
+            if len(leases) < len(decision.devices):
                 raise UserError("another store's run took the device meanwhile; try again")
             launch(directory, ticket.attempt, leases, lock)
         finally:
             give_back(leases)
             if lock is not None:
                 release(lock)
-    return list(mine.devices)
+    return list(decision.devices)
 
 
 @contextlib.contextmanager
 def in_front(run: str, config: dict[str, Any]) -> Iterator[None]:
-    """Keep the GPU that a run in the foreground uses from runs in the background; without GPUs, nothing happens.
+    """Lease the GPU of a run in the foreground, so that none in the background takes it; without GPUs, do nothing.
 
     Raises:
         UserError: every GPU is leased.
     """
-    device = str(config.get("train", {}).get("device", "auto"))
-    there = [each for each in devices() if each.is_gpu]
-    only = allowed_gpus(there)
-    mine = [each for each in there if not only or each.key in only]
-    _, named, place = device.partition(":")
-    if named and int(place) < len(mine):
-        mine = [mine[int(place)]]
-    if device == "cpu" or not mine:
+    setting = str(config.get("train", {}).get("device", "auto"))
+    gpus = [device for device in devices() if device.is_gpu]
+    only = allowed_gpus(gpus)
+    usable = [device for device in gpus if not only or device.key in only]
+    _, named, index = setting.partition(":")
+    if named and int(index) < len(usable):
+        usable = [usable[int(index)]]
+    if setting == "cpu" or not usable:
         yield
         return
-    # One that nobody uses, if there is one; what others' programs leave of a GPU is the user's to judge.
+    # An idle one, if there is one; whether other programs leave enough of a GPU is the user's decision.
     taken = next(
-        (got for each in sorted(mine, key=lambda each: bool(foreign(each))) if (got := lease(each, run))), None
+        (
+            leased
+            for device in sorted(usable, key=lambda device: bool(foreign(device)))
+            if (leased := lease(device, run))
+        ),
+        None,
     )
     if taken is None:
-        who = ", ".join(f"{each.label} leased by {holder(each)}" for each in mine)
-        raise UserError(f"no GPU is free: {who}; --queue waits for one, --set train.device=cpu does without")
+        holders = ", ".join(f"{device.label} leased by {holder(device)}" for device in usable)
+        raise UserError(f"no GPU is free: {holders}; --queue waits for one, --set train.device=cpu runs without one")
     if not named:
         os.environ["CUDA_VISIBLE_DEVICES"] = taken.device.key
     try:
@@ -166,12 +171,12 @@ def in_front(run: str, config: dict[str, Any]) -> Iterator[None]:
 
 
 class NothingFreeError(UserError):
-    """Every device that a run could have is taken."""
+    """Every device that the run could use is taken."""
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """How a stop went."""
+    """The outcome of a stop."""
 
     run: str
     state: str
@@ -180,45 +185,45 @@ class Stopped:
 
 
 def stop(directory: Path, grace: float, wait: bool = True) -> Stopped:
-    """End a run: a checkpoint first if `grace` seconds are enough for it, then everything that is left of its processes.
+    """End a run: a checkpoint first if `grace` seconds are enough for it, then kill any of its processes that are left.
 
     Args:
-        wait: return when nothing is left; else when the wish is known to whoever fulfils it
+        wait: return when its processes have ended; otherwise once the request is recorded
 
     Raises:
-        UserError: nothing of it runs, or it runs on another machine without a supervisor.
+        UserError: it is not running, or it runs on another machine without a supervisor.
     """
     summary = read_run(directory)
     if summary.problem:
         raise UserError(f"`{directory}` cannot be stopped: {summary.problem}")
     if summary.state == "queued":
         drop(directory.parent, directory.name)
-        return Stopped(summary.id, read_run(directory).state, "taken out of the queue")
+        return Stopped(summary.id, read_run(directory).state, "removed from the queue")
     mark, recorded = processes_of(directory)
-    known = [found for values in recorded if (found := Identity.read(values)) is not None]
-    working = is_locked(directory / LOCK) or is_locked(directory / WRITER)
-    if not working and summary.state not in ALIVE:
-        raise UserError(f"run `{summary.id}` does not run: it is {summary.state}")
+    identities = [identity for values in recorded if (identity := Identity.read(values)) is not None]
+    running = is_locked(directory / LOCK) or is_locked(directory / WRITER)
+    if not running and summary.state not in ALIVE:
+        raise UserError(f"run `{summary.id}` is not running: it is {summary.state}")
     folder = attempts(directory)[-1] if attempts(directory) else None
     if folder is None:
         raise UserError(f"run `{summary.id}` is just being started; try again in a moment")
     request_stop(folder, grace)
-    supervised = len(known) > 1 and is_locked(directory / LOCK)
+    supervised = len(identities) > 1 and is_locked(directory / LOCK)
     if not supervised:
-        if known and not known[0].here():
-            raise UserError(f"run `{summary.id}` runs on {known[0].host}; stop it there")
-        for found in known[:1]:
-            process = found.find()
+        if identities and not identities[0].here():
+            raise UserError(f"run `{summary.id}` runs on {identities[0].host}; stop it there")
+        for identity in identities[:1]:
+            process = identity.find()
             if process is not None:
                 send(process, signal.SIGTERM)
     if not wait:
         return Stopped(summary.id, "stopping", "asked to stop")
     if not _gone_within(directory, grace + (PATIENCE if supervised else 0.0)):
-        kill_family(mark, known)
+        kill_family(mark, identities)
         _gone_within(directory, PATIENCE)
     elif not supervised:
-        # The trainer has ended in time and says its last words; it may have left others behind.
-        kill_family(mark, known, LAST_WORDS)
+        # The trainer ended in time and its process is exiting; it may have left child processes.
+        kill_family(mark, identities, LAST_WORDS)
     if not (folder / EXIT).exists():
         error = "its supervisor was gone; its processes were ended" if summary.state == "lost" else "it was killed"
         write_json(folder / EXIT, {"schema": SCHEMA, "state": "stopped", "error": error, "time": time.time()})
@@ -227,7 +232,7 @@ def stop(directory: Path, grace: float, wait: bool = True) -> Stopped:
 
 
 def _gone_within(directory: Path, seconds: float) -> bool:
-    """Whether nobody works on the run any more."""
+    """Whether no process works on the run any more, within `seconds`."""
     deadline = time.monotonic() + seconds
     while is_locked(directory / LOCK) or is_locked(directory / WRITER):
         if time.monotonic() >= deadline:

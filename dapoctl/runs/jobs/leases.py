@@ -1,6 +1,6 @@
-"""What a run computes on: GPUs, or slots where there are none; and the leases that keep two runs off one of them.
+"""What a run computes on: GPUs, or slots if there are none; and the leases that keep two runs off the same one.
 
-A lease is a lock on a file of this machine, named after the GPU's UUID: whoever uses dapoctl here, from whatever store,
+A lease is a lock on a file of this machine, named after the GPU's UUID: every dapoctl process here, with any store,
 respects it, and it ends with the processes that hold it.
 """
 
@@ -26,7 +26,7 @@ SLOTS = "DAPOCTL_SLOTS"
 FOLDER = "DAPOCTL_LEASES"
 GIB = 2**30
 IN_USE = GIB
-"""Bytes on a GPU that nobody leased from which somebody else seems to compute there"""
+"""Bytes in use from which an unleased GPU counts as used by another program"""
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,17 @@ def devices() -> list[Device]:
     """Every GPU of this machine, or its slots.
 
     Raises:
-        UserError: DAPOCTL_SLOTS is no count.
+        UserError: DAPOCTL_SLOTS is not a count.
     """
-    found = [_device(gpu) for gpu in gpus.read().gpus]
-    return found or [Device(f"slot-{index}", f"slot {index}") for index in range(slot_count())]
+    devices_here = [_device(gpu) for gpu in gpus.read().gpus]
+    return devices_here or [Device(f"slot-{index}", f"slot {index}") for index in range(slot_count())]
 
 
 def slot_count() -> int:
     """How many runs a machine without GPUs works on at once: DAPOCTL_SLOTS, by default 1.
 
     Raises:
-        UserError: it is no positive number.
+        UserError: it is not a positive number.
     """
     text = os.environ.get(SLOTS, "1")
     if not text.isdecimal() or int(text) < 1:
@@ -97,16 +97,16 @@ def _device(gpu: Gpu) -> Device:
     )
 
 
-def allowed_gpus(there: Sequence[Device]) -> list[str]:
-    """Keys of the GPUs that this process's CUDA_VISIBLE_DEVICES shows; empty where it leaves none out."""
+def allowed_gpus(devices_here: Sequence[Device]) -> list[str]:
+    """Keys of the GPUs that this process's CUDA_VISIBLE_DEVICES shows; empty if it hides none."""
     setting = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if setting is None or not any(device.is_gpu for device in there):
+    if setting is None or not any(device.is_gpu for device in devices_here):
         return []
-    return [there[index].key for index in visible(setting, [device.key for device in there])]
+    return [devices_here[index].key for index in visible(setting, [device.key for device in devices_here])]
 
 
 def lease(device: Device, run: str) -> Lease | None:
-    """Take a device for `run`; None when somebody has it.
+    """Lease a device for `run`; None if it is already leased.
 
     Raises:
         StorageError: the folder of leases cannot be used.
@@ -115,27 +115,27 @@ def lease(device: Device, run: str) -> Lease | None:
     if descriptor is None:
         return None
     with contextlib.suppress(OSError):
-        # Only for whoever asks who it is: the lock is the lease.
+        # Only for `holder`: the lock is the lease.
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"run": run, "user": getpass.getuser(), "since": time.time()}).encode(), 0)
     return Lease(device, descriptor)
 
 
 def give_back(leases: Sequence[Lease]) -> None:
-    """End leases, as far as this process holds them."""
-    release(*(item.descriptor for item in leases))
+    """Release the leases that this process holds."""
+    release(*(held.descriptor for held in leases))
 
 
 def holder(device: Device) -> str:
-    """The run that has the device; empty when none has."""
+    """The run that leases the device; empty if none does."""
     if not is_locked(_lock_of(device)):
         return ""
-    found = read_json(_lock_of(device))
-    return str(found.get("run", "")) if isinstance(found, dict) else "another run"
+    record = read_json(_lock_of(device))
+    return str(record.get("run", "")) if isinstance(record, dict) else "another run"
 
 
 def foreign(device: Device) -> str:
-    """Who uses a GPU that nobody leased, in words; empty when it is free."""
+    """Who uses a GPU without a lease, as text; empty if it is free."""
     if not device.is_gpu or device.used < IN_USE:
         return ""
     by = ", ".join(f"PID {pid}" for pid, _ in device.processes[:3]) or "another process"
@@ -144,9 +144,9 @@ def foreign(device: Device) -> str:
 
 def lease_folder() -> Path:
     """Where this machine's leases are: DAPOCTL_LEASES, or a folder that all its users share."""
-    named = os.environ.get(FOLDER)
-    if named:
-        return Path(named)
+    setting = os.environ.get(FOLDER)
+    if setting:
+        return Path(setting)
     shared = Path("/run/lock")
     base = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
     folder = base / "dapoctl"

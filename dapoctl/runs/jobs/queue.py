@@ -1,6 +1,6 @@
-"""The queue: a ticket on disk for each run that waits, in an order that every process sees alike.
+"""The queue: a ticket on disk for each run that waits, in an order that is the same for every process.
 
-Whoever changes it holds its lock. Nobody owns it: see `scheduler`.
+A process that changes it holds its lock. No process owns it: see `scheduler`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RESTARTED = "this machine was restarted"
 
 @contextlib.contextmanager
 def changing(root: Path) -> Iterator[None]:
-    """Hold the queue's lock; whoever waits for it goes on when the block ends, or its process.
+    """Hold the queue's lock, until the block or the process ends.
 
     Raises:
         StorageError: the store cannot be written.
@@ -37,7 +37,7 @@ def changing(root: Path) -> Iterator[None]:
 
 
 def _notice_restart(root: Path) -> None:
-    """Hold the queue when this machine was restarted while runs waited: somebody should look first."""
+    """Hold the queue if this machine was restarted while runs waited, until the user releases it."""
     host, before = os.uname().nodename, state(root)
     if before.boots.get(host) == boot_id():
         return
@@ -68,15 +68,15 @@ def take(root: Path, run: str) -> None:
 
 
 def enqueue(root: Path, ticket: Ticket) -> Ticket:
-    """Put a run at the end of its priority's line; the ticket with its place.
+    """Put a run at the end of its priority's queue; return the ticket with its order.
 
     Raises:
-        UserError: it waits already.
+        UserError: it is already queued.
         StorageError: the store cannot be written.
     """
     with changing(root):
         if find_ticket(root, ticket.run) is not None:
-            raise UserError(f"run `{ticket.run}` is queued already; `dapoctl queue list` shows where")
+            raise UserError(f"run `{ticket.run}` is already queued; `dapoctl queue list` shows where")
         now = time.time()
         last = max((other.order for other in tickets(root) if other.priority == ticket.priority), default=0.0)
         ticket = replace(ticket, queued=now, order=max(now, last + 1e-3))
@@ -85,10 +85,10 @@ def enqueue(root: Path, ticket: Ticket) -> Ticket:
 
 
 def drop(root: Path, run: str) -> None:
-    """Take a run out of the queue; the run itself stays.
+    """Remove a run from the queue; the run itself stays.
 
     Raises:
-        UserError: it does not wait.
+        UserError: it is not queued.
     """
     with changing(root):
         _waiting(root, run)
@@ -99,7 +99,7 @@ def hold(root: Path, run: str | None = None, held: bool = True) -> None:
     """Hold a run, or with None the whole queue: nothing starts until it is released by `held=False`.
 
     Raises:
-        UserError: the run does not wait.
+        UserError: the run is not queued.
     """
     with changing(root):
         if run is None:
@@ -109,20 +109,20 @@ def hold(root: Path, run: str | None = None, held: bool = True) -> None:
 
 
 def move(root: Path, run: str, to: str) -> list[Ticket]:
-    """Move a run to the `top` or `bottom` of its priority's line, `up` or `down` by one, or to place N; the line then.
+    """Move a run to the `top` or `bottom` of its priority's queue, `up` or `down` by one, or to place N; return the queue.
 
     Raises:
-        UserError: it does not wait, or `to` is none of these.
+        UserError: it is not queued, or `to` is none of these.
     """
     with changing(root):
         ticket = _waiting(root, run)
         line = [other for other in tickets(root) if other.priority == ticket.priority]
-        here = next(place for place, other in enumerate(line) if other.run == run)
-        places = {"top": 0, "bottom": len(line) - 1, "up": here - 1, "down": here + 1}
+        current = next(place for place, other in enumerate(line) if other.run == run)
+        places = {"top": 0, "bottom": len(line) - 1, "up": current - 1, "down": current + 1}
         if to not in places and not (to.isdecimal() and int(to) >= 1):
-            raise UserError(f"`{to}` is no place in the queue: top, bottom, up, down, or a number from 1")
-        there = min(max(places.get(to, int(to) - 1 if to.isdecimal() else 0), 0), len(line) - 1)
-        line.insert(there, line.pop(here))
+            raise UserError(f"`{to}` is not a place in the queue: top, bottom, up, down, or a number from 1")
+        target = min(max(places.get(to, int(to) - 1 if to.isdecimal() else 0), 0), len(line) - 1)
+        line.insert(target, line.pop(current))
         for order, other in zip(sorted(other.order for other in line), line, strict=True):
             if other.order != order:
                 put(root, replace(other, order=order))
@@ -130,10 +130,8 @@ def move(root: Path, run: str, to: str) -> list[Ticket]:
 
 
 def _waiting(root: Path, run: str) -> Ticket:
-    found = find_ticket(root, run)
-    if found is None:
+    ticket = find_ticket(root, run)
+    if ticket is None:
         waiting = ", ".join(ticket.run for ticket in tickets(root)[:5])
-        raise UserError(
-            f"run `{run}` does not wait in the queue; " + (f"these do: {waiting}" if waiting else "none does")
-        )
-    return found
+        raise UserError(f"run `{run}` is not in the queue; " + (f"these are: {waiting}" if waiting else "it is empty"))
+    return ticket

@@ -1,6 +1,6 @@
-"""Who goes next: decided under the queue's lock by whichever command, screen or ending supervisor comes by.
+"""Which run starts next: decided under the queue's lock by any command, screen or ending supervisor.
 
-Strictly in order: a run that needs more devices than are free keeps those that it may use from everyone behind it, so that
+Strictly in order: a run that needs more devices than are free reserves those that it may use, so that
 a stream of small runs cannot starve it.
 """
 
@@ -24,103 +24,108 @@ LEASED = "leased by"
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of a ticket now."""
+    """What happens to a ticket now."""
 
     ticket: Ticket
     devices: tuple[Device, ...] = ()
-    """Those that it gets; none while it waits"""
+    """Those that it gets; empty while it waits"""
     why: str = ""
     """What it waits for"""
 
 
-def decide(line: Sequence[Ticket], there: Sequence[Device], taken: Mapping[str, str]) -> list[Decision]:
-    """What becomes of each ticket of `line`.
+def decide(line: Sequence[Ticket], all_devices: Sequence[Device], taken: Mapping[str, str]) -> list[Decision]:
+    """What happens to each ticket of `line`.
 
     Args:
         there: every device of this machine
         taken: by key, why a device is not free
     """
-    found = []
-    free = {device.key: device for device in there if device.key not in taken}
-    ahead = ""
+    decisions = []
+    free = {device.key: device for device in all_devices if device.key not in taken}
+    reserved_by = ""
     for ticket in line:
-        mine = [device for device in there if not ticket.only or device.key in ticket.only]
-        room = [device for device in mine if device.key in free]
+        usable = [device for device in all_devices if not ticket.only or device.key in ticket.only]
+        free_usable = [device for device in usable if device.key in free]
         if ticket.held:
-            found.append(Decision(ticket, why="held by hand; `dapoctl queue release` lets it go on"))
-        elif len(mine) < ticket.need:
-            found.append(Decision(ticket, why=f"needs {_count(ticket.need, there)}; this machine has {len(mine)}"))
-        elif len(room) >= ticket.need:
-            found.append(Decision(ticket, tuple(room[: ticket.need])))
-            for device in room[: ticket.need]:
+            decisions.append(Decision(ticket, why="held by hand; `dapoctl queue release` lets it go on"))
+        elif len(usable) < ticket.need:
+            decisions.append(
+                Decision(ticket, why=f"needs {_count(ticket.need, all_devices)}; this machine has {len(usable)}")
+            )
+        elif len(free_usable) >= ticket.need:
+            decisions.append(Decision(ticket, tuple(free_usable[: ticket.need])))
+            for device in free_usable[: ticket.need]:
                 del free[device.key]
         else:
-            found.append(Decision(ticket, why=_reason(ticket, mine, there, taken, ahead)))
-            # What it waits for is kept from those behind it.
-            for device in mine:
+            decisions.append(Decision(ticket, why=_reason(ticket, usable, all_devices, taken, reserved_by)))
+            # What it waits for is reserved: those behind it do not get it.
+            for device in usable:
                 free.pop(device.key, None)
-            ahead = ahead or ticket.run
-    return found
+            reserved_by = reserved_by or ticket.run
+    return decisions
 
 
 def _reason(
-    ticket: Ticket, mine: Sequence[Device], there: Sequence[Device], taken: Mapping[str, str], ahead: str
+    ticket: Ticket, usable: Sequence[Device], all_devices: Sequence[Device], taken: Mapping[str, str], reserved_by: str
 ) -> str:
-    busy = [f"{device.label} {taken[device.key]}" for device in mine if device.key in taken]
-    text = f"waits for {_count(ticket.need, there)}: {', '.join(busy)}"
-    kept = sum(device.key not in taken for device in mine)
-    if kept and ahead:
-        text += f"{'; ' if busy else ''}{kept} free, kept for `{ahead}` ahead of it"
+    reasons = [f"{device.label} {taken[device.key]}" for device in usable if device.key in taken]
+    text = f"waits for {_count(ticket.need, all_devices)}: {', '.join(reasons)}"
+    reserved = sum(device.key not in taken for device in usable)
+    if reserved and reserved_by:
+        text += f"{'; ' if reasons else ''}{reserved} free, kept for `{reserved_by}` ahead of it"
     return text
 
 
-def _count(need: int, there: Sequence[Device]) -> str:
-    kind = "GPU" if any(device.is_gpu for device in there) else "slot"
+def _count(need: int, all_devices: Sequence[Device]) -> str:
+    kind = "GPU" if any(device.is_gpu for device in all_devices) else "slot"
     return f"{need} {kind}{'s' if need > 1 else ''}"
 
 
-def busy(there: Sequence[Device]) -> dict[str, str]:
+def busy(all_devices: Sequence[Device]) -> dict[str, str]:
     """By key, why a device is not free."""
-    found = {}
-    for device in there:
-        if by := holder(device):
-            found[device.key] = f"{LEASED} {by}"
-        elif by := foreign(device):
-            found[device.key] = by
-    return found
+    reasons = {}
+    for device in all_devices:
+        if user := holder(device):
+            reasons[device.key] = f"{LEASED} {user}"
+        elif user := foreign(device):
+            reasons[device.key] = user
+    return reasons
 
 
 def outlook(root: Path) -> list[Decision]:
-    """What becomes of each waiting run, without starting any.
+    """What happens to each waiting run, without starting any.
 
     Raises:
-        UserError: DAPOCTL_SLOTS is no count.
+        UserError: DAPOCTL_SLOTS is not a count.
     """
-    line, whole = tickets(root), state(root)
-    if whole.held:
-        return [Decision(t, why=f"the queue is held: {whole.why}; `dapoctl queue release` lets it go on") for t in line]
-    there = devices()
+    line, queue_state = tickets(root), state(root)
+    if queue_state.held:
+        return [
+            Decision(t, why=f"the queue is held: {queue_state.why}; `dapoctl queue release` lets it go on")
+            for t in line
+        ]
+    all_devices = devices()
     return [
-        Decision(each.ticket, why=each.why or "starts as soon as somebody looks at the queue")
-        for each in decide(line, there, busy(there))
+        Decision(decision.ticket, why=decision.why or "starts as soon as somebody looks at the queue")
+        for decision in decide(line, all_devices, busy(all_devices))
     ]
 
 
 def blocked_by_memory(root: Path) -> bool:
-    """Whether a run waits only for memory that nobody has leased, such as what an ended process still holds."""
-    found = outlook(root)
-    return any(IN_USE in each.why and LEASED not in each.why for each in found)
+    """Whether a run waits only for unleased memory, such as what an ended process still holds."""
+    decisions = outlook(root)
+    return any(IN_USE in decision.why and LEASED not in decision.why for decision in decisions)
 
 
 def schedule(root: Path, wait: bool = True) -> list[str]:
-    """Start every waiting run whose turn it is; their ids.
+    """Start every waiting run whose turn it is; return their ids.
 
     Args:
-        wait: for whoever changes the queue now; else leave it to them
+        wait: for a process that is changing the queue; if false, leave the scheduling to it
 
     Raises:
         StorageError: the store cannot be written.
-        UserError: DAPOCTL_SLOTS is no count.
+        UserError: DAPOCTL_SLOTS is not a count.
     """
     started: list[str] = []
     if not tickets(root) or (not wait and is_locked(root / FOLDER / LOCK_FILE)):
@@ -128,21 +133,21 @@ def schedule(root: Path, wait: bool = True) -> list[str]:
     with changing(root):
         if state(root).held:
             return started
-        line = [ticket for ticket in tickets(root) if not _done_with(root, ticket)]
-        there = devices()
-        for each in decide(line, there, busy(there)):
-            if each.devices and _start(root, each):
-                started.append(each.ticket.run)
+        line = [ticket for ticket in tickets(root) if not _is_left_over(root, ticket)]
+        all_devices = devices()
+        for decision in decide(line, all_devices, busy(all_devices)):
+            if decision.devices and _start(root, decision):
+                started.append(decision.ticket.run)
     return started
 
 
-def _done_with(root: Path, ticket: Ticket) -> bool:
-    """Whether a ticket is left over: somebody died between starting its run and removing it, or the run is gone."""
+def _is_left_over(root: Path, ticket: Ticket) -> bool:
+    """Whether a ticket is left over: a process died between starting its run and removing it, or the run is gone."""
     directory = root / ticket.run
-    over = not directory.is_dir() or was_started(directory, ticket.attempt) or is_locked(directory / LOCK)
-    if over:
+    left_over = not directory.is_dir() or was_started(directory, ticket.attempt) or is_locked(directory / LOCK)
+    if left_over:
         take(root, ticket.run)
-    return over
+    return left_over
 
 
 def _start(root: Path, decision: Decision) -> bool:
@@ -153,10 +158,10 @@ def _start(root: Path, decision: Decision) -> bool:
         if lock is None:
             return False
         for device in decision.devices:
-            got = lease(device, ticket.run)
-            if got is None:
+            leased = lease(device, ticket.run)
+            if leased is None:
                 return False
-            leases.append(got)
+            leases.append(leased)
         with contextlib.suppress(LaunchError):
             launch(directory, ticket.attempt, leases, lock)
             return True

@@ -23,7 +23,7 @@ class Background:
 
 
 def check(asked: Background, config: dict[str, Any]) -> None:
-    """Refuse what this machine can never run, before anything is written.
+    """Refuse a run that can never start on this machine, before anything is written.
 
     Raises:
         UserError: see `needed`.
@@ -35,13 +35,13 @@ def check(asked: Background, config: dict[str, Any]) -> None:
 
 
 def send_off(directories: Sequence[Path], asked: Background, config: dict[str, Any], new: bool) -> list[dict[str, Any]]:
-    """Start or queue runs; for each its id, state and words about it.
+    """Start or queue runs; for each its id, state and a message.
 
     Args:
-        new: the folders were made for this, and one that cannot be started at once is removed again
+        new: the folders were created for this; one that cannot be started at once is removed again
 
     Raises:
-        UserError: nothing is free, or somebody works on it already.
+        UserError: no device is free, or the run is already running.
     """
     import shutil
 
@@ -51,26 +51,26 @@ def send_off(directories: Sequence[Path], asked: Background, config: dict[str, A
     if not asked.queue:
         (directory,) = directories
         try:
-            got = start_now(directory, ticket_for(directory, config, asked.gpus))
+            leased = start_now(directory, ticket_for(directory, config, asked.gpus))
         except UserError:
             if new:
                 shutil.rmtree(directory, ignore_errors=True)
             raise
-        return [_said(directory, "started", f"on {', '.join(device.label for device in got)}")]
+        return [_entry(directory, "started", f"on {', '.join(device.label for device in leased)}")]
     queued: list[Ticket] = [
         queue_run(directory, ticket_for(directory, config, asked.gpus, asked.priority)) for directory in directories
     ]
     root = directories[0].parent
     started = schedule(root)
-    waiting = {each.ticket.run: (place, each.why) for place, each in enumerate(outlook(root), 1)}
-    found = []
+    waiting = {decision.ticket.run: (number, decision.why) for number, decision in enumerate(outlook(root), 1)}
+    entries = []
     for ticket, directory in zip(queued, directories, strict=True):
         if ticket.run in waiting and ticket.run not in started:
-            place, why = waiting[ticket.run]
-            found.append(_said(directory, "queued", f"place {place} of {len(waiting)}; {why}"))
+            number, why = waiting[ticket.run]
+            entries.append(_entry(directory, "queued", f"place {number} of {len(waiting)}; {why}"))
         else:
-            found.append(_said(directory, *_outcome(directory)))
-    return found
+            entries.append(_entry(directory, *_outcome(directory)))
+    return entries
 
 
 def _outcome(directory: Path) -> tuple[str, str]:
@@ -80,5 +80,5 @@ def _outcome(directory: Path) -> tuple[str, str]:
     return ("failed", summary.why) if summary.state == "failed" else ("started", "")
 
 
-def _said(directory: Path, state: str, words: str) -> dict[str, Any]:
+def _entry(directory: Path, state: str, words: str) -> dict[str, Any]:
     return {"id": directory.name, "state": state, "words": words, "directory": str(directory)}

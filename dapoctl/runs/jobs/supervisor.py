@@ -1,7 +1,7 @@
-"""The supervisor of one attempt: starts the trainer, proves that it lives, stops it when asked, tells how it ended.
+"""The supervisor of one attempt: starts the trainer, sends heartbeats, stops it on request, records how it ended.
 
 `python -m dapoctl.runs.jobs.supervisor DIRECTORY NUMBER --lock=FD --leases=[FD,...] --devices=[...]` returns when the
-supervisor runs on in the background, in a session of its own. It holds the lock on the run's folder for as long as it
+supervisor runs in the background, in a session of its own. It holds the lock on the run's folder for as long as it
 lives, and with the trainer the leases of the devices.
 """
 
@@ -37,16 +37,16 @@ LOOK = 0.2
 BEAT = 5.0
 """Seconds between two heartbeats"""
 VISIT = 15.0
-"""Seconds between two looks at the queue: others' programs leave GPUs without a word"""
+"""Seconds between two looks at the queue: other programs free GPUs without notice"""
 LINGER = 5.0
-"""Seconds in which a trainer's own processes may follow it"""
+"""Seconds that a trainer's child processes get to end after it"""
 MEMORY_FREE_WITHIN = 60.0
 """Seconds after an attempt in which its GPUs' memory becomes free"""
 PR_SET_CHILD_SUBREAPER = 36
 
 
 class Supervisor:
-    """One attempt's."""
+    """The supervisor of one attempt."""
 
     def __init__(
         self, directory: Path, number: int, lock: int, leases: list[int], devices: list[dict[str, Any]]
@@ -61,13 +61,13 @@ class Supervisor:
         self.me = Identity.of(os.getpid())
         self.trainer: Identity | None = None
         self.status: int | None = None
-        """The trainer's, as `waitpid` gives it"""
+        """The trainer's exit status, as `waitpid` returns it"""
         self.told_to_stop = False
         self.killed = False
-        """The grace was over"""
+        """The grace period was over"""
 
     def begin(self) -> None:
-        """Start the trainer, as soon as there is a record of who did."""
+        """Record this process, then start the trainer."""
         subreaper(True)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -100,15 +100,15 @@ class Supervisor:
         write_json(self.folder / PROCESS, {**values, "supervisor": self.me.as_dict()})
 
     def watch(self) -> None:
-        """Wait for the trainer, and do what is asked meanwhile."""
+        """Wait for the trainer, and serve requests meanwhile."""
         beat = visit = time.monotonic()
-        heard: StopRequest | None = None
+        served: StopRequest | None = None
         deadline = math.inf
         while self._reap() is None:
             now = time.monotonic()
-            if (asked := self._request()) is not None and asked != heard:
-                # A later wish may be a more urgent one.
-                heard, deadline = asked, min(deadline, now + asked.grace)
+            if (request := self._request()) is not None and request != served:
+                # A later request may be more urgent.
+                served, deadline = request, min(deadline, now + request.grace)
                 self._signal(signal.SIGTERM)
             if now >= deadline and not self.killed:
                 self.killed = True
@@ -123,7 +123,7 @@ class Supervisor:
             time.sleep(LOOK)
 
     def _request(self) -> StopRequest | None:
-        """The newest wish that the attempt should end."""
+        """The newest request to end the attempt."""
         return read_stop(self.folder) or (StopRequest() if self.told_to_stop else None)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
@@ -145,28 +145,28 @@ class Supervisor:
         return self.status
 
     def end(self) -> None:
-        """Leave nothing of the attempt, say how it went, give the devices back and let the next run have them."""
+        """Kill what is left of the attempt, record how it ended, release its devices and start the next run."""
         assert self.trainer is not None
         assert self.status is not None
         left = kill_family(self.mark, [self.me, self.trainer], 0.0 if self.killed else LINGER)
         stopped = self.told_to_stop or read_stop(self.folder) is not None
-        found = ending(read_json(self.folder / EXIT), self.status, stopped, self.killed, oom_kills() > self.ooms)
+        outcome = ending(read_json(self.folder / EXIT), self.status, stopped, self.killed, oom_kills() > self.ooms)
         try:
-            self._write(found, left)
+            self._write(outcome, left)
         except StorageError as error:
-            # The lock's end says that it is over; the next run must not wait for this disk.
+            # The released lock shows that it is over; the next run must not wait for this disk.
             print(error, file=sys.stderr, flush=True)
         release(*self.leases, self.lock)
         self.leases = []
-        until = time.monotonic() + MEMORY_FREE_WITHIN
+        deadline = time.monotonic() + MEMORY_FREE_WITHIN
         self._look_at_queue()
         root = self.directory.parent
-        while time.monotonic() < until and blocked_by_memory(root):
+        while time.monotonic() < deadline and blocked_by_memory(root):
             time.sleep(1.0)
             self._look_at_queue()
 
-    def _write(self, found: Ending, left: int) -> None:
-        values = {"schema": SCHEMA, **found.as_dict(), "time": time.time(), "processes_killed": left}
+    def _write(self, outcome: Ending, left: int) -> None:
+        values = {"schema": SCHEMA, **outcome.as_dict(), "time": time.time(), "processes_killed": left}
         write_json(self.folder / EXIT, values)
 
     def _look_at_queue(self, wait: bool = True) -> None:
@@ -178,14 +178,14 @@ class Supervisor:
 
 
 def subreaper(on: bool) -> None:
-    """Whether orphans among this process's descendants become its children: nothing of a run gets away. Linux only."""
+    """Set whether orphaned descendants become this process's children, so that none escapes. Linux only."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
 
 
 @contextlib.contextmanager
 def adopting_nobody() -> Iterator[None]:
-    """In the block a supervisor that is started for another run does not become this one's child."""
+    """In the block, a supervisor that is started for another run does not become this one's child."""
     subreaper(False)
     try:
         yield
@@ -194,42 +194,42 @@ def adopting_nobody() -> Iterator[None]:
 
 
 def main() -> int:
-    """Go to the background; the exit code of the process that stays in front, 0 once the trainer was started."""
+    """Go to the background; return the foreground process's exit code, 0 once the trainer was started."""
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
     parser.add_argument("number", type=int)
     parser.add_argument("--lock", type=int, required=True)
     parser.add_argument("--leases", type=json.loads, required=True)
     parser.add_argument("--devices", type=json.loads, required=True)
-    given = parser.parse_args()
-    ready, tell = os.pipe()
+    options = parser.parse_args()
+    ready, answer = os.pipe()
     if os.fork():
-        os.close(tell)
-        said = os.read(ready, 4096)
-        if said != b"ready":
-            print(said.decode(errors="replace") or "it ended at once", file=sys.stderr)
+        os.close(answer)
+        reply = os.read(ready, 4096)
+        if reply != b"ready":
+            print(reply.decode(errors="replace") or "it ended at once", file=sys.stderr)
             return 1
         return 0
     os.setsid()
     os.close(ready)
-    supervisor = Supervisor(given.directory, given.number, given.lock, given.leases, given.devices)
+    supervisor = Supervisor(options.directory, options.number, options.lock, options.leases, options.devices)
     try:
         supervisor.begin()
     except (DapoctlError, OSError) as error:
         # The trainer may have been started before the record of it failed.
         kill_family(supervisor.mark)
-        os.write(tell, str(error).encode()[:4000])
+        os.write(answer, str(error).encode()[:4000])
         return 1
     _detach(supervisor.folder)
-    os.write(tell, b"ready")
-    os.close(tell)
+    os.write(answer, b"ready")
+    os.close(answer)
     supervisor.watch()
     supervisor.end()
     return 0
 
 
 def _detach(folder: Path) -> None:
-    """Hold on to no terminal and no folder; what is said from here on goes to the attempt's log."""
+    """Release the terminal and the working folder; output from here on goes to the attempt's log."""
     with (folder / LOG).open("ab") as log:
         for number in (1, 2):
             os.dup2(log.fileno(), number)

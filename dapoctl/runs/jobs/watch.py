@@ -1,6 +1,6 @@
-"""The store as the screens know it: looked at again and again, each part as often as it can change.
+"""The store as the screens see it: read repeatedly, each part as often as it can change.
 
-Polled, not notified: stores lie on network file systems too. All of this runs in worker threads.
+Polled, not notified, since stores may be on network file systems. All of this runs in worker threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dapoctl.runs.summary import RunSummary, read_record, with_standing
 from dapoctl.runs.tickets import tickets
 
 STATES_EVERY = 2.0
-"""Seconds between looks at what goes on"""
+"""Seconds between readings of the runs' states"""
 FOLDERS_EVERY = 5.0
 EVERYTHING_EVERY = 60.0
 
@@ -37,11 +37,11 @@ class Snapshot:
     waiting: int = 0
     problem: str = ""
     read: bool = False
-    """Whether anybody has looked yet"""
+    """Whether the store has been read yet"""
 
     def find(self, run: str) -> RunSummary | None:
         """The run with this id."""
-        return next((found for found in self.runs if found.id == run), None)
+        return next((summary for summary in self.runs if summary.id == run), None)
 
     def gpus(self, run: str) -> str:
         """Labels of the devices that a run has leased, such as `GPU 0, 1`."""
@@ -51,7 +51,7 @@ class Snapshot:
 
 
 class StoreWatch:
-    """Looks at one store. One thread at a time calls `look`."""
+    """Reads one store repeatedly. One thread at a time calls `look`."""
 
     def __init__(self, root: Path, readonly: bool = False) -> None:
         self.root = root
@@ -63,7 +63,7 @@ class StoreWatch:
         """What the store holds now.
 
         Args:
-            visible: ids of runs that are on the screen: these are read again though they have ended
+            visible: ids of runs that are on the screen: these are read again even if they have ended
             now: seconds of a monotonic clock
         """
         now = time.monotonic() if now is None else now
@@ -75,12 +75,12 @@ class StoreWatch:
             self._everything = self._folders = now
             runs = {run.id: run for run in list_runs(self.root)}
         else:
-            runs = self._again(visible, now)
-        there, taken = self._machine()
+            runs = self._update_known(visible, now)
+        devices_here, taken = self._machine()
         return self._remember(
             Snapshot(
                 tuple(sorted(runs.values(), key=lambda run: run.id, reverse=True)),
-                there,
+                devices_here,
                 taken,
                 len(tickets(self.root)),
                 problem,
@@ -92,12 +92,12 @@ class StoreWatch:
         self.snapshot = snapshot
         return snapshot
 
-    def _again(self, visible: Collection[str], now: float) -> dict[str, RunSummary]:
+    def _update_known(self, visible: Collection[str], now: float) -> dict[str, RunSummary]:
         known = {run.id: run for run in self.snapshot.runs}
         if now - self._folders >= FOLDERS_EVERY:
             self._folders = now
-            there = {path.name for path in run_directories(self.root)}
-            known = {name: known.get(name) or RunSummary(name, self.root / name) for name in there}
+            names = {path.name for path in run_directories(self.root)}
+            known = {name: known.get(name) or RunSummary(name, self.root / name) for name in names}
         queued = {ticket.run for ticket in tickets(self.root)}
         for name, run in known.items():
             if name in queued or name in visible or run.state not in ENDED:
@@ -105,7 +105,7 @@ class StoreWatch:
         return known
 
     def _schedule(self) -> str:
-        """Start what can start: whoever comes by does."""
+        """Start the runs whose turn it is: every process that looks does so."""
         if self.readonly or not tickets(self.root):
             return ""
         try:
@@ -116,13 +116,13 @@ class StoreWatch:
 
     def _machine(self) -> tuple[tuple[Device, ...], tuple[tuple[str, str], ...]]:
         with contextlib.suppress(DapoctlError):
-            there = devices()
-            return tuple(there), tuple(busy(there).items())
+            devices_here = devices()
+            return tuple(devices_here), tuple(busy(devices_here).items())
         return (), ()
 
 
 def _read(directory: Path, queued: bool) -> RunSummary:
-    found = read_record(directory)
-    if found.problem:
-        return replace(found, state="unreadable")
-    return with_standing(found, standing(directory, queued))
+    summary = read_record(directory)
+    if summary.problem:
+        return replace(summary, state="unreadable")
+    return with_standing(summary, standing(directory, queued))

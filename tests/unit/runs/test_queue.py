@@ -85,7 +85,7 @@ def test_moving_and_dropping(tmp_path: Path) -> None:
         move(tmp_path, "a", "sideways")
     drop(tmp_path, "d")
     assert line() == "bca"
-    with pytest.raises(UserError, match="does not wait in the queue; these do: b, c, a"):
+    with pytest.raises(UserError, match="is not in the queue; these are: b, c, a"):
         drop(tmp_path, "d")
 
 
