@@ -13,7 +13,7 @@ from dapoctl.doctor.checks import Check
 from dapoctl.doctor.machine import Machine, size
 
 BESIDE_TORCH = ("torchvision", "torchaudio")
-"""Packages with compiled parts that transformers imports when they are there; they must be of torch's own build"""
+"""Packages with compiled parts that transformers imports if they are installed; they must match torch's build"""
 OVERRIDES = ("libcudart", "libcublas", "libcudnn", "libnccl", "libnvJitLink", "libcusparse")
 """Libraries that come with torch; others of the same name on LD_LIBRARY_PATH are loaded in their place"""
 NATIVE_BFLOAT16 = (8, 0)
@@ -31,7 +31,7 @@ class Build:
 
 
 def build_of(package: str) -> Build | None:
-    """The build of an installed package with a `version.py`; None when it is not installed or has no such file."""
+    """The build of an installed package with a `version.py`; None if it is not installed or has no such file."""
     try:
         file = Path(str(metadata.distribution(package).locate_file(f"{package}/version.py")))
         source = file.read_text(encoding="utf-8")
@@ -51,33 +51,33 @@ def check_accelerator(build: Build | None, machine: Machine, device: str) -> lis
 
 
 def _torch(build: Build, machine: Machine, device: str) -> Check:
-    words = f"{build.version}, " + (f"built for CUDA {build.cuda}" if build.cuda else "built for CPU")
+    summary = f"{build.version}, " + (f"built for CUDA {build.cuda}" if build.cuda else "built for CPU")
     if build.hip:
-        return Check("torch", "note", f"{build.version}, built for ROCm {build.hip}; AMD GPUs are not looked at here")
+        return Check("torch", "note", f"{build.version}, built for ROCm {build.hip}; AMD GPUs are not checked")
     if device == "cpu":
-        return Check("torch", "ok", words)
+        return Check("torch", "ok", summary)
     if build.cuda is None and machine.gpus:
-        text = f"{words}, so the GPU stays idle"
+        text = f"{summary}, so the GPU stays idle"
         return Check("torch", "fail", text, f"{_install(build, machine)}; or --set train.device=cpu")
     if build.cuda is None or not machine.gpus:
         if device != "auto":
             return Check(
-                "torch", "fail", f"{words}; `train.device` = {device!r} needs a GPU", "--set train.device=auto"
+                "torch", "fail", f"{summary}; `train.device` = {device!r} needs a GPU", "--set train.device=auto"
             )
-        return Check("torch", "ok", f"{words}; training runs on the CPU")
+        return Check("torch", "ok", f"{summary}; training runs on the CPU")
     # Releases of one major version of CUDA run on every driver of that major version.
     if machine.driver_cuda and machine.driver_cuda[0] < int(build.cuda.split(".")[0]):
-        serves = ".".join(str(part) for part in machine.driver_cuda)
-        text = f"{words}; driver {machine.driver} serves CUDA {serves} at most, so torch will not see the GPU"
-        return Check("torch", "fail", text, f"install a newer driver, or a build of torch for CUDA {serves}")
-    return Check("torch", "ok", words)
+        supported = ".".join(str(part) for part in machine.driver_cuda)
+        text = f"{summary}; driver {machine.driver} supports CUDA {supported} at most, so torch will not see the GPU"
+        return Check("torch", "fail", text, f"install a newer driver, or a build of torch for CUDA {supported}")
+    return Check("torch", "ok", summary)
 
 
 def _install(build: Build, machine: Machine) -> str:
     release = build.version.partition("+")[0]
-    serves = ".".join(str(part) for part in machine.driver_cuda or ())
+    supported = ".".join(str(part) for part in machine.driver_cuda or ())
     return f"pip install --force-reinstall torch=={release}" + (
-        f" (a build for CUDA {serves} or older)" if serves else ""
+        f" (a build for CUDA {supported} or older)" if supported else ""
     )
 
 
@@ -111,7 +111,7 @@ def _library_path(build: Build) -> Iterator[Check]:
     if build.cuda is None:
         return
     for folder in filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")):
-        found = sorted({name for name in OVERRIDES if next(Path(folder).glob(f"{name}.so*"), None)})
-        if found:
-            text = f"LD_LIBRARY_PATH has {folder} with {', '.join(found)}, which torch loads in place of its own"
+        libraries = sorted({name for name in OVERRIDES if next(Path(folder).glob(f"{name}.so*"), None)})
+        if libraries:
+            text = f"LD_LIBRARY_PATH has {folder} with {', '.join(libraries)}, which torch loads in place of its own"
             yield Check("libraries", "warn", text, "unset LD_LIBRARY_PATH when torch fails to load or to find symbols")

@@ -1,4 +1,4 @@
-"""What to change so that a run fits, each proposal estimated anew before it is made."""
+"""What to change so that a run fits; every proposal is estimated before it is made."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Advice:
     why: str = ""
 
     def options(self) -> list[str]:
-        """As they are typed."""
+        """The changes as command-line options."""
         return [f"--set {key}={_literal(value)}" for key, value in self.changes]
 
 
@@ -60,17 +60,19 @@ def levers(work: Workload) -> list[tuple[str, list[Any]]]:
     """(key, values to try, the mildest first) of what can be changed, the cheapest in time and quality first."""
     config, engine = work.config, work.engine
     savings = savings_of(work)
-    found: list[tuple[str, list[Any]]] = []
+    candidates: list[tuple[str, list[Any]]] = []
     if not config.train.gradient_checkpointing:
-        found.append(("train.gradient_checkpointing", [True]))
-    found += [_lever(engine, saving) for saving in savings if saving.idle and not _is_on(engine, saving)]
+        candidates.append(("train.gradient_checkpointing", [True]))
+    candidates += [_lever(engine, saving) for saving in savings if saving.idle and not _is_on(engine, saving)]
     longest = work.max_tokens - 1
-    found.append(("train.micro_batch_tokens", list(_halved(micro_batch_tokens(config.train, work.device), longest))))
-    found.append(("train.chunk_tokens", list(_halved(chunk_tokens(work), SMALLEST_CHUNK))))
-    found += [_lever(engine, saving) for saving in savings if not saving.idle]
+    candidates.append(
+        ("train.micro_batch_tokens", list(_halved(micro_batch_tokens(config.train, work.device), longest)))
+    )
+    candidates.append(("train.chunk_tokens", list(_halved(chunk_tokens(work), SMALLEST_CHUNK))))
+    candidates += [_lever(engine, saving) for saving in savings if not saving.idle]
     if not config.lora.rank:
-        found.append(("lora.rank", [RANK]))
-    return [(key, values) for key, values in found if values]
+        candidates.append(("lora.rank", [RANK]))
+    return [(key, values) for key, values in candidates if values]
 
 
 def _lever(engine: Component, saving: Saving) -> tuple[str, list[Any]]:
@@ -88,9 +90,9 @@ def _halved(value: int, least: int) -> Iterator[int]:
 
 
 def advise(work: Workload, capacity: int) -> Advice | None:
-    """The smallest set of changes with which the run fits `capacity` bytes; None when none does.
+    """The smallest set of changes with which the run fits `capacity` bytes; None if no set is enough.
 
-    Of sets of one size the first in the order of `levers`, with the mildest values that do.
+    Of sets of one size the first in the order of `levers`, with the mildest values that are enough.
     """
     choices = levers(work)
     for size in range(1, len(choices) + 1):
@@ -98,14 +100,14 @@ def advise(work: Workload, capacity: int) -> Advice | None:
             for values in product(*(values for _, values in chosen)):
                 changes = tuple(zip((key for key, _ in chosen), values, strict=True))
                 proposal = changed(work, changes)
-                found = estimate(proposal)
-                if fits(proposal, found, capacity, ROOM):
-                    return Advice(changes, found.peak)
+                estimated = estimate(proposal)
+                if fits(proposal, estimated, capacity, ROOM):
+                    return Advice(changes, estimated.peak)
     return None
 
 
 def waste(work: Workload, capacity: int) -> Iterator[Advice]:
-    """Settings that cost time to save memory which is there anyway."""
+    """Settings that cost time to save memory that is not needed."""
     config = work.config
     candidates: list[tuple[tuple[str, Any], str]] = []
     if config.train.gradient_checkpointing:
@@ -116,6 +118,6 @@ def waste(work: Workload, capacity: int) -> Iterator[Advice]:
             candidates.append(((f"{work.engine.name}.{saving.setting}", False), saving.idle))
     for change, why in candidates:
         proposal = changed(work, [change])
-        found = estimate(proposal)
-        if fits(proposal, found, capacity, SPARE):
-            yield Advice((change,), found.peak, why)
+        estimated = estimate(proposal)
+        if fits(proposal, estimated, capacity, SPARE):
+            yield Advice((change,), estimated.peak, why)

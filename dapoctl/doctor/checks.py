@@ -1,4 +1,4 @@
-"""One line of what was looked at, and how it stands."""
+"""One checked item and its status."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "note", "warn", "fail"]
-"""note: nothing is wrong, something is absent; warn: a run works, though not well; fail: it will not work"""
+"""note: nothing is wrong, but something is missing; warn: a run works, but not well; fail: it will not work"""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """One checked item."""
 
     name: str
     status: Status

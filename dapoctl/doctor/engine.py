@@ -1,4 +1,4 @@
-"""What the component of an engine answers for itself (see `dapoctl.engines.needs`), whoever wrote it."""
+"""What an engine's component declares about itself (see `dapoctl.engines.needs`), shipped or not."""
 
 from __future__ import annotations
 
@@ -29,38 +29,41 @@ class EngineMemory:
 
 def memory_of(work: Workload) -> EngineMemory:
     """What the engine of a run takes, as its component says."""
-    name, ask = work.engine.name, _method(work.engine, "memory")
-    if ask is None:
-        return EngineMemory(unknown=f"engine `{name}`: not estimated, since it has no `memory(workload)` to say it")
+    name, memory = work.engine.name, _method(work.engine, "memory")
+    if memory is None:
+        return EngineMemory(unknown=f"engine `{name}`: not estimated, since its component has no `memory(workload)`")
     try:
-        parts = [{str(part): int(size) for part, size in dict(held).items()} for held in ask(work)]
+        parts = [{str(part): int(size) for part, size in dict(held).items()} for held in memory(work)]
         sampling, updating = parts
     except Exception as error:  # noqa: BLE001 (a plugin's code)
-        said = describe_error(error, type(work.engine))
-        return EngineMemory(unknown=f"engine `{name}`: not estimated, since its `memory` failed: {said}")
+        reason = describe_error(error, type(work.engine))
+        return EngineMemory(unknown=f"engine `{name}`: not estimated, since its `memory` failed: {reason}")
     return EngineMemory(sampling, updating)
 
 
 def obstacle_of(work: Workload) -> tuple[str, str, str] | None:
-    """(what, why, what to change) when the engine would refuse to start."""
-    ask = _method(work.engine, "obstacle")
-    return ask(work) if ask else None
+    """(what, why, what to change) if the engine would refuse to start."""
+    obstacle = _method(work.engine, "obstacle")
+    return obstacle(work) if obstacle else None
 
 
 def savings_of(work: Workload) -> Sequence[Saving]:
     """The settings of the engine with which it takes less memory."""
-    ask = _method(work.engine, "savings")
-    return ask(work) if ask else ()
+    savings = _method(work.engine, "savings")
+    return savings(work) if savings else ()
 
 
 def packages_of(engine: type[Component]) -> list[Package]:
     """The packages without which an engine does not start."""
-    ask = _method(engine, "packages")
-    return [item if isinstance(item, Package) else Package(str(item)) for item in (ask() if ask else ())]
+    packages = _method(engine, "packages")
+    return [
+        package if isinstance(package, Package) else Package(str(package))
+        for package in (packages() if packages else ())
+    ]
 
 
 def other_engines(chosen: str) -> Iterator[tuple[str, type[Component]]]:
-    """(name, class) of the installed engines beside the one that a run has; one that does not import is left out."""
+    """(name, class) of the installed engines other than the run's; one that cannot be imported is left out."""
     for name in providers_of("build_engine", installed()):
         if name != chosen:
             try:
@@ -70,6 +73,6 @@ def other_engines(chosen: str) -> Iterator[tuple[str, type[Component]]]:
 
 
 def _method(owner: Any, name: str) -> Callable[..., Any] | None:
-    """A method that a component may have; a parameter of that name is none."""
-    found = getattr(owner, name, None)
-    return found if callable(found) else None
+    """An optional method of a component; None if it is missing, or a parameter of that name."""
+    member = getattr(owner, name, None)
+    return member if callable(member) else None

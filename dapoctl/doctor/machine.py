@@ -15,21 +15,21 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a run would find."""
+    """What is available to a run."""
 
     gpus: tuple[Gpu, ...] = ()
     """Those that this process may use"""
     hidden_gpus: int = 0
-    """GPUs that CUDA_VISIBLE_DEVICES leaves out"""
+    """GPUs that CUDA_VISIBLE_DEVICES hides"""
     driver: str = ""
     driver_cuda: tuple[int, int] | None = None
-    """The newest CUDA that the driver serves"""
+    """The newest CUDA that the driver supports"""
     nvml_problem: str = ""
-    """Why the GPUs could not be asked, although there is a driver"""
+    """Why the GPUs could not be queried, although there is a driver"""
     memory: int = 0
     """Bytes of RAM, or of the container's limit"""
     memory_free: int = 0
-    """Bytes of it that a new process can have"""
+    """Bytes of it that a new process can get"""
     cpus: int = 1
     """Processors that this process may run on"""
     cpu_quota: float | None = None
@@ -46,10 +46,10 @@ def look() -> Machine:
     free = min(memory.available, total - used) if limit else memory.available
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     nvml = gpus.read()
-    shown = visible(os.environ.get("CUDA_VISIBLE_DEVICES"), [gpu.uuid for gpu in nvml.gpus])
+    visible_indices = visible(os.environ.get("CUDA_VISIBLE_DEVICES"), [gpu.uuid for gpu in nvml.gpus])
     return Machine(
-        gpus=tuple(nvml.gpus[index] for index in shown),
-        hidden_gpus=len(nvml.gpus) - len(shown),
+        gpus=tuple(nvml.gpus[index] for index in visible_indices),
+        hidden_gpus=len(nvml.gpus) - len(visible_indices),
         driver=nvml.driver,
         driver_cuda=nvml.driver_cuda,
         nvml_problem=nvml.problem,

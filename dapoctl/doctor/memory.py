@@ -3,7 +3,7 @@
 Activations are counted, not fitted: the tensors that autograd keeps of one transformer layer are those that the forward
 pass of transformers' Llama, Qwen and Gemma saves, one by one, so the count follows the shape. What is fitted are the
 numbers in capitals below: how many temporary buffers of the vocabulary's width and of a layer's backward pass exist at
-once. tests/unit/doctor/test_memory.py holds the sum against real updates.
+once. tests/unit/doctor/test_memory.py compares the sum with real updates.
 
 Shapes: N tokens, M places in attention's rows, D hidden size, H heads of size d, K key-value heads, F intermediate size,
 V vocabulary entries, n tokens of a chunk.
@@ -37,7 +37,7 @@ class Estimate:
     generating: dict[str, int]
     updating: dict[str, int]
     unknown: str = ""
-    """What is not in it"""
+    """What it leaves out"""
 
     @property
     def peak(self) -> int:
@@ -58,7 +58,7 @@ def _present(parts: dict[str, int]) -> dict[str, int]:
 
 
 def _weights(work: Workload) -> dict[str, int]:
-    """What is there all the time; gradients are dropped at the end of an update."""
+    """What is allocated all the time; gradients are dropped at the end of an update."""
     count, compute = work.parameters, work.compute_bytes
     if work.adapters:
         weights = compute * count.total + FLOAT * work.adapters
@@ -73,8 +73,8 @@ def _weights(work: Workload) -> dict[str, int]:
 def _update(work: Workload) -> dict[str, int]:
     """The largest moment of an update.
 
-    Its first micro-batch finds no gradients but the output head's, which comes before those of the layers; all others
-    find every gradient.
+    At its first micro-batch only the output head's gradient exists, which comes before those of the layers; at all
+    others every gradient does.
     """
     first, largest, _ = extremes(work.config, work.device)
     table = FLOAT * work.shape.vocab * work.shape.hidden
@@ -107,11 +107,11 @@ def _moments(work: Workload, cut: Cut) -> list[dict[str, int]]:
 
 
 def kept_by_layer(work: Workload, cut: Cut) -> int:
-    """Bytes that autograd keeps of one layer for a micro-batch, weights cast to bfloat16 left out.
+    """Bytes that autograd keeps of one layer for a micro-batch, without weights cast to bfloat16.
 
     - each norm: its input and its normed input [N, D] float32 (a frozen norm: its input only)
     - inputs of the linear layers; in float32 query, key and value share one, gate and up another
-    - the query's and key's norms, where there are any: as above, [N, (H + K) d]
+    - the query's and key's norms, if there are any: as above, [N, (H + K) d]
     - attention: query and output [M, H d], key and value [M, K d] (where a window is masked, [M, H d]), log of the
       normaliser [M, H] in float32
     - MLP: gate, its activation, up, and their product [N, F]

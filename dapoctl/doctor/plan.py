@@ -84,7 +84,7 @@ def _usual_rounds() -> int:
 
 
 def check_plan(config: RunConfig, plan: Plan, work: Workload | None) -> Iterator[Check]:
-    """Mistakes that are cheap to find and certain."""
+    """Certain mistakes that are cheap to find."""
     optim = config.optim
     if work is not None:
         yield from _positions(work)
@@ -118,7 +118,7 @@ def _positions(work: Workload) -> Iterator[Check]:
 
 
 def checkpoint_bytes(work: Workload) -> int:
-    """Of one checkpoint: what is trained in float32, and AdamW's two averages of it."""
+    """Bytes of one checkpoint: what is trained, in float32, and AdamW's two averages of it."""
     model = work.adapters or work.parameters.total
     return FLOAT * model + 2 * FLOAT * work.trained
 

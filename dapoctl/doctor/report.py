@@ -1,4 +1,4 @@
-"""Everything that is known before a run, put together."""
+"""Everything that is known before a run, in one report."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Report:
     model: Model
     plan: Plan
     run: list[Check] = field(default_factory=list)
-    """About the run that is planned"""
+    """About the planned run"""
     memory: Estimate | None = None
-    """None while the model's shape is unknown"""
+    """None if the model's shape is unknown"""
     capacity: int = 0
     """Bytes that the run may take"""
     advice: list[Advice] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found that will keep the run from working."""
+        """Whether nothing was found that would make the run fail."""
         return not failed([*self.environment, *self.run])
 
 
@@ -51,7 +51,7 @@ def examine(config: RunConfig, pipeline: Pipeline, runs: Path, gpu_gib: float | 
 
     Args:
         runs: where runs are kept
-        gpu_gib: memory of a GPU to imagine in place of what is there
+        gpu_gib: memory of a GPU to assume instead of this machine's devices
     """
     machine, build = look(), build_of("torch")
     model = find_model(config.model.path, config.model.trust_remote_code)
@@ -80,7 +80,7 @@ def _engine(pipeline: Pipeline) -> Component:
 
 
 def _packages(engine: Component) -> dict[str, list[Package]]:
-    """Packages by engine: of the run's, then of the others that are installed."""
+    """Packages by engine: the run's engine first, then the other installed ones."""
     owners = [(engine.name, type(engine)), *other_engines(engine.name)]
     return {name: packages_of(cls) for name, cls in owners}
 
@@ -107,8 +107,8 @@ def _gpu(config: RunConfig, machine: Machine, build: Build | None) -> Gpu | None
     if device == "cpu" or not machine.gpus or (device == "auto" and (build is None or build.cuda is None)):
         return None
     _, _, number = device.partition(":")
-    place = int(number or 0)
-    return machine.gpus[place] if place < len(machine.gpus) else None
+    index = int(number or 0)
+    return machine.gpus[index] if index < len(machine.gpus) else None
 
 
 def _workload(config: RunConfig, pipeline: Pipeline, model: Model, gpu_memory: int) -> Workload | None:
@@ -153,8 +153,8 @@ def _judge(report: Report, work: Workload, where: str, machine: Machine, gpu: Gp
         roomier = [other for other in machine.gpus if gpu and other is not gpu and peak <= ROOM * other.free]
         fix = f"CUDA_VISIBLE_DEVICES={roomier[0].index} has room" if roomier else ""
         report.run.append(Check("does not fit", "fail", text, fix))
-    found = advise(work, capacity)
-    report.advice += [found] if found else []
+    proposal = advise(work, capacity)
+    report.advice += [proposal] if proposal else []
 
 
 def as_dict(report: Report) -> dict[str, Any]:
@@ -176,5 +176,5 @@ def as_dict(report: Report) -> dict[str, Any]:
         "plan": plan,
         "run": [asdict(check) for check in report.run],
         "memory": memory and {**asdict(memory), "peak": memory.peak, "capacity": report.capacity},
-        "advice": [{"set": item.options(), "peak": item.peak, "why": item.why} for item in report.advice],
+        "advice": [{"set": advice.options(), "peak": advice.peak, "why": advice.why} for advice in report.advice],
     }

@@ -1,5 +1,5 @@
-"""A model's shape and its count of parameters, from its configuration alone: transformers builds the model that it
-describes on the meta device, where tensors have sizes and no numbers.
+"""A model's shape and its count of parameters, from its configuration alone: transformers builds the model on
+the meta device, where tensors have sizes but no data.
 
 Shapes: L layers, D hidden size, H heads of size d, K key-value heads, F intermediate size, V vocabulary entries.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 PARTS = {"norms": ("norm",), "mlp": ("mlp",), "attention": ("attn", "attention")}
-"""Words in the names of a decoder's parameters, and the part that they belong to; the first that fits"""
+"""The parts of a decoder, and words in the names of their parameters; the first match counts"""
 TOWER = ("hidden_size", "intermediate_size", "num_hidden_layers", "image_size", "patch_size")
 
 
@@ -40,7 +40,7 @@ class Shape:
     out_bias: bool = False
     mlp_bias: bool = False
     vision: Mapping[str, int] | None = None
-    """Of a vision tower beside the language model, as its configuration names them"""
+    """Settings of a vision tower beside the language model, by their configuration's names"""
 
 
 @dataclass(frozen=True)
@@ -52,36 +52,36 @@ class Decoder:
     norms: int = 2
     """Norms of the hidden states in one layer"""
     qk_norm: bool = False
-    """Queries and keys are normed, too"""
+    """Queries and keys are normed too"""
     float_norm: bool = False
-    """These multiply in float32, whatever the layers compute in"""
+    """These norms multiply in float32, regardless of the compute type"""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many numbers a model consists of, by part."""
+    """A model's number of parameters, by part."""
 
     embedding: int
     head: int
-    """0 where the embedding is the head, too"""
+    """0 if the embedding is also the head"""
     attention: int
     mlp: int
     norms: int
     frozen: int = 0
     """Of parts that text does not use, such as a vision tower: loaded, never trained"""
     other: int = 0
-    """Of the language model, with names that say nothing"""
+    """Of the language model, with names that match no part"""
     source: str = "the shape"
     """Where the count comes from"""
 
     @property
     def language(self) -> int:
-        """Those of the language model."""
+        """Parameters of the language model."""
         return self.embedding + self.head + self.attention + self.mlp + self.norms + self.other
 
     @property
     def total(self) -> int:
-        """All that is loaded."""
+        """All parameters that are loaded."""
         return self.language + self.frozen
 
 
@@ -103,7 +103,7 @@ def measure(model: Any) -> tuple[Shape, Parameters, Decoder]:
     """What is known of a causal language model from its configuration and its modules.
 
     Raises:
-        Exception: of any kind; its configuration does not say a shape, as for one without attention.
+        Exception: of any kind; its configuration does not give a shape, such as that of a model without attention.
     """
     decoder = _decoder(model)
     return _shape(model, decoder), _count(model), decoder
@@ -113,7 +113,7 @@ def _shape(model: Any, decoder: Decoder) -> Shape:
     from transformers import DynamicCache
 
     text = model.config.get_text_config()
-    # Where layers differ in heads or widths, the first one stands for all.
+    # If layers differ in heads or widths, the first one represents all.
     first = getattr(text, "per_layer_config", [text])[0]
     heads, hidden = int(first.num_attention_heads), int(first.hidden_size)
     cached: list[Any] = DynamicCache(config=text).layers

@@ -1,4 +1,4 @@
-"""Where a model lies, and what can be said of it without loading it."""
+"""Where a model is, and what is known of it without loading it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ WEIGHTS = ("*.safetensors", "*.bin")
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model as far as it is known."""
+    """What is known of a model."""
 
     path: str
     """As the configuration names it"""
     shape: Shape | None = None
     parameters: Parameters | None = None
     problem: str = ""
-    """Why something is not known"""
+    """Why something is unknown"""
     fix: str = ""
     loadable: bool = True
-    """False when `dapoctl run` could not load it now"""
+    """False if `dapoctl run` could not load it now"""
     decoder: Decoder | None = None
-    """Known where the shape is"""
+    """Known if the shape is"""
 
 
 def find_model(path: str, trust_remote_code: bool = False) -> Model:
@@ -54,7 +54,7 @@ def find_model(path: str, trust_remote_code: bool = False) -> Model:
 
 def _folder(path: str, folder: Path, trust_remote_code: bool) -> Model:
     if not (folder / "config.json").is_file():
-        problem = "the folder has no config.json, so it is no model in transformers format"
+        problem = "the folder has no config.json, so it is not a model in transformers format"
         return Model(path, problem=problem, loadable=False)
     model = _measured(path, folder, "the shape", trust_remote_code)
     if model.parameters is None:
@@ -68,7 +68,7 @@ def _folder(path: str, folder: Path, trust_remote_code: bool) -> Model:
 
 
 def _measured(path: str, folder: Path, source: str, trust_remote_code: bool = False, **options: Any) -> Model:
-    """What transformers makes of a configuration, as it would when the run loads the model."""
+    """The model that transformers builds from a configuration, as when the run loads it."""
     problem = "torch and transformers cannot be imported, so its shape is unknown"
     try:
         import torch  # noqa: F401
@@ -78,31 +78,31 @@ def _measured(path: str, folder: Path, source: str, trust_remote_code: bool = Fa
         verbosity.set_verbosity_error()  # type: ignore[no-untyped-call]
         problem = "it cannot be read as GGUF" if "gguf_file" in options else "its config.json cannot be read"
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, **options)
-        problem = "transformers makes no language model of its configuration, so memory is unknown"
+        problem = "transformers builds no language model from its configuration, so memory is unknown"
         model = empty_model(config, trust_remote_code)
     except Exception as error:  # noqa: BLE001 (of files of any content, and of libraries that may be broken)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        # Code of the model's own may be one more download of the run's.
+        # The model's own code may be one more download for the run.
         return Model(path, problem=f"{problem}: {reason}", loadable=trust_remote_code)
     try:
         shape, count, decoder = measure(model)
     except Exception:  # noqa: BLE001 (of configurations of any architecture)
-        return Model(path, problem="its config.json does not say the shape of a language model; memory is unknown")
+        return Model(path, problem="its config.json does not give the shape of a language model; memory is unknown")
     return Model(path, shape, replace(count, source=source), decoder=decoder)
 
 
 def _stored(folder: Path) -> int:
-    """How many numbers a folder's safetensors files hold, by their headers; -1 when one cannot be read."""
+    """The number of parameters in a folder's safetensors files, from their headers; -1 if one cannot be read."""
     from safetensors import SafetensorError, safe_open
 
-    found = 0
+    count = 0
     for path in folder.glob("*.safetensors"):
         try:
             with safe_open(path, "np") as file:
-                found += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+                count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
         except (OSError, SafetensorError):
             return -1
-    return found
+    return count
 
 
 def _hub(path: str, trust_remote_code: bool) -> Model:
@@ -125,7 +125,7 @@ def _hub(path: str, trust_remote_code: bool) -> Model:
 
 
 def _download(path: str) -> tuple[str | None, str]:
-    """A hub model's `config.json`, or why it cannot be had soon. In a thread, because a name server may hang."""
+    """A hub model's `config.json`, or why it is not available soon. In a thread, because a name server may hang."""
     outcome: list[tuple[str | None, str]] = []
 
     def fetch() -> None:

@@ -25,7 +25,7 @@ FLOAT = 4
 
 @dataclass(frozen=True)
 class Workload:
-    """A run as far as its memory depends on it; engines are given it to say what they take."""
+    """What a run's memory depends on; engines get it to estimate theirs."""
 
     config: RunConfig
     shape: Shape
@@ -37,9 +37,9 @@ class Workload:
     gpu_memory: int = 0
     """Bytes of the GPU"""
     compares: bool = False
-    """A component looks at the frozen initial policy"""
+    """A component reads the frozen initial policy"""
     vocab_penalties: int = 0
-    """Components that look at whole distributions"""
+    """Components that read whole distributions"""
 
     @property
     def computes_bfloat16(self) -> bool:
@@ -49,12 +49,12 @@ class Workload:
 
     @property
     def compute_bytes(self) -> int:
-        """Of one number that layers compute with."""
+        """Bytes of one number that layers compute with."""
         return 2 if self.computes_bfloat16 else 4
 
     @property
     def max_tokens(self) -> int:
-        """Of a prompt and its response together."""
+        """Tokens of a prompt and its response together."""
         return self.config.rollout.max_prompt_tokens + self.config.rollout.max_response_tokens
 
     @functools.cached_property
@@ -81,9 +81,9 @@ class Workload:
 
     @property
     def key_bytes(self) -> int:
-        """Of one number of a cached key.
+        """Bytes of one number of a cached key.
 
-        Rotary embeddings give float32 keys where the hidden states are: unless frozen weights are in bfloat16 themselves.
+        Rotary embeddings give float32 keys if the hidden states are float32: unless frozen weights are in bfloat16.
         """
         return self.compute_bytes if self.adapters else FLOAT
 
@@ -114,7 +114,7 @@ class Cut:
     width: int
     """Tokens of a row over which attention is computed: a prompt and a response"""
     blocks: int
-    """Times that attention is called in a layer: once per group when packed"""
+    """Calls of attention in a layer: once per group when packed"""
 
     @property
     def places(self) -> int:
@@ -141,10 +141,10 @@ def _extents(config: RunConfig, device: str) -> tuple[bool, int, int, int, int, 
 
 @functools.lru_cache
 def _extremes(*extents: Any) -> tuple[Cut, Cut | None, int]:
-    # Remembered, as most proposals of what to change leave the micro-batches as they are.
-    found = _cuts(*extents)
-    first, largest, count = next(found), None, 1
-    for cut in found:
+    # Cached, since most proposals do not change the micro-batches.
+    micro_batches = _cuts(*extents)
+    first, largest, count = next(micro_batches), None, 1
+    for cut in micro_batches:
         count += 1
         if largest is None or (cut.tokens, cut.places) > (largest.tokens, largest.places):
             largest = cut
@@ -154,20 +154,20 @@ def _extremes(*extents: Any) -> tuple[Cut, Cut | None, int]:
 def _cuts(packing: bool, groups: int, samples: int, prompt: int, response: int, budget: int) -> Iterator[Cut]:
     width = prompt + response
     if not packing:
-        left, at_once = groups * samples, max(1, budget // width)
-        while left:
-            size = min(left, at_once)
-            left -= size
+        remaining, at_once = groups * samples, max(1, budget // width)
+        while remaining:
+            size = min(remaining, at_once)
+            remaining -= size
             yield Cut(size * width, size, width, 1)
         return
     tokens = rows = blocks = 0
     for _ in range(groups):
-        fresh = True
+        first_of_group = True
         for _ in range(samples):
-            more = response + (prompt if fresh else 0)
-            if rows and tokens + more > budget:
+            added = response + (prompt if first_of_group else 0)
+            if rows and tokens + added > budget:
                 yield Cut(tokens, rows, width, blocks)
-                tokens, rows, blocks, fresh = 0, 0, 0, True
-                more = width
-            tokens, rows, blocks, fresh = tokens + more, rows + 1, blocks + fresh, False
+                tokens, rows, blocks, first_of_group = 0, 0, 0, True
+                added = width
+            tokens, rows, blocks, first_of_group = tokens + added, rows + 1, blocks + first_of_group, False
     yield Cut(tokens, rows, width, blocks)

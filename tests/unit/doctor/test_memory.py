@@ -260,7 +260,7 @@ def test_layers_that_see_back_only_so_far() -> None:
         ("{", "config.json cannot be read", False),
         ('{"model_type": "not_a_model"}', "does not recognize this architecture", False),
         ('{"model_type": "t5"}', "no language model", False),
-        ('{"model_type": "mamba"}', "does not say the shape", True),
+        ('{"model_type": "mamba"}', "does not give the shape", True),
     ],
 )
 def test_configurations_that_give_no_shape(config: str, words: str, loadable: bool, tmp_path: Path) -> None:
