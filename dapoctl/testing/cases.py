@@ -1,4 +1,4 @@
-"""The inputs that hooks are tried on, small ones first, so that the first that fails is the one to look at.
+"""The inputs that hooks are tried on, small ones first, so that the first failure is the simplest.
 
 Shapes: P groups, B responses, T tokens of the longest response and padding, N tokens of a micro-batch.
 """
@@ -49,10 +49,10 @@ class BatchCase:
             max_response_tokens=LIMIT, dtype=dtype,
         )  # fmt: skip
         size, width = batch.mask.shape
-        places = torch.arange(size * width).view(size, width)
+        indices = torch.arange(size * width).view(size, width)
         valid = torch.arange(width) < batch.lengths[:, None]
-        batch.response_ids = (places * 7 % 61 + 1) * valid
-        batch.rollout_logprobs = -(places * 5 % 11 + 1).to(dtype) / 8 * valid
+        batch.response_ids = (indices * 7 % 61 + 1) * valid
+        batch.rollout_logprobs = -(indices * 5 % 11 + 1).to(dtype) / 8 * valid
         batch.texts = [f"response {row}" for row in range(size)]
         if self.estimated:
             batch.advantages = (batch.rewards + 0.25 * batch.groups)[:, None].expand(size, width).clone()
@@ -65,7 +65,7 @@ class BatchCase:
         sizes = [len(group) for group in self.rewards]
         equal = len({*sizes}) == 1
         groups = f"{len(sizes)} group{'s' if len(sizes) > 1 else ''}"
-        each = (
+        shape = (
             f"{groups} x {sizes[0]} response{'s' if sizes[0] > 1 else ''}"
             if equal
             else f"{groups} of {sizes} responses"
@@ -73,7 +73,7 @@ class BatchCase:
         extra = [f"{name} {list(rows)}" for name in ("truncated", "dropped") if (rows := getattr(self, name))]
         padding = [f"{self.padding} columns of padding"] if self.padding else []
         return ", ".join(
-            [each, f"rewards {numbers(self.rewards)}", f"lengths {list(self.lengths)} of {LIMIT}", *extra, *padding]
+            [shape, f"rewards {numbers(self.rewards)}", f"lengths {list(self.lengths)} of {LIMIT}", *extra, *padding]
         )
 
 
@@ -98,7 +98,7 @@ MASKED_BATCHES = (
     BatchCase(((1.0, -1.0),), (2, 1), dropped=(1,)),
     BatchCase(((1.0, -1.0), (-1.0, 1.0)), (1, 3, 4, 2), dropped=(2, 3)),
 )
-"""As `mask_responses` leaves them"""
+"""Batches after `mask_responses`"""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class TokenCase:
     lengths: tuple[int, ...]
     advantages: tuple[float, ...]
     extreme: float = 0.0
-    """Every log-ratio, to the old policy and to the reference, if not 0; else they are small numbers of either sign"""
+    """Every log-ratio, to the old policy and to the reference; if 0, they are small numbers of either sign"""
     moved: bool = True
     """Whether the policy differs from the old one"""
 
@@ -132,7 +132,7 @@ class TokenCase:
             "ref_logprobs": reference, "entropy": noise(0.5) + 1.0,
         }  # fmt: skip
         sequence = torch.arange(len(self.lengths)).repeat_interleave(counts)
-        # Tensors of their own: a component that writes into one must not change another.
+        # Separate tensors: a component that writes into one must not change another.
         cast = {name: values.clone().to(dtype) for name, values in parts.items()}
         return make_tokens(logprobs.clone().to(dtype), sequence=sequence, **cast)
 

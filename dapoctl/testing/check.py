@@ -16,14 +16,14 @@ from dapoctl.testing.results import Broken, ConformanceError, Failure, Result, S
 from dapoctl.testing.subject import Subject
 
 SEVERITY: tuple[Status, ...] = ("failed", "ok", "not run", "not applicable")
-"""What a property is called that several hooks have different results for"""
+"""The status of a property with different results for several hooks: the first that occurs"""
 
 
 def check_component(component: type[Component] | Component, /, *, name: str = "", **parameters: Any) -> None:
-    """Hold a component against every property of its hooks; hooks that it lacks are not tested.
+    """Check a component against every property of its hooks; hooks that it lacks are not tested.
 
     Args:
-        component: the class, or an instance, whose parameters are taken over
+        component: the class, or an instance, whose parameters are then used
         name: the component's name in messages and metrics; by default its class's in snake case
         parameters: the parameters to check it with, in place of its defaults
 
@@ -42,14 +42,14 @@ def check_component(component: type[Component] | Component, /, *, name: str = ""
 def examine(
     cls: type[Component], name: str = "", parameters: Mapping[str, Any] | None = None, *, step: bool = True
 ) -> Iterator[Result]:
-    """One result per property, as they are found; `step` says whether to check what is slow, too: the real
+    """One result per property, as soon as it is known; `step` says whether to include the slow ones: the real
     training step, and engines."""
     subject = Subject(cls, name or snake_case(cls.__name__), parameters or {})
     checked = Examination(subject)
     with subject.stack:
-        for item in PROPERTIES:
-            if step or not item.slow:
-                yield checked.result(item)
+        for checked_property in PROPERTIES:
+            if step or not checked_property.slow:
+                yield checked.result(checked_property)
 
 
 @dataclass
@@ -58,54 +58,54 @@ class Examination:
 
     subject: Subject
     broken: set[tuple[str, str]] = field(default_factory=set)
-    """(property, hook); the hook is empty for a property of the whole"""
+    """(property, hook); the hook is empty for a property of the whole component"""
 
-    def result(self, item: Property) -> Result:
-        """Check one property for every hook that it is about."""
+    def result(self, checked_property: Property) -> Result:
+        """Check one property for every hook that it applies to."""
         start = time.perf_counter()
-        outcomes = [(hook, *self._outcome(item, hook)) for hook in self._hooks(item)]
+        outcomes = [(hook, *self._outcome(checked_property, hook)) for hook in self._hooks(checked_property)]
         statuses = {status for _, status, _ in outcomes}
-        failures = tuple(found for _, _, found in outcomes if isinstance(found, Failure))
-        self.broken |= {(item.name, hook) for hook, status, _ in outcomes if status == "failed"}
-        notes = dict.fromkeys(found for _, _, found in outcomes if isinstance(found, str) and found)
+        failures = tuple(finding for _, _, finding in outcomes if isinstance(finding, Failure))
+        self.broken |= {(checked_property.name, hook) for hook, status, _ in outcomes if status == "failed"}
+        notes = dict.fromkeys(finding for _, _, finding in outcomes if isinstance(finding, str) and finding)
         status: Status = next((status for status in SEVERITY if status in statuses), "not applicable")
         seconds = time.perf_counter() - start
-        return Result(item.name, item.meaning, status, failures, "; ".join(notes), seconds)
+        return Result(checked_property.name, checked_property.meaning, status, failures, "; ".join(notes), seconds)
 
-    def _outcome(self, item: Property, hook: str) -> tuple[Status, str | Failure]:
-        missing = self._missing(item, hook)
-        if missing:
-            return "not run", f"needs `{missing}` to hold"
+    def _outcome(self, checked_property: Property, hook: str) -> tuple[Status, str | Failure]:
+        unmet = self._unmet_need(checked_property, hook)
+        if unmet:
+            return "not run", f"needs `{unmet}` to hold"
         try:
             with one_thread():
-                return "ok", item.check(self.subject, hook)
+                return "ok", checked_property.check(self.subject, hook)
         except Unchecked as reason:
             return "not applicable", f"{hook} not checked: {reason}" if hook else str(reason)
         except Broken as broken:
-            return "failed", Failure(hook, broken.case, broken.found, broken.fix or item.fix)
+            return "failed", Failure(hook, broken.case, broken.found, broken.fix or checked_property.fix)
         except Exception as error:  # noqa: BLE001 (what a component does or returns may break anything)
-            return "failed", Failure(hook, "any", f"{type(error).__name__}: {error}", item.fix)
+            return "failed", Failure(hook, "any", f"{type(error).__name__}: {error}", checked_property.fix)
 
-    def _hooks(self, item: Property) -> list[str]:
-        """The hooks to check `item` for; `[""]` where it is about the whole, or where the hooks are not known."""
-        if not item.needs or ("hooks", "") in self.broken:
+    def _hooks(self, checked_property: Property) -> list[str]:
+        """The hooks to check the property for; `[""]` if it is about the whole component, or if the hooks are unknown."""
+        if not checked_property.needs or ("hooks", "") in self.broken:
             return [""]
-        if item.hooks:
-            return [hook for hook in self.subject.hooks if hook in item.hooks]
-        return [""] if {*self.subject.hooks} & {*item.any_of} else []
+        if checked_property.hooks:
+            return [hook for hook in self.subject.hooks if hook in checked_property.hooks]
+        return [""] if {*self.subject.hooks} & {*checked_property.any_of} else []
 
-    def _missing(self, item: Property, hook: str) -> str:
-        """A property that `item` needs and that is broken: for the same hook, for any where `item` is about the whole."""
+    def _unmet_need(self, checked_property: Property, hook: str) -> str:
+        """A broken property that this one needs: for the same hook, or for any if it is about the whole component."""
         unusable = next((name for name in ("builds", "hooks") if (name, "") in self.broken), "")
-        if item.needs and unusable:
+        if checked_property.needs and unusable:
             return unusable
-        broken = {name for name, place in self.broken if not hook or place in (hook, "")}
-        return next((name for name in item.needs if name in broken), "")
+        broken = {name for name, broken_hook in self.broken if not hook or broken_hook in (hook, "")}
+        return next((name for name in checked_property.needs if name in broken), "")
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Everything here is small: several threads would only wait for each other."""
+    """Limit torch to one thread: everything here is small, and several would only wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -24,14 +24,14 @@ def make_batch(
     max_response_tokens: int = 16,
     dtype: torch.dtype = torch.float32,
 ) -> Batch:
-    """A batch from each group's rewards, which are the scores, too; groups may differ in size.
+    """A batch from each group's rewards, which are also the scores; groups may differ in size.
 
     Args:
         rewards: of each response, one sequence per group
         lengths: [B] response tokens, 3 each if not given
         correct: as `rewards`; if not given, a response with a positive reward is correct
-        truncated: responses (0 to B - 1) that were cut off at the limit
-        dropped: responses that `mask_responses` took out: their mask is false and they are not in `counts`
+        truncated: responses (0 to B - 1) that were truncated at the limit
+        dropped: responses that `mask_responses` dropped: their mask is false and they are not in `counts`
         padding: columns of T past the longest response
         max_response_tokens: the limit
         dtype: of scores and rewards; float64 lets a test compare tightly

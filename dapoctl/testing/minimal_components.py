@@ -1,4 +1,4 @@
-"""The simplest provider of every hook: the rest of the step around a component, and what its hook wrappers wrap.
+"""The simplest provider of every hook: for the rest of a step around a component, and for its hook wrappers to wrap.
 
 Shapes: P groups, B responses, T tokens of the longest response, N tokens, n tokens of a vocabulary chunk.
 """
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 class Problems(Component):
     @hookimpl
     def load_problems(self, split: str) -> list[Problem]:
-        return [Problem(f"{split} {place}", f"{split} {place}+1=", str(place + 1)) for place in range(3)]
+        return [Problem(f"{split} {index}", f"{split} {index}+1=", str(index + 1)) for index in range(3)]
 
 
 class Prompts(Component):
     @hookimpl
     def select_prompts(self, pool: PromptPool, count: int) -> Sequence[int]:
-        return [place % len(pool) for place in range(count)]
+        return [index % len(pool) for index in range(count)]
 
 
 class Verifier(Component):
@@ -107,18 +107,18 @@ class Observer(Component):
         """Nothing to do."""
 
 
-COMPANIONS: tuple[type[Component], ...] = (
+MINIMAL: tuple[type[Component], ...] = (
     Problems, Prompts, Verifier, Shaping, Filter, Plan, Advantages, Mask, Weights, Objective, Penalty, VocabularyPenalty,
     Observer,
 )  # fmt: skip
-BY_HOOK = {hook: cls for cls in COMPANIONS for hook in stages_of(cls)}
+BY_HOOK = {hook: cls for cls in MINIMAL for hook in stages_of(cls)}
 
 
-def companions(hooks: Sequence[str]) -> list[Component]:
+def minimal_providers(hooks: Sequence[str]) -> list[Component]:
     """A provider of each of `hooks`, under a name of its own."""
-    made = []
+    providers = []
     for cls in dict.fromkeys(BY_HOOK[hook] for hook in hooks if hook in BY_HOOK):
         component = cls()
-        component.attach(f"companion {cls.__name__}")
-        made.append(component)
-    return made
+        component.attach(f"minimal {cls.__name__}")
+        providers.append(component)
+    return providers

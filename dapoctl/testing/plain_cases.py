@@ -1,4 +1,4 @@
-"""What the hooks without tensors are tried on: prompt pools, problems and texts, splits."""
+"""Inputs for the hooks without tensors: prompt pools, problems and texts, splits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from dapoctl.batch import Problem, PromptPool
 from dapoctl.testing.cases import Arguments
 
-PROBLEMS = tuple(Problem(str(place), f"{place}+{place}=", str(2 * place)) for place in range(5))
-"""Stand-ins where a component has none of its own"""
+PROBLEMS = tuple(Problem(str(index), f"{index}+{index}=", str(2 * index)) for index in range(5))
+"""Used if a component has none of its own"""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,15 @@ class PoolCase:
 
     def pool(self) -> PromptPool:
         """The pool; its generator is a function of the step, as in a run."""
-        places = np.arange(self.problems)
+        indices = np.arange(self.problems)
         attempts = np.full(self.problems, 0 if self.history == "new" else 8)
         if self.history == "mixed":
-            attempts = places * 3 % 4 * 8
-        share = {"new": 0 * places, "unsolved": 0 * places, "solved": 8 + 0 * places, "mixed": places % 9}[self.history]
+            attempts = indices * 3 % 4 * 8
+        share = {"new": 0 * indices, "unsolved": 0 * indices, "solved": 8 + 0 * indices, "mixed": indices % 9}[
+            self.history
+        ]
         return PromptPool(
-            problems=[Problem(str(place), f"{place}+{place}=", str(2 * place)) for place in range(self.problems)],
+            problems=[Problem(str(index), f"{index}+{index}=", str(2 * index)) for index in range(self.problems)],
             attempts=attempts,
             solved=np.minimum(attempts * share // 8, attempts),
             last_step=np.where(attempts > 0, self.step - 1, -1),
@@ -79,7 +81,7 @@ TEXTS = (
     "4" * 5000,
     "{{}} %s [red]",
 )
-"""What a model may write; a verifier has a verdict on anything"""
+"""What a model may write; a verifier must return a verdict on anything"""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""Results of a check."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Failure:
     """One way in which a property is broken."""
 
     hook: str
-    """Empty where it is about the component as a whole"""
+    """Empty if it is about the component as a whole"""
     case: str
     """The smallest input that shows it"""
     found: str
     fix: str
 
     def lines(self) -> list[str]:
-        """For people: a line each."""
+        """As text, one line per part."""
         where = [("hook", self.hook)] if self.hook else []
         return [
             f"{key:<7}{text}" for key, text in [*where, ("case", self.case), ("found", self.found), ("fix", self.fix)]
@@ -32,15 +32,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one property."""
+    """The result for one property."""
 
     name: str
-    """Of the property"""
+    """The property's name"""
     meaning: str
     status: Status
     failures: tuple[Failure, ...] = ()
     note: str = ""
-    """Why it was not checked, or what else there is to know"""
+    """Why it was not checked, or further information"""
     seconds: float = 0.0
 
 

@@ -1,4 +1,4 @@
-"""An engine on the embedded model, as the engine properties use it."""
+"""An engine on the embedded model, for the engine properties."""
 
 from __future__ import annotations
 
@@ -53,30 +53,30 @@ class Rig:
         stack.callback(self.engine.close)
 
     def generate(
-        self, sampling: Sampling, n: int = SAMPLES, places: Sequence[int] | None = None
+        self, sampling: Sampling, n: int = SAMPLES, indices: Sequence[int] | None = None
     ) -> list[list[Completion]]:
-        """`n` completions for the prompts at `places`, by default all.
+        """`n` completions for the prompts at `indices`, by default all.
 
         Raises:
-            Broken: the engine raised, or returned something else.
+            Broken: the engine raised, or returned something invalid.
         """
-        prompts = self.prompts if places is None else [self.prompts[place] for place in places]
+        prompts = self.prompts if indices is None else [self.prompts[index] for index in indices]
         try:
             return self.engine.generate(prompts, sampling, n)
         except DapoctlError as error:
-            raise Broken(words(sampling, len(prompts), n), str(error)) from error
+            raise Broken(describe_call(sampling, len(prompts), n), str(error)) from error
 
     @torch.inference_mode()
-    def logits(self, place: int, tokens: Sequence[int]) -> Tensor:
-        """What the policy gives each token of a response to the prompt at `place` to choose from [T, V]; float64."""
-        prompt = self.prompts[place]
+    def logits(self, index: int, tokens: Sequence[int]) -> Tensor:
+        """The policy's logits [T, V] for each token of a response to the prompt at `index`; float64."""
+        prompt = self.prompts[index]
         ids = torch.tensor([[*prompt, *tokens]], device=self.policy.device)
-        found: Tensor = self.policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-        return found.double().cpu()
+        logits: Tensor = self.policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+        return logits.double().cpu()
 
 
-def words(sampling: Sampling, prompts: int = len(PROMPTS), n: int = SAMPLES) -> str:
-    """A call of `generate`, for people."""
+def describe_call(sampling: Sampling, prompts: int = len(PROMPTS), n: int = SAMPLES) -> str:
+    """A call of `generate`, as text."""
     defaults = Sampling(SAMPLING.max_tokens)
     changed = {
         field.name: getattr(sampling, field.name)

@@ -17,7 +17,7 @@ from dapoctl.components.base import Component, provided_by, stages_of
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.errors import HookError, UserError
 from dapoctl.testing.cases import TOKENS, VOCABULARIES, Case, batch_cases
-from dapoctl.testing.minimal_components import companions
+from dapoctl.testing.minimal_components import minimal_providers
 from dapoctl.testing.plain_cases import POOLS, PROBLEMS, SplitCase, text_cases
 from dapoctl.testing.results import Broken, Unchecked
 from dapoctl.training.metrics import Metrics
@@ -32,7 +32,7 @@ TENSOR_HOOKS = (*BATCH_HOOKS, *TOKEN_HOOKS, *VOCAB_HOOKS)
 MASKS = ("filter_groups", "mask_responses")
 TASK_HOOKS = ("load_problems", "score_response")
 PLAIN_HOOKS = ("select_prompts", *TASK_HOOKS, "plan_refill")
-"""Hooks that give no tensor"""
+"""Hooks that return no tensor"""
 ENGINES = ("build_engine",)
 OBSERVERS = ("on_run_start", "on_step_end", "on_run_end")
 
@@ -43,17 +43,17 @@ class Subject:
     def __init__(self, cls: type[Component], name: str, parameters: Mapping[str, Any]) -> None:
         self.cls, self.name, self.parameters = cls, name, dict(parameters)
         self.stack = contextlib.ExitStack()
-        """What is to be closed when all is checked"""
+        """What to close after the last check"""
         self._unbuilt: Broken | Unchecked | None = None
 
     @functools.cached_property
     def hooks(self) -> tuple[str, ...]:
-        """What it implements or wraps."""
+        """The hooks that it implements or wraps."""
         return stages_of(self.cls)
 
     @functools.cached_property
     def wrapped(self) -> tuple[str, ...]:
-        """The hooks that it only wraps: a companion provides them."""
+        """The hooks that it only wraps: a minimal component provides them."""
         return tuple(hook for hook in self.hooks if hook not in provided_by(self.cls))
 
     @functools.cached_property
@@ -62,11 +62,11 @@ class Subject:
 
         Raises:
             Broken: it cannot be built.
-            Unchecked: not on this machine.
+            Unchecked: it is not available on this machine.
         """
         from dapoctl.testing.rig import Rig
 
-        # Where it cannot be built, that is not tried again for every property.
+        # If it cannot be built, that is not tried again for every property.
         if self._unbuilt is not None:
             raise self._unbuilt
         try:
@@ -83,8 +83,8 @@ class Subject:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Pipeline]:
-        """A new instance beside companions for what it wraps; closed at the end."""
-        pipeline = Pipeline([self.build(), *companions(self.wrapped)])
+        """A new instance, with minimal components for what it wraps; closed at the end."""
+        pipeline = Pipeline([self.build(), *minimal_providers(self.wrapped)])
         try:
             yield pipeline
         finally:
@@ -117,11 +117,11 @@ class Subject:
 
     @functools.cached_property
     def problems(self) -> Sequence[Problem]:
-        """Problems to score responses to: the component's own where it has some."""
+        """Problems to score responses to: the component's own if it has any."""
         if "load_problems" in self.hooks:
             with contextlib.suppress(Broken, Unchecked):
-                found = self.call("load_problems", SplitCase({"split": "train"}))
-                return list(found)[:2] or PROBLEMS
+                problems = self.call("load_problems", SplitCase({"split": "train"}))
+                return list(problems)[:2] or PROBLEMS
         return PROBLEMS
 
 
@@ -141,7 +141,7 @@ def call(pipeline: Pipeline, hook: str, arguments: Mapping[str, Any], case: obje
     return result
 
 
-def tell(pipeline: Pipeline, hook: str, case: str, **arguments: Any) -> None:
+def notify(pipeline: Pipeline, hook: str, case: str, **arguments: Any) -> None:
     """Call an observer.
 
     Raises:
@@ -154,7 +154,7 @@ def tell(pipeline: Pipeline, hook: str, case: str, **arguments: Any) -> None:
 
 
 def seed_everything(seed: int) -> None:
-    """Set the generators that nobody passes around: a component that draws from them is not reproducible."""
+    """Seed the global generators: a component that draws from them is not reproducible."""
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 SHOWN = 8
-"""Values of a tensor that a message shows"""
+"""Number of a tensor's values that a message shows"""
 RTOL, ATOL = 1e-5, 1e-7
-"""Two ways to compute the same in float64 agree far better, also where a component rounds to float32 on its way"""
+"""Two ways to compute the same in float64 agree far better, even if a component rounds to float32 on the way"""
 
 
 def close(first: Tensor, second: Tensor) -> bool:
@@ -24,7 +24,7 @@ def close(first: Tensor, second: Tensor) -> bool:
 
 
 def difference(first: Any, second: Any, where: str = "") -> str:
-    """The place (`.rewards`, `[2]`) of the first difference between two values of any kind; empty where they are equal.
+    """The place (`.rewards`, `[2]`) of the first difference between two values of any kind; empty if they are equal.
 
     Numbers and tensors are compared exactly, but NaN equals NaN.
     """
@@ -38,8 +38,8 @@ def difference(first: Any, second: Any, where: str = "") -> str:
         one, other = _parts(first), _parts(second)
         if list(one) != list(other):
             return where or "it"
-        found = (difference(value, other[key], f"{where}{key}") for key, value in one.items())
-        return next((place for place in found if place), "")
+        differences = (difference(value, other[key], f"{where}{key}") for key, value in one.items())
+        return next((path for path in differences if path), "")
     if isinstance(first, np.random.Generator) or first is second or first == second:
         return ""
     return "" if isinstance(first, float) and first != first and second != second else where or "it"
@@ -55,9 +55,9 @@ def _equal(first: Tensor, second: Tensor) -> bool:
 
 def _parts(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
-        return {f"[{key!r}]": item for key, item in value.items()}
+        return {f"[{key!r}]": element for key, element in value.items()}
     if isinstance(value, (list, tuple)):
-        return {f"[{place}]": item for place, item in enumerate(value)}
+        return {f"[{index}]": element for index, element in enumerate(value)}
     return {f".{field.name}": getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
@@ -79,5 +79,5 @@ def numbers(values: Any) -> str:
 
 
 def _number(value: float | bool) -> str:
-    # Adding 0 makes a zero of a negative zero.
+    # Adding 0 turns a negative zero into a zero.
     return str(value) if isinstance(value, bool) else f"{value + 0:.4g}"

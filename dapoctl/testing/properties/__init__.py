@@ -1,1 +1,1 @@
-"""What must hold of every component, by what it is about."""
+"""The properties that every component must have, by subject."""

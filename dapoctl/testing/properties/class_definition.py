@@ -1,4 +1,4 @@
-"""Properties of the class: what can be said before any hook is called."""
+"""Properties of the class, checked before any hook is called."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from dapoctl.testing.subject import Subject
 
 
 def builds(subject: Subject, _hook: str) -> str:
-    """From its defaults, or from the parameters given; and it closes without having been used."""
+    """It can be built from its defaults, or from the given parameters, and closed without being used."""
     case = f"{subject.cls.__name__}({', '.join(f'{key}={value!r}' for key, value in subject.parameters.items())})"
     try:
         subject.build().close()
     except ValidationError as error:
         missing = [
-            str(item["loc"][0]) for item in error.errors() if item["type"] == "missing" and len(item["loc"]) == 1
+            str(detail["loc"][0])
+            for detail in error.errors()
+            if detail["type"] == "missing" and len(detail["loc"]) == 1
         ]
         fix = ""
         if missing:
@@ -37,7 +39,7 @@ def builds(subject: Subject, _hook: str) -> str:
 
 
 def docstring(subject: Subject, _hook: str) -> str:
-    """A docstring of its own, not one that a base class left it."""
+    """It has a docstring of its own, not one inherited from a base class."""
     if not str(vars(subject.cls).get("__doc__") or "").strip():
         raise Broken(f"class {subject.cls.__name__}", "it has no docstring")
     return ""
@@ -49,14 +51,14 @@ def fields(subject: Subject, _hook: str) -> str:
     case = f"class {cls.__name__}"
     try:
         with warnings.catch_warnings():
-            # A default that JSON cannot say is left out of the schema; the field is in it.
+            # A default that JSON cannot express is left out of the schema; the field is in it.
             warnings.simplefilter("ignore", PydanticJsonSchemaWarning)
             properties = cls.model_json_schema().get("properties", {})
     except PydanticInvalidForJsonSchema as error:
         raise Broken(
             case,
             f"its parameters have no JSON schema: {str(error).splitlines()[0]}",
-            "Use types that TOML can say: numbers, texts, booleans, lists and tables; keep other things in a PrivateAttr.",
+            "Use types that TOML can express: numbers, texts, booleans, lists and tables; keep other things in a PrivateAttr.",
         ) from error
     names = {field.alias or name: field for name, field in cls.model_fields.items()}
     for name, field in names.items():
@@ -68,12 +70,12 @@ def fields(subject: Subject, _hook: str) -> str:
 
 
 def hooks(subject: Subject, _hook: str) -> str:
-    """At least one method is a hook, and each that looks like one is one."""
+    """At least one method is a hook, and every method that looks like one is one."""
     case = f"class {subject.cls.__name__}"
     try:
-        found = subject.hooks
+        implemented = subject.hooks
     except PluginError as error:
         raise Broken(case, str(error)) from error
-    if not found:
+    if not implemented:
         raise Broken(case, "it implements no hook")
-    return ", ".join(f"wraps {name}" if name in subject.wrapped else name for name in found)
+    return ", ".join(f"wraps {name}" if name in subject.wrapped else name for name in implemented)

@@ -1,4 +1,4 @@
-"""Properties of two calls with the same input: the same result, and the input as it was."""
+"""Properties of two calls with the same input: the same result, and an unchanged input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dapoctl.testing.values import difference, show
 
 
 def repeatable(subject: Subject, hook: str) -> str:
-    """Two new instances give the same for the same input, whatever numpy's, torch's and Python's generators say."""
+    """Two new instances return the same for the same input, regardless of numpy's, torch's and Python's global generators."""
     cases = list(subject.cases(hook))
     first, second = (_results(subject, hook, cases, seed) for seed in (0, 1))
     for case, one, other in zip(cases, first, second, strict=True):
@@ -28,10 +28,10 @@ def repeatable(subject: Subject, hook: str) -> str:
 def _results(subject: Subject, hook: str, cases: Sequence[Case], seed: int) -> list[Any]:
     with kept_generators(), subject.opened() as pipeline:
         seed_everything(seed)
-        return [_plain(call(pipeline, hook, case.arguments(torch.float64), case)) for case in cases]
+        return [_detached(call(pipeline, hook, case.arguments(torch.float64), case)) for case in cases]
 
 
-def _plain(value: Any) -> Any:
+def _detached(value: Any) -> Any:
     return value.detach() if isinstance(value, Tensor) else value
 
 
@@ -43,15 +43,15 @@ def read_only(subject: Subject, hook: str) -> str:
             before = copy.deepcopy(arguments)
             call(pipeline, hook, arguments, case)
             for name, value in arguments.items():
-                place = difference(before[name], value, name)
-                if place:
-                    was, now = _at(before, name, place), _at(arguments, name, place)
-                    raise Broken(case, f"`{place}` was {was} and is {now}")
+                path = difference(before[name], value, name)
+                if path:
+                    was, now = _value_at(before, name, path), _value_at(arguments, name, path)
+                    raise Broken(case, f"`{path}` was {was} and is {now}")
     return ""
 
 
-def _at(arguments: dict[str, Any], name: str, place: str) -> str:
-    """The value of the attribute that `place` begins with."""
-    attribute = place.removeprefix(name).lstrip(".").partition("[")[0].partition(".")[0]
+def _value_at(arguments: dict[str, Any], name: str, path: str) -> str:
+    """The value of the attribute that `path` begins with."""
+    attribute = path.removeprefix(name).lstrip(".").partition("[")[0].partition(".")[0]
     value = arguments[name]
     return show(getattr(value, attribute) if attribute else value)

@@ -1,7 +1,7 @@
-"""Whether a component makes its tensors where its inputs are.
+"""Whether a component creates its tensors on its inputs' device.
 
-Losses and penalties get tensors of the policy's device; batches always lie on the CPU. Without a CUDA device, torch's meta
-device stands in: its tensors have a shape, a type and no values, and most operations refuse to mix them with others.
+Losses and penalties get tensors of the policy's device; batches are always on the CPU. Without a CUDA device, torch's meta
+device is used instead: its tensors have a shape and a type but no values, and most operations refuse to mix them with others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dapoctl.testing.results import Broken, Unchecked
 from dapoctl.testing.subject import Subject, call
 
 MIXED = ("same device", "two devices", "not on the expected device", "device type tensor to numpy")
-"""What torch says of tensors that lie elsewhere than an operation wants them"""
+"""What torch's messages say of tensors on the wrong device"""
 
 
 def device(subject: Subject, hook: str) -> str:
@@ -24,30 +24,30 @@ def device(subject: Subject, hook: str) -> str:
     where = "cuda" if torch.cuda.is_available() else "meta"
     for case in subject.cases(hook):
         _check(subject, hook, case, where)
-    return "" if where == "cuda" else "on torch's meta device, as there is no CUDA device here"
+    return "" if where == "cuda" else "on torch's meta device, since there is no CUDA device here"
 
 
-def _check(subject: Subject, hook: str, case: Case, where: str) -> None:
-    arguments = _moved(case.arguments(torch.float32), where)
-    named = f"{case}; all on the device {where}"
+def _check(subject: Subject, hook: str, case: Case, device_name: str) -> None:
+    arguments = _moved(case.arguments(torch.float32), device_name)
+    described = f"{case}; all on the device {device_name}"
     with subject.opened() as pipeline:
-        # What is logged is averaged to a number, which a meta tensor does not have.
+        # Logged values are averaged to a number, which a meta tensor does not have.
         pipeline.attach(None)
         try:
-            found = call(pipeline, hook, arguments, named).device
+            result_device = call(pipeline, hook, arguments, described).device
         except Broken as broken:
-            if where == "meta" and not any(words in broken.found for words in MIXED):
+            if device_name == "meta" and not any(phrase in broken.found for phrase in MIXED):
                 raise Unchecked("it looks at values, and there is no CUDA device here") from broken
             raise
-    if found.type != where:
-        raise Broken(named, f"the result is on {found}")
+    if result_device.type != device_name:
+        raise Broken(described, f"the result is on {result_device}")
 
 
-def _moved(arguments: Arguments, where: str) -> Arguments:
+def _moved(arguments: Arguments, device_name: str) -> Arguments:
     if "tokens" not in arguments:
-        return {name: values.to(where) for name, values in arguments.items()}
+        return {name: values.to(device_name) for name, values in arguments.items()}
     tokens = arguments["tokens"]
     fields = {field.name: getattr(tokens, field.name) for field in dataclasses.fields(tokens)}
-    moved = {name: values.to(where) for name, values in fields.items() if isinstance(values, Tensor)}
-    optional = {name: values.to(where) for name, values in tokens.optional.items()}
+    moved = {name: values.to(device_name) for name, values in fields.items() if isinstance(values, Tensor)}
+    optional = {name: values.to(device_name) for name, values in tokens.optional.items()}
     return {"tokens": dataclasses.replace(tokens, **moved, optional=optional)}

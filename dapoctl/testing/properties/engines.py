@@ -1,6 +1,6 @@
-"""Properties of engines: what they sample from the embedded model, beside what that model says.
+"""Properties of engines: what they sample from the embedded model, compared with that model's own probabilities.
 
-The probabilities that they are compared with are computed from the model's logits in plain steps, a response at a time.
+Those are computed from the model's logits in plain steps, a response at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from dapoctl.engines import Completion, Sampling
 from dapoctl.errors import HookError
 from dapoctl.testing.results import Broken
-from dapoctl.testing.rig import PROMPTS, SAMPLES, SAMPLING, Rig, words
+from dapoctl.testing.rig import PROMPTS, SAMPLES, SAMPLING, Rig, describe_call
 
 if TYPE_CHECKING:
     from dapoctl.testing.subject import Subject
@@ -30,27 +30,27 @@ SETTINGS = (
     dataclasses.replace(SAMPLING, temperature=0.0),
 )
 APART = 0.01
-"""Most that a log-probability may differ: float32 on another device, in another order, is a hundred times closer"""
+"""Largest difference of a log-probability: float32 on another device, in another order, is a hundred times closer"""
 BORDER = 1e-3
-"""The nucleus may end a little before or after `top_p`, by rounding"""
+"""Tolerance of `top_p`: by rounding, the nucleus may end a little before or after it"""
 DRAWS, SIGMAS = 64, 6
-"""Responses to each prompt, and standard deviations that may be between what they are and what is expected"""
+"""Responses to each prompt, and the largest deviation from what is expected, in standard deviations"""
 MOVED = 0.1
 """Noise on the policy's weights, in standard deviations of each"""
 
 
 def completions(subject: Subject, _hook: str) -> str:
-    """Ends are where they are said to be, and each prompt is reported once, as it is returned."""
+    """Responses end where and as they are said to end, and each prompt is reported once, as it is returned."""
     rig = subject.rig
     engine, stops = rig.engine, set(rig.policy.eos_token_ids)
     seen: dict[int, list[Completion]] = {}
-    twice: list[int] = []
+    repeated: list[int] = []
     counts: list[tuple[int, int]] = []
-    case = words(SAMPLING)
+    case = describe_call(SAMPLING)
 
     def finished(index: int, group: list[Completion]) -> None:
         if index in seen:
-            twice.append(index)
+            repeated.append(index)
         seen[index] = list(group)
 
     before = {name: getattr(engine, name) for name in ("finished", "progress") if hasattr(engine, name)}
@@ -63,16 +63,16 @@ def completions(subject: Subject, _hook: str) -> str:
     finally:
         for name, value in before.items():
             setattr(engine, name, value)
-    for place, group in enumerate(groups):
+    for index, group in enumerate(groups):
         for completion in group:
-            if wrong := _wrong(completion, stops, rig.policy.head.vocabulary):
-                raise Broken(case, f"prompt {place}: {wrong}")
-    if "finished" in before and (twice or {place: list(group) for place, group in enumerate(groups)} != seen):
+            if violation := _violation(completion, stops, rig.policy.head.vocabulary):
+                raise Broken(case, f"prompt {index}: {violation}")
+    if "finished" in before and (repeated or {index: list(group) for index, group in enumerate(groups)} != seen):
         raise Broken(
             case,
-            f"`finished` was called for prompts {sorted([*seen, *twice])}, and must be for each of {len(groups)} with what is"
-            " returned",
-            "Call `self.finished(place in prompt_ids, completions)` once for each prompt, or have no such attribute.",
+            f"`finished` was called for prompts {sorted([*seen, *repeated])}, and must be for each of {len(groups)} with what"
+            " is returned",
+            "Call `self.finished(index in prompt_ids, completions)` once for each prompt, or have no such attribute.",
         )
     everything = len(groups) * SAMPLES
     if counts and any(total != everything or not 0 <= done <= total for done, total in counts):
@@ -80,16 +80,16 @@ def completions(subject: Subject, _hook: str) -> str:
     return f"reports {' and '.join(before)}" if before else "reports neither progress nor what is finished"
 
 
-def _wrong(completion: Completion, stops: set[int], vocabulary: int) -> str:
+def _violation(completion: Completion, stops: set[int], vocabulary: int) -> str:
     tokens, reason = list(completion.token_ids), completion.finish_reason
-    if strange := [token for token in tokens if not 0 <= token < vocabulary]:
-        return f"token {strange[0]}, and there are {vocabulary}"
+    if unknown := [token for token in tokens if not 0 <= token < vocabulary]:
+        return f"token {unknown[0]}, and there are {vocabulary}"
     inside = [token for token in tokens[:-1] if token in stops]
     if inside:
         return f"an end-of-sequence token ({inside[0]}) stands before the last of tokens {tokens}"
-    wanted = "stop" if tokens[-1] in stops else "length"
-    if reason != wanted:
-        return f"finish_reason {reason!r} of tokens {tokens}; it must be {wanted!r}"
+    expected_reason = "stop" if tokens[-1] in stops else "length"
+    if reason != expected_reason:
+        return f"finish_reason {reason!r} of tokens {tokens}; it must be {expected_reason!r}"
     if reason == "length" and len(tokens) < SAMPLING.max_tokens:
         return f"a response of {len(tokens)} tokens without an end, where there is room for {SAMPLING.max_tokens}"
     return ""
@@ -97,98 +97,101 @@ def _wrong(completion: Completion, stops: set[int], vocabulary: int) -> str:
 
 def logprobs(subject: Subject, _hook: str) -> str:
     """Log-probabilities are those of the distribution that tokens are drawn from, at every temperature and top_p."""
-    worst = max(_furthest(subject.rig, sampling) for sampling in SETTINGS)
-    _drawn(subject.rig)
+    worst = max(_largest_error(subject.rig, sampling) for sampling in SETTINGS)
+    _check_frequencies(subject.rig)
     return f"at most {worst:.0e} from the model's own"
 
 
-def _furthest(rig: Rig, sampling: Sampling, case: str = "") -> float:
-    """The most that a log-probability is away from the model's own.
+def _largest_error(rig: Rig, sampling: Sampling, case: str = "") -> float:
+    """The largest difference of a log-probability from the model's own.
 
     Raises:
         Broken: it is too far.
     """
-    worst = 0.0
-    case = case or words(sampling)
-    for place, group in enumerate(rig.generate(sampling)):
+    largest = 0.0
+    case = case or describe_call(sampling)
+    for index, group in enumerate(rig.generate(sampling)):
         for completion in group:
             tokens = list(completion.token_ids)
-            logits = rig.logits(place, tokens)
-            told = torch.tensor(list(completion.logprobs), dtype=torch.float64)
+            logits = rig.logits(index, tokens)
+            reported = torch.tensor(list(completion.logprobs), dtype=torch.float64)
             if (
                 sampling.temperature == 0
                 and (wrong := torch.nonzero(logits.argmax(-1) != torch.tensor(tokens))).numel()
             ):
-                at = int(wrong[0])
+                position = int(wrong[0])
                 raise Broken(
                     case,
-                    f"prompt {place}, token {at}: {tokens[at]}; the most likely one is {int(logits[at].argmax())}",
+                    f"prompt {index}, token {position}: {tokens[position]}; the most likely one is"
+                    f" {int(logits[position].argmax())}",
                     "At temperature 0 take the most likely token.",
                 )
-            away = torch.stack([(told - each).abs() for each in _expected(logits, tokens, sampling)]).amin(0)
-            at = int(away.nan_to_num(math.inf).argmax())
-            if not float(away[at]) <= APART:
-                right = float(_expected(logits, tokens, sampling)[0][at])
-                at_one = float(logits.log_softmax(-1)[at, tokens[at]])
+            errors = torch.stack(
+                [(reported - expected).abs() for expected in _expected(logits, tokens, sampling)]
+            ).amin(0)
+            position = int(errors.nan_to_num(math.inf).argmax())
+            if not float(errors[position]) <= APART:
+                right = float(_expected(logits, tokens, sampling)[0][position])
+                at_one = float(logits.log_softmax(-1)[position, tokens[position]])
                 raise Broken(
                     case,
-                    f"prompt {place}, token {at} of {tokens}: {float(told[at]):.4f}, the model says {right:.4f}"
+                    f"prompt {index}, token {position} of {tokens}: {float(reported[position]):.4f}, the model says {right:.4f}"
                     + (f" (and {at_one:.4f} at temperature 1 and top_p 1)" if abs(right - at_one) > APART else ""),
                 )
-            worst = max(worst, float(away.max()))
-    return worst
+            largest = max(largest, float(errors.max()))
+    return largest
 
 
 def _expected(logits: Tensor, tokens: Sequence[int], sampling: Sampling) -> list[Tensor]:
     """Log-probabilities [T] of `tokens`; with top_p also those of a slightly smaller and a slightly larger nucleus."""
     chosen = torch.tensor(tokens)[:, None]
-    every = (logits / (sampling.temperature or 1.0)).log_softmax(-1)
+    log_probs = (logits / (sampling.temperature or 1.0)).log_softmax(-1)
     if sampling.top_p == 1 or sampling.temperature == 0:
-        return [every.gather(1, chosen)[:, 0]]
-    found = []
-    ordered, order = every.sort(-1, descending=True)
+        return [log_probs.gather(1, chosen)[:, 0]]
+    candidates = []
+    ordered, order = log_probs.sort(-1, descending=True)
     for top_p in (sampling.top_p, sampling.top_p - BORDER, sampling.top_p + BORDER):
         before = ordered.exp().cumsum(-1) - ordered.exp()
-        kept = torch.zeros_like(every, dtype=torch.bool).scatter(1, order, before < top_p)
-        found.append(every.masked_fill(~kept, -math.inf).log_softmax(-1).gather(1, chosen)[:, 0])
-    return found
+        kept = torch.zeros_like(log_probs, dtype=torch.bool).scatter(1, order, before < top_p)
+        candidates.append(log_probs.masked_fill(~kept, -math.inf).log_softmax(-1).gather(1, chosen)[:, 0])
+    return candidates
 
 
-def _drawn(rig: Rig) -> None:
-    """Tokens come as often as they should: what each one's log-probability is above the average of those that could have come
-    adds up to nothing, within the spread of such a sum.
+def _check_frequencies(rig: Rig) -> None:
+    """Tokens are drawn as often as they should be: the sum of their log-probabilities, each minus its expectation, is zero
+    within its standard deviation.
 
     Raises:
-        Broken: it does not.
+        Broken: they are not.
     """
     sampling = dataclasses.replace(SAMPLING, temperature=1.2)
-    above, variance, count = 0.0, 0.0, 0
-    for place, group in enumerate(rig.generate(sampling, DRAWS)):
+    excess, variance, count = 0.0, 0.0, 0
+    for index, group in enumerate(rig.generate(sampling, DRAWS)):
         times = Counter(tuple(completion.token_ids) for completion in group)
-        for tokens, often in times.items():
-            every = (rig.logits(place, tokens) / sampling.temperature).log_softmax(-1)
-            mean = (every.exp() * every).sum(-1)
-            told = every.gather(1, torch.tensor(tokens)[:, None])[:, 0]
-            above += often * float((told - mean).sum())
-            variance += often * float((every.exp() * (every - mean[:, None]) ** 2).sum())
-            count += often * len(tokens)
+        for tokens, repeats in times.items():
+            log_probs = (rig.logits(index, tokens) / sampling.temperature).log_softmax(-1)
+            mean = (log_probs.exp() * log_probs).sum(-1)
+            reported = log_probs.gather(1, torch.tensor(tokens)[:, None])[:, 0]
+            excess += repeats * float((reported - mean).sum())
+            variance += repeats * float((log_probs.exp() * (log_probs - mean[:, None]) ** 2).sum())
+            count += repeats * len(tokens)
     spread = math.sqrt(max(variance, 1e-12)) / count
-    if abs(above / count) > SIGMAS * spread:
+    if abs(excess / count) > SIGMAS * spread:
         raise Broken(
-            words(sampling, n=DRAWS),
-            f"log-probabilities of the drawn tokens are {above / count:+.4f} from what is expected; by chance {spread:.4f}",
+            describe_call(sampling, n=DRAWS),
+            f"log-probabilities of the drawn tokens are {excess / count:+.4f} from what is expected; by chance {spread:.4f}",
             "Draw each token from softmax(logits / temperature), cut to the nucleus of top_p.",
         )
 
 
 def seeds(subject: Subject, _hook: str) -> str:
-    """A seed stands for its responses; with one for each prompt, the prompts beside it do not matter."""
+    """A seed determines the responses; with one for each prompt, the other prompts do not matter."""
     rig = subject.rig
 
-    def drawn(sampling: Sampling, places: Sequence[int] | None = None) -> list[list[list[int]]]:
-        return [[list(one.token_ids) for one in group] for group in rig.generate(sampling, places=places)]
+    def drawn(sampling: Sampling, indices: Sequence[int] | None = None) -> list[list[list[int]]]:
+        return [[list(one.token_ids) for one in group] for group in rig.generate(sampling, indices=indices)]
 
-    first, case = drawn(SAMPLING), words(SAMPLING)
+    first, case = drawn(SAMPLING), describe_call(SAMPLING)
     if drawn(SAMPLING) != first:
         raise Broken(f"{case}, twice", "different responses")
     other = dataclasses.replace(SAMPLING, seed=8)
@@ -200,15 +203,15 @@ def seeds(subject: Subject, _hook: str) -> str:
     together, alone = drawn(own), drawn(dataclasses.replace(SAMPLING, seeds=own.seeds[2:3]), [2])
     if together[2:3] != alone:
         raise Broken(
-            f"{words(own)}, and prompt 2 with its seed alone",
+            f"{describe_call(own)}, and prompt 2 with its seed alone",
             f"{together[2]}; alone {alone[0]}",
-            "Draw for each prompt from a generator of its own, seeded with `sampling.seeds[place]` when there are any.",
+            "Draw for each prompt from a generator of its own, seeded with `sampling.seeds[index]` if there are any.",
         )
     return ""
 
 
 def weights(subject: Subject, _hook: str) -> str:
-    """After an update and `load_weights`, asleep meanwhile as in a run, it samples from the new weights."""
+    """After an update and `load_weights`, asleep in between as in a run, it samples from the new weights."""
     rig = subject.rig
     generator = torch.Generator().manual_seed(5)
     try:
@@ -220,12 +223,12 @@ def weights(subject: Subject, _hook: str) -> str:
         rig.engine.load_weights(rig.policy.named_weights())
     except HookError as error:
         raise Broken("sleep, an update, load_weights", str(error)) from error
-    case = f"sleep, an update, load_weights, {words(SAMPLING)}"
-    _furthest(rig, SAMPLING, case)
+    case = f"sleep, an update, load_weights, {describe_call(SAMPLING)}"
+    _largest_error(rig, SAMPLING, case)
     try:
         rig.engine.sleep()
         rig.engine.wake()
     except HookError as error:
         raise Broken("sleep, wake", str(error)) from error
-    _furthest(rig, SAMPLING, f"{case}, sleep, wake")
+    _largest_error(rig, SAMPLING, f"{case}, sleep, wake")
     return ""

@@ -19,24 +19,24 @@ from dapoctl.testing.subject import BATCH_HOOKS, Subject, call
 from dapoctl.testing.values import close, show
 
 OPTIONAL = ("ref_logprobs", "entropy")
-"""What `uses` may name"""
+"""The names that `uses` may contain"""
 
 
 def gradient(subject: Subject, hook: str) -> str:
-    """Losses and penalties are differentiable, with a finite gradient; nothing that a batch's hook returns is."""
+    """Losses and penalties are differentiable, with a finite gradient; results of batch hooks carry none."""
     if hook in BATCH_HOOKS:
         return _carries_none(subject, hook)
-    graph = flows = says = False
+    graph = flows = nonzero = False
     for case in subject.cases(hook):
         arguments = case.arguments(torch.float64)
         leaves = _leaves(arguments)
         with subject.opened() as pipeline:
-            found = call(pipeline, hook, arguments, case)
-        says = says or bool(found.any())
-        if not found.requires_grad:
+            result = call(pipeline, hook, arguments, case)
+        nonzero = nonzero or bool(result.any())
+        if not result.requires_grad:
             continue
         graph = True
-        grads = torch.autograd.grad(found.sum(), [*leaves.values()], allow_unused=True, materialize_grads=True)
+        grads = torch.autograd.grad(result.sum(), [*leaves.values()], allow_unused=True, materialize_grads=True)
         for name, grad in zip(leaves, grads, strict=True):
             if not bool(torch.isfinite(grad).all()):
                 fix = (
@@ -45,8 +45,8 @@ def gradient(subject: Subject, hook: str) -> str:
                 )
                 raise Broken(case, f"gradient for {name} is {show(grad)}", fix)
         flows = flows or any(bool(grad.any()) for grad in grads)
-    # With a coefficient of 0 there is a graph and nothing flows.
-    if not flows and (says or not graph):
+    # With a coefficient of 0 there is a graph but no gradient flows.
+    if not flows and (nonzero or not graph):
         names = " and ".join(_leaves(subject.cases(hook)[0].arguments(torch.float64)))
         raise Broken(subject.cases(hook)[0], f"no gradient for {names}, here or in any other case")
     return ""
@@ -64,15 +64,15 @@ def _carries_none(subject: Subject, hook: str) -> str:
 
 
 def _leaves(arguments: Arguments) -> dict[str, Tensor]:
-    """What a gradient may flow to, made to require one."""
+    """The inputs that a gradient may flow to, set to require one."""
     if "logits" in arguments:
         return {"logits": arguments["logits"].requires_grad_()}
     tokens = arguments["tokens"]
     return {"logprobs": tokens.logprobs.requires_grad_(), "entropy": tokens.optional["entropy"].requires_grad_()}
 
 
-class Watched(dict[str, Any]):
-    """A dict that knows which of its keys were looked up."""
+class RecordingDict(dict[str, Any]):
+    """A dict that records which of its keys were looked up."""
 
     def __init__(self, values: dict[str, Any]) -> None:
         super().__init__(values)
@@ -83,13 +83,13 @@ class Watched(dict[str, Any]):
         return super().__getitem__(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """As a dict's."""
+        """See `dict.get`."""
         self.seen.add(key)
         return super().get(key, default)
 
 
 def uses(subject: Subject, hook: str) -> str:
-    """What is read of the costly parts of `Tokens` is declared."""
+    """The costly parts of `Tokens` that are read are declared."""
     for name in sorted({*subject.cls.uses} - {*OPTIONAL}):
         fix = f"`uses` may name {' and '.join(OPTIONAL)}."
         raise Broken(f"class {subject.cls.__name__}", f"`uses` names `{name}`, which does not exist", fix)
@@ -99,10 +99,10 @@ def uses(subject: Subject, hook: str) -> str:
         declared = {name for name in OPTIONAL if pipeline.uses(name)}
         for case in subject.cases(hook):
             tokens = case.arguments(torch.float64)["tokens"]
-            watched = Watched(tokens.optional)
+            watched = RecordingDict(tokens.optional)
             call(pipeline, hook, {"tokens": dataclasses.replace(tokens, optional=watched)}, case)
             for name in sorted(watched.seen - declared):
-                names = ", ".join(f'"{each}"' for each in sorted(declared | {name}))
+                names = ", ".join(f'"{declared_name}"' for declared_name in sorted(declared | {name}))
                 fix = f"Add `uses: ClassVar[frozenset[str]] = frozenset({{{names}}})` to the class: no other part is computed."
                 raise Broken(case, f"reads `tokens.{name}`, which `uses` does not name", fix)
             seen |= watched.seen
@@ -111,16 +111,16 @@ def uses(subject: Subject, hook: str) -> str:
 
 
 def per_token(subject: Subject, hook: str) -> str:
-    """A component that says it looks at each token alone gives the same for slices of a sequence."""
+    """A component that declares to look at each token alone returns the same for slices of a sequence."""
     with subject.opened() as pipeline:
         declared = pipeline.per_token()
     try:
         for case in subject.cases(hook):
             plain = subject.call(hook, case)
             with subject.opened() as pipeline:
-                found = _sliced(pipeline, hook, case)
-            if not close(found, plain):
-                raise Broken(case, f"whole {show(plain)}; one token at a time {show(found)}")
+                sliced = _sliced(pipeline, hook, case)
+            if not close(sliced, plain):
+                raise Broken(case, f"whole {show(plain)}; one token at a time {show(sliced)}")
     except Broken:
         if declared:
             raise
@@ -131,5 +131,5 @@ def per_token(subject: Subject, hook: str) -> str:
 def _sliced(pipeline: Pipeline, hook: str, case: Any) -> Tensor:
     assert isinstance(case, TokenCase)
     tokens = case.tokens(torch.float64)
-    parts = [pick(tokens, torch.tensor([place]), complete=False) for place in range(len(tokens.logprobs))]
+    parts = [pick(tokens, torch.tensor([index]), complete=False) for index in range(len(tokens.logprobs))]
     return torch.cat([call(pipeline, hook, {"tokens": part}, f"one token of {case}") for part in parts])

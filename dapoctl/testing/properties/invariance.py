@@ -25,7 +25,7 @@ DTYPE = torch.float64
 
 
 def padding(subject: Subject, hook: str) -> str:
-    """More columns change nothing at the tokens that count."""
+    """More columns of padding change nothing at the tokens that count."""
     for case in subject.cases(hook):
         assert isinstance(case, BatchCase)
         batch = case.batch(DTYPE)
@@ -41,7 +41,7 @@ def padding(subject: Subject, hook: str) -> str:
 
 
 def widen(batch: Batch, columns: int) -> Batch:
-    """`batch` with so many more columns of padding."""
+    """`batch` with `columns` more columns of padding."""
     values = {name: getattr(batch, name) for name in PER_TOKEN}
     pad = torch.nn.functional.pad
     changes: dict[str, Any] = {name: pad(v, (0, columns)) for name, v in values.items() if v is not None}
@@ -58,7 +58,7 @@ def rows_of(batch: Batch, rows: Sequence[int]) -> Batch:
 
 
 def group_order(subject: Subject, hook: str) -> str:
-    """The same groups under other indices: each response, or each group, gets what it got."""
+    """The same groups with other indices: each response, or each group, gets the same result."""
     for case in subject.cases(hook):
         assert isinstance(case, BatchCase)
         count = len(case.rewards)
@@ -73,16 +73,16 @@ def group_order(subject: Subject, hook: str) -> str:
         changes["groups"] = torch.tensor([order.index(int(group)) for group in batch.groups])
         moved = dataclasses.replace(batch, **changes)
         with subject.opened() as pipeline:
-            found = call(pipeline, hook, {"batch": moved}, f"{case}, groups in order {order}")
+            result = call(pipeline, hook, {"batch": moved}, f"{case}, groups in order {order}")
         expected = plain[torch.tensor(order)] if hook == "filter_groups" else plain
-        if not close(found, expected):
+        if not close(result, expected):
             _excuse(subject, hook, case)
-            raise Broken(case, f"with the groups numbered {order}: {show(found)} in place of {show(expected)}")
+            raise Broken(case, f"with the groups numbered {order}: {show(result)} in place of {show(expected)}")
     return ""
 
 
 def response_order(subject: Subject, hook: str) -> str:
-    """Responses in another order, within their groups and across them: each gets what it got."""
+    """Responses in another order, within their groups and across them: each gets the same result."""
     check = _batch_order if hook in BATCH_HOOKS else _token_order
     for case in subject.cases(hook):
         check(subject, hook, case)
@@ -94,17 +94,17 @@ def _batch_order(subject: Subject, hook: str, case: Any) -> None:
     plain = subject.call(hook, case)
     for order in ([*reversed(range(size))], [*range(1, size, 2), *range(0, size, 2)])[: size - 1]:
         with subject.opened() as pipeline:
-            found = call(
+            result = call(
                 pipeline, hook, {"batch": rows_of(case.batch(DTYPE), order)}, f"{case}, responses in order {order}"
             )
         expected = plain if hook == "filter_groups" else plain[torch.tensor(order)]
-        if not close(found, expected):
+        if not close(result, expected):
             _excuse(subject, hook, case)
-            raise Broken(case, f"with the responses in order {order}: {show(found)} in place of {show(expected)}")
+            raise Broken(case, f"with the responses in order {order}: {show(result)} in place of {show(expected)}")
 
 
 def _excuse(subject: Subject, hook: str, case: Any) -> None:
-    """Noise is drawn in some order, and no order is the right one."""
+    """Excuse a component that draws noise: it does so in some order, and none is the right one."""
     with subject.opened() as pipeline:
         if draws(pipeline, hook, case.arguments(DTYPE), case):
             raise Unchecked("it draws random numbers, response by response")
@@ -115,16 +115,16 @@ def _token_order(subject: Subject, hook: str, case: Any) -> None:
     if tokens.sequences < 2:
         return
     order = [*reversed(range(tokens.sequences))]
-    index = torch.cat([torch.nonzero(tokens.sequence == place).flatten() for place in order])
+    index = torch.cat([torch.nonzero(tokens.sequence == sequence_index).flatten() for sequence_index in order])
     plain = subject.call(hook, case)
     with subject.opened() as pipeline:
-        found = call(pipeline, hook, {"tokens": pick(tokens, index)}, f"{case}, sequences in order {order}")
-    if not close(found, plain[index]):
-        raise Broken(case, f"with the sequences in order {order}: {show(found)} in place of {show(plain[index])}")
+        result = call(pipeline, hook, {"tokens": pick(tokens, index)}, f"{case}, sequences in order {order}")
+    if not close(result, plain[index]):
+        raise Broken(case, f"with the sequences in order {order}: {show(result)} in place of {show(plain[index])}")
 
 
 def pick(tokens: Tokens, index: Tensor, complete: bool = True) -> Tokens:
-    """The tokens `index`; their sequences, if they are complete, are numbered anew."""
+    """The tokens `index`; their sequences, if they are complete, are renumbered."""
     names = ("logprobs", "old_logprobs", "rollout_logprobs", "advantages", "sequence")
     changes = {name: getattr(tokens, name)[index] for name in names}
     sequences = tokens.sequences
@@ -143,10 +143,10 @@ def cut(subject: Subject, hook: str) -> str:
         if len(parts) < 2:
             continue
         with subject.opened() as pipeline:
-            found = torch.cat([call(pipeline, hook, part, f"a part of {case}") for part in parts])
-        if not close(found, plain):
+            result = torch.cat([call(pipeline, hook, part, f"a part of {case}") for part in parts])
+        if not close(result, plain):
             what = "token" if hook in VOCAB_HOOKS else "sequence"
-            raise Broken(case, f"all at once {show(plain)}; one {what} at a time {show(found)}")
+            raise Broken(case, f"all at once {show(plain)}; one {what} at a time {show(result)}")
     return ""
 
 
@@ -159,8 +159,10 @@ def _chunks(case: Any) -> list[dict[str, Any]]:
 def _sequences(case: Any) -> list[dict[str, Any]]:
     assert isinstance(case, TokenCase)
     tokens = case.tokens(DTYPE)
-    places = [torch.nonzero(tokens.sequence == place).flatten() for place in range(tokens.sequences)]
-    return [{"tokens": pick(tokens, index)} for index in places]
+    positions = [
+        torch.nonzero(tokens.sequence == sequence_index).flatten() for sequence_index in range(tokens.sequences)
+    ]
+    return [{"tokens": pick(tokens, index)} for index in positions]
 
 
 def mask(subject: Subject, hook: str) -> str:
@@ -174,7 +176,7 @@ def mask(subject: Subject, hook: str) -> str:
 
 
 def counts(subject: Subject, hook: str) -> str:
-    """A process that has half of the groups, and `batch.counts` of all, gives its tokens the weights they have in all."""
+    """A process with some of the groups, and `batch.counts` of all, gives its tokens their weights in the whole batch."""
     for case in subject.cases(hook):
         assert isinstance(case, BatchCase)
         if len(case.rewards) < 2:
@@ -185,14 +187,14 @@ def counts(subject: Subject, hook: str) -> str:
         half = dataclasses.replace(
             half, problems=batch.problems[:1], prompt_ids=batch.prompt_ids[:1], born=batch.born[:1]
         )
-        where = f"{case}; the first group alone, with {_words(batch.counts)} counted over all"
+        where = f"{case}; the first group alone, with {_describe_counts(batch.counts)} counted over all"
         with subject.opened() as pipeline:
-            found = call(pipeline, hook, {"batch": half}, where)
+            result = call(pipeline, hook, {"batch": half}, where)
         expected = subject.call(hook, case)[rows]
-        if not close(found[half.mask], expected[half.mask]):
-            raise Broken(where, f"weights {show(found[half.mask])} in place of {show(expected[half.mask])}")
+        if not close(result[half.mask], expected[half.mask]):
+            raise Broken(where, f"weights {show(result[half.mask])} in place of {show(expected[half.mask])}")
     return ""
 
 
-def _words(counts: Counts) -> str:
+def _describe_counts(counts: Counts) -> str:
     return f"{counts.responses} responses, {counts.tokens} tokens, {counts.groups} groups"

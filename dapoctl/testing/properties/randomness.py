@@ -1,7 +1,7 @@
 """Whether a component draws random numbers from a generator of its own.
 
 Noise for each response of a batch is drawn in the order of the responses, so that another order gives other noise. That is
-honest as long as the generator is seeded, which is a property of its own.
+acceptable if the generator is seeded, which is a property of its own.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from dapoctl.testing.subject import call
 
 
 class Draws(TorchFunctionMode):
-    """Notices torch functions that are given a generator."""
+    """Detects torch functions that are given a generator."""
 
     seen = False
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Call `func` as if nobody looked."""
+        """Call `func` unchanged."""
         kwargs = kwargs or {}
         self.seen = self.seen or kwargs.get("generator") is not None
         return func(*args, **kwargs)
@@ -35,12 +35,16 @@ class Draws(TorchFunctionMode):
 
 def draws(pipeline: Pipeline, hook: str, arguments: Mapping[str, Any], case: object) -> bool:
     """Whether a call of `hook` draws from a generator that it was given or has made: torch's, numpy's or Python's."""
-    with Draws() as torch_draws, _made(np.random, "default_rng") as numpy_made, _made(random, "Random") as python_made:
+    with (
+        Draws() as torch_draws,
+        _spied(np.random, "default_rng") as numpy_made,
+        _spied(random, "Random") as python_made,
+    ):
         call(pipeline, hook, arguments, case)
     return torch_draws.seen or numpy_made.called or python_made.called
 
 
 @contextlib.contextmanager
-def _made(module: Any, name: str) -> Iterator[mock.Mock]:
-    with mock.patch.object(module, name, side_effect=getattr(module, name)) as made:
-        yield made
+def _spied(module: Any, name: str) -> Iterator[mock.Mock]:
+    with mock.patch.object(module, name, side_effect=getattr(module, name)) as spy:
+        yield spy

@@ -35,29 +35,29 @@ Check = Callable[[Subject, str], str]
 
 @dataclass(frozen=True)
 class Property:
-    """One promise."""
+    """One property, and how it is checked."""
 
     name: str
     meaning: str
     fix: str
-    """In one sentence; a check may know better"""
+    """One sentence; a check may give a better one"""
     check: Check
     hooks: tuple[str, ...] = ()
-    """What it is checked for, one after the other; empty for the component as a whole"""
+    """The hooks it is checked for; empty for the component as a whole"""
     needs: tuple[str, ...] = ()
-    """Properties without which this one says nothing"""
+    """Properties that must hold for this one to mean anything"""
     any_of: tuple[str, ...] = ()
-    """Hooks of which a component needs one for a property of the whole"""
+    """For a property of the whole component: it applies if the component has one of these hooks"""
     slow: bool = False
-    """Left out of a quick look"""
+    """Left out of a quick check"""
 
 
 SOUND = ("result", "repeatable")
 
 CLASS = (
     Property(
-        "builds", "can be made from its defaults, or from the parameters given",
-        "Give every parameter a default, and let making the component neither compute nor open anything.",
+        "builds", "can be built from its defaults, or from the given parameters",
+        "Give every parameter a default, and neither compute nor open anything while the component is built.",
         class_definition.builds,
     ),
     Property(
@@ -76,7 +76,7 @@ CLASS = (
 )  # fmt: skip
 RETURNED = (
     Property(
-        "result", "returns what its hook promises, for small and odd batches, too",
+        "result", "returns what its hook promises, also for small and odd batches",
         "Handle this input: groups may have any size, rewards may all be equal, a mask may be empty.",
         return_values.result, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("builds", "hooks"),
     ),
@@ -85,8 +85,8 @@ RETURNED = (
         return_values.dtype, TENSOR_HOOKS, ("result",),
     ),
     Property(
-        "device", "makes its tensors where its inputs are",
-        "Make new tensors from an input (`logprobs.new_zeros(...)`, `torch.zeros_like(...)`, `device=logprobs.device`).",
+        "device", "creates its tensors on its inputs' device",
+        "Create new tensors from an input (`logprobs.new_zeros(...)`, `torch.zeros_like(...)`, `device=logprobs.device`).",
         devices.device, (*TOKEN_HOOKS, *VOCAB_HOOKS), ("result",),
     ),
     Property(
@@ -101,7 +101,7 @@ RETURNED = (
         determinism.repeatable, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("result",),
     ),
     Property(
-        "read_only", "leaves its input as it was",
+        "read_only", "leaves its input unchanged",
         "Work on a copy: `batch.rewards - 1` or `.clone()`, and no `-=`, `_()` methods or item assignment on an input.",
         determinism.read_only, (*TENSOR_HOOKS, *PLAIN_HOOKS), ("result",),
     ),
@@ -120,7 +120,7 @@ INVARIANT = (
     Property(
         "response_order", "it does not matter in which order responses come, within groups and across",
         "Find a group's responses through `batch.groups` (a token's through `tokens.sequence`): do not reshape to"
-        " [P, G], and do not let one response stand for others by its place.",
+        " [P, G], and do not let one response stand for others by its position.",
         invariance.response_order, (*BATCH_HOOKS, *TOKEN_HOOKS), SOUND,
     ),
     Property(
@@ -158,7 +158,7 @@ LOSSES = (
 WHOLE = (
     Property(
         "problems", "problems have ids of their own, and held-out ones are not trained on",
-        "Make the id from the problem's place or text.", tasks_and_observers.problems, ("load_problems",), SOUND,
+        "Make the id from the problem's index or text.", tasks_and_observers.problems, ("load_problems",), SOUND,
     ),
     Property(
         "threads", "several threads at once get the same verdicts",
@@ -171,8 +171,8 @@ WHOLE = (
         tasks_and_observers.observes, (), ("builds", "hooks"), OBSERVERS,
     ),
     Property(
-        "state", "a saved and loaded component goes on as if nothing had happened",
-        "Return everything that changes between steps from state_dict, and take it over in load_state_dict.",
+        "state", "a saved and loaded component continues as if nothing had happened",
+        "Return everything that changes between steps from state_dict, and restore it in load_state_dict.",
         state.state, (), (*SOUND, "builds", "hooks"), (*TENSOR_HOOKS, "select_prompts", *OBSERVERS),
     ),
     Property(
@@ -197,7 +197,7 @@ SAMPLED = (
     ),
     Property(
         "seeds", "an engine's responses are a function of the seeds",
-        "Seed the sampler with `sampling.seed` (and each prompt's with `sampling.seeds[place]`), and nothing else.",
+        "Seed the sampler with `sampling.seed` (and each prompt's with `sampling.seeds[index]`), and nothing else.",
         engines.seeds, ENGINES, ("builds", "hooks", "completions"), slow=True,
     ),
     Property(

@@ -1,4 +1,4 @@
-"""Properties of one result: what it is, and that every number in it is one.
+"""Properties of one result: its type and shape, and that its numbers are finite.
 
 Shapes: P groups, B responses, T tokens of the longest response and padding, N tokens of a micro-batch, n of a chunk.
 """
@@ -21,7 +21,7 @@ from dapoctl.testing.values import show
 
 
 def shapes_of(hook: str, arguments: Arguments) -> dict[str, tuple[int, ...]]:
-    """The shapes that `hook` may return, by what they are called."""
+    """The shapes that `hook` may return, by name."""
     if hook in BATCH_HOOKS:
         size, width = arguments["batch"].mask.shape
         per_response, per_token = {"[B]": (size,)}, {"[B, T]": (size, width)}
@@ -43,68 +43,73 @@ def result(subject: Subject, hook: str) -> str:
         for case in cases:
             arguments = case.arguments(torch.float32)
             expected = shapes_of(hook, arguments) if hook in TENSOR_HOOKS else {}
-            found = call(pipeline, hook, arguments, case)
+            returned = call(pipeline, hook, arguments, case)
             if hook in TENSOR_HOOKS:
-                _is_tensor(found, expected, case)
+                _is_tensor(returned, expected, case)
             else:
-                PLAIN[hook](found, case)
+                PLAIN[hook](returned, case)
     return ""
 
 
-def _is_tensor(found: Any, expected: dict[str, tuple[int, ...]], case: Case) -> None:
+def _is_tensor(returned: Any, expected: dict[str, tuple[int, ...]], case: Case) -> None:
     promised = " or ".join(f"{name} = {list(shape)}" for name, shape in expected.items())
-    if not isinstance(found, Tensor):
-        raise Broken(case, f"returned {type(found).__name__} {show(found)}", f"Return a tensor of shape {promised}.")
-    if tuple(found.shape) not in expected.values():
-        raise Broken(case, f"returned shape {list(found.shape)}", f"Return a tensor of shape {promised}.")
+    if not isinstance(returned, Tensor):
+        raise Broken(
+            case, f"returned {type(returned).__name__} {show(returned)}", f"Return a tensor of shape {promised}."
+        )
+    if tuple(returned.shape) not in expected.values():
+        raise Broken(case, f"returned shape {list(returned.shape)}", f"Return a tensor of shape {promised}.")
 
 
-def _are_indices(found: Any, case: Any) -> None:
+def _are_indices(returned: Any, case: Any) -> None:
     try:
-        indices = list(found)
+        indices = list(returned)
     except TypeError:
-        raise Broken(case, f"returned {show(found)}", "Return a sequence of indices.") from None
-    fits = all(
+        raise Broken(case, f"returned {show(returned)}", "Return a sequence of indices.") from None
+    valid = all(
         isinstance(index, Integral) and not isinstance(index, bool) and 0 <= int(index) < case.problems
         for index in indices
     )
-    if len(indices) != case.count or not fits:
+    if len(indices) != case.count or not valid:
         fix = (
             f"Return exactly `count` = {case.count} integers from 0 to {case.problems - 1}; repeat some where the pool is"
             " smaller than that."
         )
-        raise Broken(case, f"returned {show(found)}", fix)
+        raise Broken(case, f"returned {show(returned)}", fix)
 
 
-def _is_score(found: Any, case: Case) -> None:
+def _is_score(returned: Any, case: Case) -> None:
     fix = "Return Score(value, correct, extracted, outcome) with a finite value and a bool, for any text at all."
-    if not isinstance(found, Score):
-        raise Broken(case, f"returned {type(found).__name__} {show(found)}", fix)
-    number = isinstance(found.value, (int, float)) and math.isfinite(found.value)
-    kinds = isinstance(found.correct, bool) and isinstance(found.extracted, str | None)
-    if not (number and kinds and found.outcome in get_args(Outcome)):
-        raise Broken(case, f"returned {show(found)}", fix)
+    if not isinstance(returned, Score):
+        raise Broken(case, f"returned {type(returned).__name__} {show(returned)}", fix)
+    number = isinstance(returned.value, (int, float)) and math.isfinite(returned.value)
+    kinds = isinstance(returned.correct, bool) and isinstance(returned.extracted, str | None)
+    if not (number and kinds and returned.outcome in get_args(Outcome)):
+        raise Broken(case, f"returned {show(returned)}", fix)
 
 
-def _are_problems(found: Any, case: Case) -> None:
+def _are_problems(returned: Any, case: Case) -> None:
     fix = "Return a sequence of at least one dapoctl.Problem, with texts as id, prompt and answer."
-    if not isinstance(found, Sequence) or not found:
-        raise Broken(case, f"returned {show(found)}", fix)
-    for item in found:
-        if not (isinstance(item, Problem) and all(isinstance(x, str) for x in (item.id, item.prompt, item.answer))):
-            raise Broken(case, f"one of its {len(found)} problems is {show(item)}", fix)
+    if not isinstance(returned, Sequence) or not returned:
+        raise Broken(case, f"returned {show(returned)}", fix)
+    for problem in returned:
+        if not (
+            isinstance(problem, Problem)
+            and all(isinstance(x, str) for x in (problem.id, problem.prompt, problem.answer))
+        ):
+            raise Broken(case, f"one of its {len(returned)} problems is {show(problem)}", fix)
 
 
-def _is_refill(found: Any, case: Case) -> None:
+def _is_refill(returned: Any, case: Case) -> None:
     fix = "Return dapoctl.Refill(max_rounds >= 1, on_exhausted, max_staleness >= 0)."
     known = ("train_partial", "skip", "error")
     if (
-        not isinstance(found, Refill)
-        or found.max_rounds < 1
-        or found.max_staleness < 0
-        or found.on_exhausted not in known
+        not isinstance(returned, Refill)
+        or returned.max_rounds < 1
+        or returned.max_staleness < 0
+        or returned.on_exhausted not in known
     ):
-        raise Broken(case, f"returned {show(found)}", fix)
+        raise Broken(case, f"returned {show(returned)}", fix)
 
 
 PLAIN = {
@@ -116,15 +121,19 @@ PLAIN = {
 
 
 def dtype(subject: Subject, hook: str) -> str:
-    """Masks are bool; other results are float32 or float64, whichever of the two comes in."""
+    """Masks are bool; other results are float32 or float64, for inputs of either type."""
     for case in subject.cases(hook):
-        for given in (torch.float32, torch.float64):
-            found = subject.call(hook, case, given).dtype
-            if hook in MASKS and found != torch.bool:
+        for input_dtype in (torch.float32, torch.float64):
+            result_dtype = subject.call(hook, case, input_dtype).dtype
+            if hook in MASKS and result_dtype != torch.bool:
                 fix = "Return a bool mask, such as a comparison's result: any number but 0 would count as true."
-                raise Broken(f"{given} inputs, {case}", f"returned {found}", fix)
-            if hook not in MASKS and found not in (torch.float32, torch.float64):
-                raise Broken(f"{given} inputs, {case}", f"returned {found}", "Return float32, or the inputs' own type.")
+                raise Broken(f"{input_dtype} inputs, {case}", f"returned {result_dtype}", fix)
+            if hook not in MASKS and result_dtype not in (torch.float32, torch.float64):
+                raise Broken(
+                    f"{input_dtype} inputs, {case}",
+                    f"returned {result_dtype}",
+                    "Return float32, or the inputs' own type.",
+                )
     return ""
 
 
@@ -139,8 +148,8 @@ def finite(subject: Subject, hook: str) -> str:
         )
     with subject.opened() as pipeline:
         for case in subject.cases(hook):
-            found = call(pipeline, hook, case.arguments(torch.float32), case)
-            bad = int((~torch.isfinite(found.detach())).sum())
+            result = call(pipeline, hook, case.arguments(torch.float32), case)
+            bad = int((~torch.isfinite(result.detach())).sum())
             if bad:
-                raise Broken(case, f"{bad} of {found.numel()} values are NaN or infinite: {show(found)}", fix)
+                raise Broken(case, f"{bad} of {result.numel()} values are NaN or infinite: {show(result)}", fix)
     return ""

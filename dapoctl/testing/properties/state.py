@@ -1,4 +1,4 @@
-"""Whether a component that is saved and loaded goes on as if nothing had happened."""
+"""Whether a component that is saved and loaded continues as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.testing.plain_cases import PoolCase
 from dapoctl.testing.results import Broken
-from dapoctl.testing.subject import OBSERVERS, TENSOR_HOOKS, Subject, call, kept_generators, seed_everything, tell
+from dapoctl.testing.subject import OBSERVERS, TENSOR_HOOKS, Subject, call, kept_generators, notify, seed_everything
 from dapoctl.testing.values import difference, show
 
 BEFORE, AFTER = 2, 3
@@ -32,65 +32,65 @@ def state(subject: Subject, _hook: str) -> str:
             new.components[subject.name].load_state_dict(data)
         except Exception as error:
             raise Broken(case, f"load_state_dict raised {type(error).__name__}: {error}") from error
-        place = difference(saved, _state(subject, new, case), "state")
-        if place:
-            raise Broken(case, f"after loading, `{place}` differs from what was saved: {show(saved)}")
+        path = difference(saved, _state(subject, new, case), "state")
+        if path:
+            raise Broken(case, f"after loading, `{path}` differs from what was saved: {show(saved)}")
         for step in range(BEFORE + 1, BEFORE + AFTER + 1):
             ours, theirs = play(subject, old, step), play(subject, new, step)
-            for hook, found in ours.items():
-                if difference(found, theirs[hook]):
+            for hook, result in ours.items():
+                if difference(result, theirs[hook]):
                     where = f"{case}; hook `{hook}` in step {step}"
-                    raise Broken(where, f"without interruption {show(found)}, resumed {show(theirs[hook])}")
+                    raise Broken(where, f"without interruption {show(result)}, resumed {show(theirs[hook])}")
     return "" if saved else "it has none"
 
 
 def play(subject: Subject, pipeline: Pipeline, step: int) -> dict[str, Any]:
     """What the component returns in one step, by hook; inputs differ from step to step."""
     seed_everything(step)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for hook in subject.hooks:
         if hook in TENSOR_HOOKS:
             case = subject.cases(hook)[-step % len(subject.cases(hook))]
             result = call(pipeline, hook, case.arguments(torch.float64), case)
-            found[hook] = result.detach() if isinstance(result, Tensor) else result
+            results[hook] = result.detach() if isinstance(result, Tensor) else result
         elif hook == "select_prompts":
             pool = PoolCase(7, 3, "new" if step == 1 else "mixed", step)
-            found[hook] = [int(index) for index in call(pipeline, hook, pool.arguments(torch.float64), pool)]
+            results[hook] = [int(index) for index in call(pipeline, hook, pool.arguments(torch.float64), pool)]
     if "on_step_end" in subject.hooks and {*subject.hooks} - {*OBSERVERS}:
-        tell(pipeline, "on_step_end", f"step {step}", step=step, metrics={"reward/mean": 0.5})
-    return found
+        notify(pipeline, "on_step_end", f"step {step}", step=step, metrics={"reward/mean": 0.5})
+    return results
 
 
 def _state(subject: Subject, pipeline: Pipeline, case: str) -> dict[str, Any]:
     try:
-        found = pipeline.components[subject.name].state_dict()
+        state = pipeline.components[subject.name].state_dict()
     except Exception as error:
         raise Broken(case, f"state_dict raised {type(error).__name__}: {error}") from error
-    if not isinstance(found, dict):
-        raise Broken(case, f"state_dict returned {type(found).__name__}")
-    _check(found, "state", case)
-    return found
+    if not isinstance(state, dict):
+        raise Broken(case, f"state_dict returned {type(state).__name__}")
+    _check(state, "state", case)
+    return state
 
 
 def _check(value: Any, where: str, case: str) -> None:
-    """A checkpoint is loaded without running code, so that it can hold plain data alone."""
+    """A checkpoint is loaded without running code, so it can only hold plain data."""
     if type(value) in ALLOWED or isinstance(value, Tensor):
         return
     if type(value) in (list, tuple):
-        items: Any = enumerate(value)
+        elements: Any = enumerate(value)
     elif isinstance(value, Mapping) and type(value) is dict:
-        items = value.items()
+        elements = value.items()
     else:
         fix = (
             "Return tensors, numbers, texts, and lists and dicts of these, such as `array.tolist()` for a numpy array."
         )
         raise Broken(case, f"`{where}` is a {type(value).__module__}.{type(value).__name__}: {show(value)}", fix)
-    for key, item in items:
-        _check(item, f"{where}[{key!r}]", case)
+    for key, element in elements:
+        _check(element, f"{where}[{key!r}]", case)
 
 
 def _stored(state: dict[str, Any], case: str) -> Any:
-    """`state` from a checkpoint file."""
+    """`state` after a round trip through a checkpoint file."""
     file = io.BytesIO()
     try:
         torch.save(state, file)

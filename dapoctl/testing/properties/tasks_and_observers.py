@@ -15,7 +15,7 @@ from dapoctl.config import RunConfig
 from dapoctl.errors import UserError
 from dapoctl.testing.plain_cases import SplitCase
 from dapoctl.testing.results import Broken, Unchecked
-from dapoctl.testing.subject import Subject, call, tell
+from dapoctl.testing.subject import Subject, call, notify
 from dapoctl.testing.values import difference, show
 
 THREADS = 4
@@ -29,26 +29,26 @@ STATES = ("finished", "stopped", "failed")
 
 def problems(subject: Subject, hook: str) -> str:
     """Every problem of a split has an id of its own, and none of `test` is in `train`."""
-    found = {split: list(subject.call(hook, SplitCase({"split": split}))) for split in ("train", "test")}
-    for split, items in found.items():
+    splits = {split: list(subject.call(hook, SplitCase({"split": split}))) for split in ("train", "test")}
+    for split, problems in splits.items():
         seen: dict[str, Any] = {}
-        for place, item in enumerate(items):
-            if item.id in seen:
-                first, second = f"problem {seen[item.id]} of `{split}`", f"problem {place}"
-                raise Broken(f"split {split!r}", f"{first} and {second} both have the id {item.id!r}")
-            seen[item.id] = place
-    known = {item.prompt for item in found["train"]}
-    for item in found["test"]:
-        if item.prompt in known:
+        for index, problem in enumerate(problems):
+            if problem.id in seen:
+                first, second = f"problem {seen[problem.id]} of `{split}`", f"problem {index}"
+                raise Broken(f"split {split!r}", f"{first} and {second} both have the id {problem.id!r}")
+            seen[problem.id] = index
+    known = {problem.prompt for problem in splits["train"]}
+    for problem in splits["test"]:
+        if problem.prompt in known:
             fix = (
                 "Hold the problems of `test` out of `train`, by a property of the problem such as a hash of its prompt."
             )
-            raise Broken("splits 'train' and 'test'", f"prompt {show(item.prompt)} is in both", fix)
-    return f"{len(found['train'])} to train on, {len(found['test'])} held out"
+            raise Broken("splits 'train' and 'test'", f"prompt {show(problem.prompt)} is in both", fix)
+    return f"{len(splits['train'])} to train on, {len(splits['test'])} held out"
 
 
 def threads(subject: Subject, hook: str) -> str:
-    """Several threads at once get the verdicts that one gets."""
+    """Several threads at once get the same verdicts as one."""
     cases = list(subject.cases(hook))
     with subject.opened() as pipeline:
 
@@ -58,16 +58,16 @@ def threads(subject: Subject, hook: str) -> str:
         alone = [verdict(case) for case in cases]
         with ThreadPoolExecutor(THREADS) as pool:
             together = list(pool.map(verdict, cases * 3))
-    for case, expected, found in zip(cases * 3, alone * 3, together, strict=True):
-        if difference(found, expected):
-            raise Broken(f"{THREADS} threads, {case}", f"{show(found)}; alone {show(expected)}")
+    for case, expected, concurrent in zip(cases * 3, alone * 3, together, strict=True):
+        if difference(concurrent, expected):
+            raise Broken(f"{THREADS} threads, {case}", f"{show(concurrent)}; alone {show(expected)}")
     return ""
 
 
 def observes(subject: Subject, _hook: str) -> str:
-    """A run's beginning, steps with any numbers, and each of its ends; the metrics stay as they are.
+    """It survives a run's start, steps with any numbers, and each way to end; the metrics stay unchanged.
 
-    An observer that sends what it sees does so here, too, as a run called `check`.
+    An observer that sends what it sees also does so here, for a run called `check`.
     """
     config = RunConfig()
     for state in STATES:
@@ -78,12 +78,12 @@ def observes(subject: Subject, _hook: str) -> str:
                 raise Unchecked(str(error)) from error
             settings = config.model_dump(exclude={"components"}, exclude_none=True)
             run = RunInfo("check", Path(folder), settings, [subject.name], config.steps)
-            tell(pipeline, "on_run_start", "the run begins", run=run)
+            notify(pipeline, "on_run_start", "the run begins", run=run)
             for step, metrics in enumerate(METRICS):
                 given = copy.deepcopy(metrics)
-                tell(pipeline, "on_step_end", f"step {step}, metrics {metrics}", step=step, metrics=given)
+                notify(pipeline, "on_step_end", f"step {step}, metrics {metrics}", step=step, metrics=given)
                 if difference(given, metrics):
                     fix = "Copy the metrics before you change them: other observers read the same."
                     raise Broken(f"step {step}, metrics {metrics}", f"they are {given} afterwards", fix)
-            tell(pipeline, "on_run_end", f"the run ends in state {state!r}", run=run, state=state)
+            notify(pipeline, "on_run_end", f"the run ends in state {state!r}", run=run, state=state)
     return ""

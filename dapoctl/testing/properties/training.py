@@ -20,7 +20,7 @@ from dapoctl.engines.hf import HfEngine
 from dapoctl.errors import PluginError
 from dapoctl.models.loading import load_policy, load_reference
 from dapoctl.models.policy import Policy
-from dapoctl.testing.minimal_components import companions
+from dapoctl.testing.minimal_components import minimal_providers
 from dapoctl.testing.properties.invariance import widen
 from dapoctl.testing.results import Broken
 from dapoctl.testing.subject import BATCH_HOOKS, TOKEN_HOOKS, VOCAB_HOOKS, Subject
@@ -50,16 +50,16 @@ def step(subject: Subject, _hook: str) -> str:
     for size in SIZES:
         whole, loss = gradient(subject, size, WHOLE)
         if not bool(torch.isfinite(whole).all()):
-            raise Broken(_words(subject, size), f"the gradient is not finite; the loss is {loss:.4g}")
+            raise Broken(_describe_step(subject, size), f"the gradient is not finite; the loss is {loss:.4g}")
         ways = [(name, cut, 0) for name, cut in CUTS.items()] + [("whole, with 9 columns of padding", WHOLE, 9)]
         for name, cut, columns in ways:
-            found, other = gradient(subject, size, cut, columns)
-            apart = float((found - whole).norm())
-            if not apart <= RTOL * float(whole.norm()) + 1e-12:
+            vector, other = gradient(subject, size, cut, columns)
+            distance = float((vector - whole).norm())
+            if not distance <= RTOL * float(whole.norm()) + 1e-12:
                 raise Broken(
-                    _words(subject, size),
+                    _describe_step(subject, size),
                     f"whole: loss {loss:.6g}, gradient norm {float(whole.norm()):.6g}; {name}: loss {other:.6g}, gradient"
-                    f" {apart / max(float(whole.norm()), 1e-12):.2g} of that norm away",
+                    f" {distance / max(float(whole.norm()), 1e-12):.2g} of that norm away",
                 )
     return "on the embedded model, in float64"
 
@@ -78,7 +78,7 @@ def gradient(
         batch = dataclasses.replace(estimate(learner, batch), old_logprobs=_old_logprobs(size))
         loss = accumulate_gradient(learner, widen(batch, columns))
     except PluginError as error:
-        raise Broken(_words(subject, size), str(error)) from error
+        raise Broken(_describe_step(subject, size), str(error)) from error
     finally:
         pipeline.close()
     parts = [p.grad.flatten() for p in learner.policy.parameters() if p.grad is not None]
@@ -86,9 +86,9 @@ def gradient(
 
 
 def _pipeline(subject: Subject) -> Pipeline:
-    """The component, and companions for every stage that a step needs and that it does not provide."""
+    """The component, and minimal ones for every stage that a step needs and it does not provide."""
     missing = [hook for hook in NEEDED if hook not in subject.hooks]
-    return Pipeline([subject.build(), *companions([*missing, *subject.wrapped])])
+    return Pipeline([subject.build(), *minimal_providers([*missing, *subject.wrapped])])
 
 
 def _learner(pipeline: Pipeline, cut: Mapping[str, int]) -> Learner:
@@ -109,7 +109,7 @@ def _learner(pipeline: Pipeline, cut: Mapping[str, int]) -> Learner:
 
 @functools.cache
 def models() -> tuple[RunConfig, Policy, Policy]:
-    """The embedded model as a policy that has moved, and as the reference."""
+    """The embedded model as a policy with noise added to its weights, and as the reference."""
     config = RunConfig.model_validate(
         {
             "model": {"path": "tiny"},
@@ -124,23 +124,23 @@ def models() -> tuple[RunConfig, Policy, Policy]:
         for parameter in policy.parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.add_(noise, alpha=MOVED * float(parameter.std().nan_to_num(0.1)))
-    for each in (policy, reference):
-        each.model.double()
-        each.compute_dtype = each.head.compute_dtype = torch.float64
+    for model in (policy, reference):
+        model.model.double()
+        model.compute_dtype = model.head.compute_dtype = torch.float64
     return config, policy, reference
 
 
 def _lengths(size: tuple[int, int, int]) -> list[int]:
-    """Very different ones, the longest first."""
+    """Very different lengths, the longest first."""
     groups, samples, longest = size
-    return [max(1, longest - (place * 7) % longest) for place in range(groups * samples)]
+    return [max(1, longest - (index * 7) % longest) for index in range(groups * samples)]
 
 
 def _right(size: tuple[int, int, int]) -> list[bool]:
-    return [place % 3 == 0 for place in range(size[0] * size[1])]
+    return [index % 3 == 0 for index in range(size[0] * size[1])]
 
 
-def _words(subject: Subject, size: tuple[int, int, int]) -> str:
+def _describe_step(subject: Subject, size: tuple[int, int, int]) -> str:
     rewards = [1 if right else -1 for right in _right(size)]
     return (
         f"a step with `{subject.name}`, {size[0]} group{'s' if size[0] > 1 else ''} x {size[1]} responses, scores {rewards},"
@@ -149,7 +149,7 @@ def _words(subject: Subject, size: tuple[int, int, int]) -> str:
 
 
 def _responses(policy: Policy, size: tuple[int, int, int]) -> Batch:
-    """Random responses, as a rollout would give."""
+    """Random responses, as from a rollout."""
     groups, samples, _ = size
     generator = torch.Generator().manual_seed(groups)
     vocabulary = policy.head.vocabulary
@@ -161,12 +161,12 @@ def _responses(policy: Policy, size: tuple[int, int, int]) -> Batch:
         )
         for length in _lengths(size)
     ]
-    problems = [Problem(str(place), f"{'1' * (place + 1)}+2=", "0") for place in range(groups)]
+    problems = [Problem(str(index), f"{'1' * (index + 1)}+2=", "0") for index in range(groups)]
     return build_batch(
         problems,
         [policy.encode(problem.prompt) for problem in problems],
-        [completions[place * samples : (place + 1) * samples] for place in range(groups)],
-        [f"response {place}" for place in range(len(completions))],
+        [completions[index * samples : (index + 1) * samples] for index in range(groups)],
+        [f"response {index}" for index in range(len(completions))],
         [Score(1.0 if right else -1.0, right) for right in _right(size)],
         step=1,
         max_response_tokens=LONGEST,
@@ -176,7 +176,7 @@ def _responses(policy: Policy, size: tuple[int, int, int]) -> Batch:
 @functools.cache
 def _old_logprobs(size: tuple[int, int, int]) -> Tensor:
     """Log-probabilities [B, T] of an old policy that differs from the present one."""
-    learner = _learner(Pipeline(companions(NEEDED)), WHOLE)
+    learner = _learner(Pipeline(minimal_providers(NEEDED)), WHOLE)
     batch = _responses(learner.policy, size)
     now = old_logprobs(learner, dataclasses.replace(batch, rollout_logprobs=batch.rollout_logprobs.double()))
     generator = torch.Generator().manual_seed(1)

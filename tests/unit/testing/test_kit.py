@@ -20,7 +20,7 @@ from torch import Tensor
 from dapoctl import Batch, Component, DapoctlError, Engine, Tokens, UserError, hookimpl
 from dapoctl.hookspecs import stages
 from dapoctl.testing import ConformanceError, Result, check_component, examine, make_tokens
-from dapoctl.testing.minimal_components import BY_HOOK, COMPANIONS
+from dapoctl.testing.minimal_components import BY_HOOK, MINIMAL
 from dapoctl.testing.properties.registry import PROPERTIES
 from dapoctl.testing.properties.training import step
 from dapoctl.testing.subject import Subject
@@ -300,9 +300,9 @@ def test_no_global_generator_is_left_changed() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_every_hook_but_the_engine_has_a_companion() -> None:
+def test_every_hook_but_the_engine_has_a_minimal_provider() -> None:
     assert {*BY_HOOK} == {*stages()} - {"build_engine"}
-    for cls in COMPANIONS:
+    for cls in MINIMAL:
         wrong = [result.name for result in examine(cls, step=False) if result.status == "failed"]
         assert wrong == ["docstring"], cls.__name__
 
