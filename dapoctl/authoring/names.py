@@ -1,4 +1,4 @@
-"""What a new component is called: in commands, in code, on the package index."""
+"""A new component's names: in commands, in code, on the package index."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Names:
 
 
 def spell(typed: str) -> Names:
-    """The names for `length-budget`, `length_budget` or `LengthBudget`, with or without `dapoctl-` before them.
+    """The names for `length-budget`, `length_budget` or `LengthBudget`, with or without the prefix `dapoctl-`.
 
     Raises:
         UserError: it cannot be a name in Python, or on a package index.
@@ -57,18 +57,18 @@ def spell(typed: str) -> Names:
     if len(component) > LONGEST:
         raise UserError(f"`{typed}` is too long for a name that is typed in commands: at most {LONGEST} characters")
     if component != snake_case(bare.replace("-", "_")):
-        # A component in a file is called after its class, so both must lead to each other.
-        raise UserError(f"`{typed}` would be the class `{cls}`, whose name is `{component}`: call it that")
+        # A component in a file is named after its class, so each name must determine the other.
+        raise UserError(f"`{typed}` would be the class `{cls}`, whose component name is `{component}`; use that name")
     if keyword.iskeyword(component) or keyword.iskeyword(cls):
-        raise UserError(f"`{typed}` is a word of Python itself; choose another name, such as {component}_idea")
+        raise UserError(f"`{typed}` is a keyword of Python; choose another name, such as {component}_idea")
     return Names(component, cls)
 
 
 def check_free(names: Names, catalog: Catalog, single_file: bool = False) -> None:
-    """Refuse a name that something else has already.
+    """Refuse a name that is already taken.
 
     Raises:
-        UserError: saying what has it, and from where.
+        UserError: saying what has the name, and where it comes from.
     """
     from dapoctl.config.schema import KEYS
 
@@ -83,12 +83,12 @@ def check_free(names: Names, catalog: Catalog, single_file: bool = False) -> Non
         raise UserError(f"`{name}` is taken: it is a key of every run's configuration; choose another")
     module = name if single_file else names.package
     if module in sys.stdlib_module_names or _is_module(module):
-        raise UserError(f"`{name}` is taken: there is a Python module `{module}` already; choose another")
+        raise UserError(f"`{name}` is taken: there is already a Python module `{module}`; choose another")
 
 
 def _is_module(name: str) -> bool:
     spec = importlib.util.find_spec(name)
-    # Any folder can be imported as a namespace, which has no file of its own, and hides nothing.
+    # Any folder can be imported as a namespace package, which has no file of its own and hides nothing.
     return spec is not None and spec.origin is not None
 
 

@@ -1,4 +1,4 @@
-"""A new component's files: made from a template, written where nothing is yet."""
+"""A new component's files: made from a template, and never written over existing ones."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from dapoctl.errors import StorageError, UserError
 TEMPLATES = "dapoctl.authoring.templates"
 PLACEHOLDER = "Idea"
 LIBRARIES = {"numpy": "numpy>=1.26", "pydantic": "pydantic>=2.10"}
-"""What templates may import besides dapoctl and the standard library, as requirements; torch comes with dapoctl."""
+"""Packages that templates may import besides dapoctl and the standard library, as requirements; torch comes with dapoctl."""
 
 
 def package_files(names: Names, stage: Stage) -> dict[str, str]:
     """The text of every file of an installable package, by its path."""
     component = component_source(names, stage)
     description = describe(component, names)
-    words = {
+    values = {
         "component": names.component,
         "cls": names.cls,
         "package": names.package,
@@ -39,8 +39,8 @@ def package_files(names: Names, stage: Stage) -> dict[str, str]:
     }
     source, module = f"src/{names.package}", description.replace("\\", "\\\\").replace('"""', "'''")
     return {
-        "pyproject.toml": PYPROJECT.substitute(words | {"description": description.replace('"', "'")}),
-        "README.md": README.substitute(words),
+        "pyproject.toml": PYPROJECT.substitute(values | {"description": description.replace('"', "'")}),
+        "README.md": README.substitute(values),
         ".gitignore": GITIGNORE,
         f"{source}/__init__.py": f'"""{module}"""\n',
         f"{source}/component.py": component,
@@ -53,7 +53,7 @@ def component_source(names: Names, stage: Stage) -> str:
     """The module with the component alone.
 
     Raises:
-        UserError: its class would have the name of something that it uses.
+        UserError: its class would have the name of another one that it uses.
     """
     template = _template("components", stage)
     used = {node.id for node in ast.walk(ast.parse(template)) if isinstance(node, ast.Name)}
@@ -75,15 +75,15 @@ def describe(source: str, names: Names) -> str:
 
 
 def write(folder: Path, files: dict[str, str]) -> list[Path]:
-    """Write `files`, by their paths in `folder`; what is there already is left alone.
+    """Write `files`, by their paths in `folder`; existing files are left alone.
 
     Raises:
-        UserError: the folder holds something, or is none.
+        UserError: the folder is not empty, or is not a folder.
         StorageError: it cannot be written.
     """
     try:
         if folder.exists() and not folder.is_dir():
-            raise UserError(f"`{folder}` is a file, so no folder of that name can be made; name another: NAME DIR")
+            raise UserError(f"`{folder}` is a file, so no folder of that name can be created; name another: NAME DIR")
         if folder.is_dir() and any(folder.iterdir()):
             raise UserError(f"folder `{folder}` is not empty, and nothing is overwritten; name another: NAME DIR")
         return [_write_new(folder / path, text) for path, text in files.items()]
@@ -92,17 +92,17 @@ def write(folder: Path, files: dict[str, str]) -> list[Path]:
 
 
 def check_absent(path: Path) -> None:
-    """Refuse to write a file that is there.
+    """Refuse to overwrite a file.
 
     Raises:
-        UserError: it is.
+        UserError: it exists.
     """
     if path.exists():
-        raise UserError(f"`{path}` is there already, and nothing is overwritten; choose another name or DIR")
+        raise UserError(f"`{path}` already exists, and nothing is overwritten; choose another name or DIR")
 
 
 def write_file(path: Path, text: str) -> Path:
-    """Write a file that is not there yet.
+    """Write a file that does not exist yet.
 
     Raises:
         StorageError: it cannot be written.
@@ -121,7 +121,7 @@ def _write_new(path: Path, text: str) -> Path:
 
 
 def _template(kind: str, stage: Stage) -> str:
-    """The source of a template, which is read and not run: it may import what is slow to import."""
+    """The source of a template, which is read, not run: its imports may be slow."""
     spec = importlib.util.find_spec(f"{TEMPLATES}.{kind}.{stage.template}")
     assert spec is not None
     assert spec.origin is not None
@@ -129,10 +129,10 @@ def _template(kind: str, stage: Stage) -> str:
 
 
 def _test_source(names: Names, stage: Stage) -> str:
-    """The test of the component, which imports it last, as isort has it, from its package."""
+    """The test of the component; it imports it from its package, last, in isort's order."""
     lines = _named(_template("tests", stage), names).splitlines()
     lines.remove(f"from {TEMPLATES}.components.{stage.template} import {names.cls}")
-    last = max(place for place, line in enumerate(lines) if line.startswith(("import ", "from ")))
+    last = max(index for index, line in enumerate(lines) if line.startswith(("import ", "from ")))
     lines[last + 1 : last + 1] = ["", f"from {names.package}.component import {names.cls}"]
     return "\n".join(lines) + "\n"
 
@@ -143,10 +143,10 @@ def _named(source: str, names: Names) -> str:
 
 def _imported(source: str) -> list[str]:
     """Top-level names of what `source` imports, sorted."""
-    found = set()
+    imported = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {item.name.partition(".")[0] for item in node.names}
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.partition(".")[0])
-    return sorted(found)
+            imported.add(node.module.partition(".")[0])
+    return sorted(imported)

@@ -17,7 +17,7 @@ SHARED = {
     "on_step_end": "observer",
     "on_run_end": "observer",
 }
-"""Templates that are not called after their hook, most of them because they implement several that belong together."""
+"""Templates that are not named after their hook, mostly because they implement several related ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Stage:
 
     @property
     def line(self) -> str:
-        """Name, how many, meaning: `shape_rewards  any  A term [B] ...`"""
+        """Name, number of providers, meaning: `shape_rewards  any  A term [B] ...`"""
         return f"{self.name:<20} {'one' if self.exclusive else 'any'}  {self.meaning}"
 
 
@@ -52,7 +52,7 @@ def find_stage(name: str) -> Stage:
     """The stage called `name`.
 
     Raises:
-        UserError: there is none; with the nearest one, and a line for each that there is.
+        UserError: there is none; with the nearest name, and a line for each stage.
     """
     known = stages()
     if name not in known:

@@ -21,7 +21,7 @@ dependencies = ["dapoctl>=$version"$requirements]
 [project.optional-dependencies]
 test = ["pytest>=8"]
 
-# What makes the component known to dapoctl, under the name on the left. Install again after a change here.
+# Makes the component known to dapoctl, under the name on the left. Install again after a change here.
 [project.entry-points."dapoctl.plugins"]
 $component = "$package.component:$cls"
 
@@ -36,13 +36,13 @@ README = Template("""\
 `$component`, a component for [dapoctl]: $description
 
 ```
-pip install -e ".[test]"                         # after a change of pyproject.toml: again
+pip install -e ".[test]"                         # again after a change of pyproject.toml
 dapoctl plugins check $component
 $run
 ```
 
 `dapoctl plugins show $component` lists its parameters, `python -m pytest` runs its tests. The component is in
-[`src/$package/component.py`](src/$package/component.py), and serves the stage `$stage`.
+[`src/$package/component.py`](src/$package/component.py), and implements the stage `$stage`.
 
 [dapoctl]: https://pypi.org/project/dapoctl/
 """)

@@ -62,9 +62,9 @@ def test_the_class_leads_back_to_the_name(typed: str) -> None:
         ("idée", r"cannot be .*such as length-budget"),
         ("../x", "cannot be"),
         ("x.py", "cannot be"),
-        ("class", r"`class` is a word of Python itself; choose another name, such as class_idea"),
-        ("None", "is a word of Python itself"),
-        ("top_2", r"`top_2` would be the class `Top2`, whose name is `top2`: call it that"),
+        ("class", r"`class` is a keyword of Python; choose another name, such as class_idea"),
+        ("None", "is a keyword of Python"),
+        ("top_2", r"`top_2` would be the class `Top2`, whose component name is `top2`; use that name"),
         ("x" * 41, "at most 40 characters"),
     ],
 )
@@ -180,7 +180,7 @@ def test_single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert issubclass(cls, Component)
     before = Path("length_budget.py").read_bytes()
     assert new(monkeypatch, "length-budget", "--single-file") == 2
-    assert "`length_budget.py` is there already, and nothing is overwritten" in capsys.readouterr().err
+    assert "`length_budget.py` already exists, and nothing is overwritten" in capsys.readouterr().err
     assert Path("length_budget.py").read_bytes() == before
 
 

@@ -1,4 +1,4 @@
-"""What `dapoctl plugins new` starts from: a component and its test for every kind, as real code that is checked like all other.
+"""What `dapoctl plugins new` starts from: a component and its test for every kind, as real code that is checked like any other.
 
-In what is written `Idea` becomes the class of the new component, and the import of a template the one of its package.
+In the files written, `Idea` becomes the new component's class, and the import of the template that of its package.
 """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Idea(Component):
-    """Sample one prompt at a time with the `generate` of transformers: slow, and a place to try out ways of decoding."""
+    """Sample one prompt at a time with the `generate` of transformers: slow, but easy to try out ways of decoding with."""
 
     @hookimpl
     def build_engine(self, policy: Policy) -> Engine:
@@ -35,8 +35,8 @@ class PromptByPrompt:
         try:
             with torch.random.fork_rng(), torch.inference_mode(), self.policy.autocast():
                 groups = []
-                for place, prompt in enumerate(prompt_ids):
-                    torch.manual_seed(sampling.seeds[place] if sampling.seeds else sampling.seed + place)
+                for index, prompt in enumerate(prompt_ids):
+                    torch.manual_seed(sampling.seeds[index] if sampling.seeds else sampling.seed + index)
                     groups.append(self._group(torch.tensor([prompt] * n, device=self.policy.device), sampling))
                 return groups
         finally:
@@ -63,8 +63,8 @@ class PromptByPrompt:
         # The scores are logits after temperature and top_p: their softmax is what a token was drawn from.
         logprobs = torch.stack(
             [
-                scores.float().log_softmax(-1).gather(1, tokens[:, place, None])[:, 0]
-                for place, scores in enumerate(output.scores)
+                scores.float().log_softmax(-1).gather(1, tokens[:, index, None])[:, 0]
+                for index, scores in enumerate(output.scores)
             ],
             dim=1,
         )
@@ -72,8 +72,8 @@ class PromptByPrompt:
         return [self._completion(row, values) for row, values in rows]
 
     def _completion(self, tokens: list[int], logprobs: list[float]) -> Completion:
-        """Tokens up to the end-of-sequence token, that one included."""
-        stops = [place for place, token in enumerate(tokens) if token in self.policy.eos_token_ids]
+        """Tokens up to and including the end-of-sequence token."""
+        stops = [index for index, token in enumerate(tokens) if token in self.policy.eos_token_ids]
         length = stops[0] + 1 if stops else len(tokens)
         return Completion(tokens[:length], logprobs[:length], "stop" if stops else "length")
 
@@ -81,7 +81,7 @@ class PromptByPrompt:
         """Nothing to do: the weights are the policy's own."""
 
     def sleep(self) -> None:
-        """Nothing to give back between calls."""
+        """Nothing to free between calls."""
 
     def wake(self) -> None:
         """Always awake."""

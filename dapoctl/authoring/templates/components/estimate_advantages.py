@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Idea(Component):
-    """Reward minus the group's mean, times `below` where that is negative: learn less from what was worse than usual."""
+    """Reward minus the group's mean, times `below` if negative: learn less from responses that are worse than the mean."""
 
     below: float = Field(0.5, ge=0)
     """Weight of negative advantages; 1 treats both signs alike."""

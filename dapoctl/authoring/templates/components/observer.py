@@ -35,9 +35,9 @@ class Idea(Component):
     def on_run_end(self, state: str) -> None:
         self._write({**self._best, "state": state})
 
-    def _write(self, what: dict[str, Any]) -> None:
+    def _write(self, record: dict[str, Any]) -> None:
         if self._file is not None:
-            self._file.write_text(json.dumps(what) + "\n", encoding="utf-8")
+            self._file.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self._best)

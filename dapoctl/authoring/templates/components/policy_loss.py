@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Idea(Component):
-    """A policy gradient that is held back by a penalty in place of a clip: -A r + coef (log r)^2 / 2."""
+    """A policy gradient with a penalty instead of a clip: -A r + coef (log r)^2 / 2."""
 
     per_token: ClassVar[bool] = True
 
@@ -23,6 +23,6 @@ class Idea(Component):
     def policy_loss(self, tokens: Tokens) -> Tensor:
         log_ratio = tokens.logprobs - tokens.old_logprobs
         self.log("log_ratio", log_ratio.detach().abs())
-        # Clamped, so that a broken pair of log-probabilities gives no infinity.
+        # Clamped, so that one wrong log-probability does not give infinity.
         ratio = log_ratio.clamp(-20.0, 20.0).exp()
         return -tokens.advantages * ratio + self.coef * log_ratio.square() / 2

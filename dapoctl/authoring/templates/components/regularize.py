@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class Idea(Component):
-    """Distance from the reference, d = logp - ref_logp, squared where it is small and linear where it is large.
+    """Distance from the reference, d = logp - ref_logp, quadratic if it is small and linear if it is large.
 
-    d^2 / (sqrt(1 + (d / width)^2) + 1), the pseudo-Huber loss in a form that keeps its digits near 0.
+    d^2 / (sqrt(1 + (d / width)^2) + 1), the pseudo-Huber loss in a form that is accurate near 0.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset({"ref_logprobs"})

@@ -16,7 +16,7 @@ class Idea(Component):
     """Prefer prompts that are solved now and then: draw in proportion to floor + s (1 - s), s the share solved."""
 
     floor: float = Field(0.05, gt=0)
-    """What keeps every prompt in play, whatever is known of it."""
+    """Added to every prompt's weight, so that each can be drawn."""
 
     def weights(self, pool: PromptPool) -> NDArray[np.float64]:
         """A weight for each problem of the pool."""

@@ -1,4 +1,4 @@
-"""Idea: a task, which is problems and what verifies an answer."""
+"""Idea: a task, which is problems and a verifier of answers."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Idea(Component):
 
     @hookimpl
     def score_response(self, problem: Problem, text: str) -> Score:
-        found = re.findall(r"[0-9]+", text)
-        if not found:
+        numbers = re.findall(r"[0-9]+", text)
+        if not numbers:
             return Score(-1.0, correct=False, outcome="unanswered")
-        extracted = found[-1]
+        extracted = numbers[-1]
         if extracted == problem.answer:
             return Score(1.0, correct=True, extracted=extracted, outcome="right")
         value = self.near if len(extracted) == len(problem.answer) else -1.0
