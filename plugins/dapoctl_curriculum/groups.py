@@ -44,7 +44,7 @@ class AccuracyRange(Refilling):
 
     @hookimpl
     def filter_groups(self, batch: Batch) -> Tensor:
-        # In float64, k / G is the number that a user's decimal stands for, so that the bounds are where they were put.
+        # In float64, k / G equals the decimal that a user writes, so that the bounds are exact.
         accuracy = batch.group_sum(batch.correct.double()) / batch.group_sizes().double()
         return (accuracy > self.lo) & (accuracy < self.hi)
 

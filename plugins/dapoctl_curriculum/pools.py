@@ -1,4 +1,4 @@
-"""Prompts drawn by how hard they have been of late."""
+"""Prompts drawn by how hard they were recently."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
 from dapoctl import Component, PromptPool, hookimpl
-from dapoctl_curriculum.recent import Recent, each_once
+from dapoctl_curriculum.recent import Recent, draw_distinct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,8 +19,7 @@ POOLS = ("unseen", "hard", "medium", "easy", "retired")
 class DifficultyPools(Component):
     """Draw prompts by their recent solve rate: a prompt's chance is proportional to the weight of its pool.
 
-    What is solved retires, and comes back after a while or when nothing else is left, so that a run never ends for want
-    of prompts.
+    Solved prompts retire, and return after a while or when no others are left, so that a run never runs out of prompts.
     """
 
     paper: ClassVar[str] = (
@@ -45,11 +44,11 @@ class DifficultyPools(Component):
     easy_above: float = Field(0.75, ge=0, le=1)
     """Solve rate above which a prompt is easy."""
     retire_at: float = Field(0.95, gt=0, le=1)
-    """Solve rate from which a prompt is not drawn any more."""
+    """Solve rate from which a prompt is no longer drawn."""
     return_after: int = Field(50, ge=1)
     """Steps after which a retired prompt is drawn again, to see whether it is still solved."""
     discount: float = Field(0.5, ge=0, le=1)
-    """What a prompt's earlier outcomes count each time it is sampled anew: 0 forgets them, 1 is the rate of the whole run."""
+    """What a prompt's earlier outcomes count each time it is sampled again: 0 forgets them, 1 is the rate of the whole run."""
 
     _recent: Recent = PrivateAttr(default_factory=Recent)
 
@@ -61,26 +60,26 @@ class DifficultyPools(Component):
 
     @hookimpl
     def select_prompts(self, pool: PromptPool, count: int) -> list[int]:
-        self._recent.look(pool, self.discount)
-        place = self._pools(pool)
+        self._recent.update(pool, self.discount)
+        pool_index = self._pools(pool)
         for index, name in enumerate(POOLS):
-            self.log(f"{name}_fraction", float((place == index).mean()))
-        weights = np.array([self.unseen, self.hard, self.medium, self.easy, 0.0])[place]
+            self.log(f"{name}_fraction", float((pool_index == index).mean()))
+        weights = np.array([self.unseen, self.hard, self.medium, self.easy, 0.0])[pool_index]
 
         def draw(candidates: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-            open_ = candidates[weights[candidates] > 0]
-            if wanted <= len(open_):
-                chances = weights[open_] / weights[open_].sum()
-                return pool.rng.choice(open_, wanted, replace=False, p=chances)
+            drawable = candidates[weights[candidates] > 0]
+            if wanted <= len(drawable):
+                chances = weights[drawable] / weights[drawable].sum()
+                return pool.rng.choice(drawable, wanted, replace=False, p=chances)
             # Everything with a weight, then what was sampled longest ago.
-            closed = pool.rng.permutation(candidates[weights[candidates] == 0])
-            oldest = closed[np.argsort(pool.last_step[closed], kind="stable")]
-            return np.concatenate([pool.rng.permutation(open_), oldest[: wanted - len(open_)]])
+            retired = pool.rng.permutation(candidates[weights[candidates] == 0])
+            oldest = retired[np.argsort(pool.last_step[retired], kind="stable")]
+            return np.concatenate([pool.rng.permutation(drawable), oldest[: wanted - len(drawable)]])
 
-        return each_once(pool, count, draw)
+        return draw_distinct(pool, count, draw)
 
     def _pools(self, pool: PromptPool) -> NDArray[np.int64]:
-        """Each prompt's place in `POOLS`."""
+        """The index in `POOLS` of each prompt's pool."""
         rates = self._recent.rates()
         retired = (rates >= self.retire_at) & (pool.step - pool.last_step < self.return_after)
         conditions = [np.isnan(rates), retired, rates < self.hard_below, rates > self.easy_above]

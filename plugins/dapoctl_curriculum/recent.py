@@ -1,4 +1,4 @@
-"""What is known of each prompt, newer outcomes counting more; and drawing prompts without repetition."""
+"""Each prompt's recent outcomes, where newer ones count more; and drawing prompts without repetition."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Draw = Callable[["NDArray[np.int64]", int], "NDArray[np.int64]"]
 
 
 class Recent:
-    """Responses and right ones per prompt, where every visit to a prompt discounts what it gave before.
+    """Responses and right ones per prompt, where every visit to a prompt discounts its earlier outcomes.
 
-    The pool's own counts are sums over the whole run; what was added since the last look is a visit's outcome.
+    The pool's own counts are sums over the whole run; what was added since the last update is a visit's outcome.
     """
 
     def __init__(self) -> None:
@@ -28,8 +28,8 @@ class Recent:
         self._seen_attempts: NDArray[np.int64] = np.zeros(0, np.int64)
         self._seen_solved: NDArray[np.int64] = np.zeros(0, np.int64)
 
-    def look(self, pool: PromptPool, discount: float) -> None:
-        """Take in what happened since the last look; a pool of another size is another pool."""
+    def update(self, pool: PromptPool, discount: float) -> None:
+        """Add what happened since the last update; a pool of another size is another pool."""
         if len(self.attempts) != len(pool):
             self.attempts, self.solved = np.zeros(len(pool)), np.zeros(len(pool))
             self._seen_attempts, self._seen_solved = np.zeros((2, len(pool)), np.int64)
@@ -41,12 +41,12 @@ class Recent:
         self._seen_attempts, self._seen_solved = pool.attempts.copy(), pool.solved.copy()
 
     def rates(self) -> NDArray[np.float64]:
-        """The recent solve rate of each prompt; not a number where it was never sampled."""
+        """The recent solve rate of each prompt; NaN if it was never sampled."""
         with np.errstate(invalid="ignore"):
             return self.solved / self.attempts
 
     def state_dict(self) -> dict[str, Any]:
-        """The arrays as tensors, which a checkpoint holds at any number of prompts."""
+        """The arrays as tensors, since a checkpoint cannot hold NumPy arrays."""
         import torch
 
         return {name: torch.tensor(values) for name, values in vars(self).items()}
@@ -57,15 +57,15 @@ class Recent:
             setattr(self, name, state[name].numpy().copy())
 
 
-def each_once(pool: PromptPool, count: int, draw: Draw) -> list[int]:
-    """`count` prompts, none of them twice while the pool has others, those that this step has sampled already last.
+def draw_distinct(pool: PromptPool, count: int, draw: Draw) -> list[int]:
+    """`count` prompts, none of them twice while the pool has others; those that this step has already sampled come last.
 
-    A step that looks for more groups asks again: the prompts that it has would only be repeated.
+    A step that needs more groups asks again, and would otherwise get the same prompts.
     """
-    again = pool.last_step == pool.step
+    sampled = pool.last_step == pool.step
     chosen: list[int] = []
     while len(chosen) < count:
-        for candidates in (np.flatnonzero(~again), np.flatnonzero(again)):
+        for candidates in (np.flatnonzero(~sampled), np.flatnonzero(sampled)):
             wanted = min(count - len(chosen), len(candidates))
             if wanted:
                 chosen += draw(candidates, wanted).tolist()

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from dapoctl import Component, PromptPool, hookimpl
-from dapoctl_curriculum.recent import Recent, each_once
+from dapoctl_curriculum.recent import Recent, draw_distinct
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class Thompson(Component):
     """Draw every prompt's solve rate from its Beta posterior and take those nearest to `target`.
 
-    What is uncertain is drawn widely and so gets its turn; nothing is sampled only to find out how hard it is.
+    Uncertain rates are drawn widely, so that every prompt gets its turn; none is sampled only to find out how hard it is.
     """
 
     paper: ClassVar[str] = "Qu et al. 2025, Model Predictive Prompt Selection, arXiv:2507.04632"
     differs: ClassVar[str] = (
-        "Prompts that the step has sampled already come last, so that refilling filters find new ones."
+        "Prompts that the step has already sampled come last, so that refilling filters find new ones."
     )
 
     target: float = Field(0.5, gt=0, lt=1)
@@ -32,17 +32,17 @@ class Thompson(Component):
     prior_wrong: float = Field(1.0, gt=0)
     """Wrong responses that every prompt is credited with: Beta's second parameter before anything is known."""
     discount: float = Field(0.5, ge=0, le=1)
-    """What a prompt's earlier outcomes count each time it is sampled anew, since the policy has changed meanwhile: 0
-    forgets them, 1 is the posterior of a policy that stands still."""
+    """What a prompt's earlier outcomes count each time it is sampled again, since the policy has changed since: 0
+    forgets them, 1 is the posterior of a policy that does not change."""
 
     _recent: Recent = PrivateAttr(default_factory=Recent)
 
     @hookimpl
     def select_prompts(self, pool: PromptPool, count: int) -> list[int]:
-        self._recent.look(pool, self.discount)
+        self._recent.update(pool, self.discount)
         right, wrong = self.posterior()
         distance = np.abs(pool.rng.beta(right, wrong) - self.target)
-        chosen = each_once(pool, count, lambda candidates, wanted: _nearest(candidates, distance, wanted))
+        chosen = draw_distinct(pool, count, lambda candidates, wanted: _nearest(candidates, distance, wanted))
         self.log("expected_accuracy", float((right / (right + wrong))[chosen].mean()))
         return chosen
 

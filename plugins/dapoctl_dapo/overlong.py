@@ -1,4 +1,4 @@
-"""What to do about responses that run out of room."""
+"""What to do about responses that reach the token limit."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class OverlongFilter(Component):
 
     paper: ClassVar[str] = "Yu et al. 2025, DAPO, arXiv:2503.14476, Sec. 3.4"
     differs: ClassVar[str] = (
-        "Truncated responses stay in their group's mean and standard deviation, of which the paper says nothing."
+        "Truncated responses stay in their group's mean and standard deviation, which the paper does not specify."
     )
 
     @hookimpl

@@ -1,4 +1,4 @@
-"""Dynamic sampling: train only on groups that have something to say."""
+"""Dynamic sampling: train only on groups with a learning signal."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Refilling(Component):
     max_rounds: int = Field(10, ge=1)
     """Rounds of sampling per step, the first included."""
     on_exhausted: Literal["train_partial", "skip", "error"] = "train_partial"
-    """When `max_rounds` did not fill the batch: train on what there is, skip the step, or end the run."""
+    """When `max_rounds` did not fill the batch: train on the groups found, skip the step, or end the run."""
     max_staleness: int = Field(0, ge=0)
     """Steps for which a surplus group is kept to be trained on; 0 discards it, as the public code does."""
 
     def refill(self) -> Refill:
-        """The plan that the parameters make."""
+        """The plan that the parameters describe."""
         return Refill(self.max_rounds, self.on_exhausted, self.max_staleness)
 
 
@@ -35,7 +35,7 @@ class DynamicSampling(Refilling):
     paper: ClassVar[str] = "Yu et al. 2025, DAPO, arXiv:2503.14476, Sec. 3.2, Eq. 11"
     differs: ClassVar[str] = (
         "The paper's buffer keeps surplus groups, its public code discards them: `max_staleness` is 0 by default, as in the"
-        " code. The paper samples until the batch is full; after `max_rounds` the step trains on what there is."
+        " code. The paper samples until the batch is full; after `max_rounds` the step trains on the groups found."
     )
 
     def check_run(self, config: RunConfig) -> None:

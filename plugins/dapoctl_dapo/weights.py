@@ -1,4 +1,4 @@
-"""Token-level loss: long responses count for as much as their tokens do."""
+"""Token-level loss: every token counts the same, so long responses count for more."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def weighted_mse(logits: Tensor, ref_logits: Tensor, weights: Tensor) -> Tensor:
     """1/2 Var_w(a) [n] with a = logits - ref_logits and weights [n, V] or [V] that sum to 1.
 
-    A variance does not see shifts, so logits do in place of log-probabilities, and where both are close their difference
-    has no rounding error. The centred form keeps its digits at any vocabulary size; sum(w a^2) - sum(w a)^2 does not.
+    A variance ignores shifts, so logits can replace log-probabilities, and if both are close their difference has no
+    rounding error. The centred form is accurate at any vocabulary size; sum(w a^2) - sum(w a)^2 does not.
     """
     a = logits - ref_logits
     return (weights * (a - (weights * a).sum(-1, keepdim=True)).square()).sum(-1) / 2
@@ -35,7 +35,7 @@ def cross_entropy_gap(logits: Tensor, ref_logits: Tensor, temperature: float) ->
     """cross_entropy(logits) - cross_entropy(ref_logits) [n], which is KL(ref || policy).
 
     With a = log q - log p it is the sum of p (exp(a) - 1 - a): no term is negative, so a small gap is not the difference
-    of two large sums. Far apart, q - p stands for p (exp(a) - 1), which would overflow.
+    of two large sums. If they are far apart, q - p replaces p (exp(a) - 1), which would overflow.
     """
     log_p, log_q = (ref_logits / temperature).log_softmax(-1), (logits / temperature).log_softmax(-1)
     p, a = log_p.exp(), log_q - log_p
@@ -114,7 +114,7 @@ class Gkl(Component):
             self._sum, self._count = None, 0
 
     def state_dict(self) -> dict[str, Any]:
-        # The sum is not empty where a stop comes between a step's update and its end, during an evaluation.
+        # The sum is not empty if the run stops between a step's update and its end, during an evaluation.
         state = {} if self._average is None else {"average": self._average}
         return state | ({"sum": self._sum, "count": self._count} if self._count else {})
 

@@ -1,7 +1,7 @@
 """Advantages of responses relative to the other responses of their group.
 
 A group of one has nothing to compare with: its advantage is its reward. A group of equal rewards has advantages of
-exactly 0, whatever rounding does to its mean.
+exactly 0, regardless of how its mean is rounded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _GroupRelative(Component):
 
 
 def centred(batch: Batch) -> Tensor:
-    """R_i - mean of its group [B]; 0 where all rewards of the group are equal, R_i in a group of one."""
+    """R_i - mean of its group [B]; 0 if all rewards of the group are equal, R_i in a group of one."""
     rewards = batch.rewards
     lowest = rewards.new_full((len(batch.problems),), float("inf")).scatter_reduce(0, batch.groups, rewards, "amin")
     highest = rewards.new_full((len(batch.problems),), -float("inf")).scatter_reduce(0, batch.groups, rewards, "amax")

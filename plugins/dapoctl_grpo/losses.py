@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_LOG_RATIO = 20.0
-"""Log-ratios are clamped to +- this before exp, so that a broken pair of log-probabilities gives no infinity."""
+"""Log-ratios are clamped to +- this before exp, so that one wrong log-probability does not give infinity."""
 
 
 def clipped_surrogate(tokens: Tokens, low: float, high: float) -> tuple[Tensor, Tensor]:
@@ -27,7 +27,7 @@ def surrogate(advantages: Tensor, ratio: Tensor, low: float, high: float) -> Ten
 
 
 def log_clipping(component: Component, tokens: Tokens, ratio: Tensor, low: float, high: float) -> None:
-    """Record the fractions of tokens whose gradient the bounds cut off."""
+    """Record the fractions of tokens whose gradient is clipped."""
     component.log("policy/clip_fraction_low", ((ratio < 1 - low) & (tokens.advantages < 0)).float())
     component.log("policy/clip_fraction_high", ((ratio > 1 + high) & (tokens.advantages > 0)).float())
 

@@ -17,10 +17,10 @@ class Uniform(Component):
 
     @hookimpl
     def select_prompts(self, pool: PromptPool, count: int) -> list[int]:
-        places = range(self._taken, self._taken + count)
+        positions = range(self._taken, self._taken + count)
         self._taken += count
-        orders = {epoch: self._order(pool, epoch) for epoch in {place // len(pool) for place in places}}
-        return [int(orders[place // len(pool)][place % len(pool)]) for place in places]
+        orders = {epoch: self._order(pool, epoch) for epoch in {position // len(pool) for position in positions}}
+        return [int(orders[position // len(pool)][position % len(pool)]) for position in positions]
 
     def _order(self, pool: PromptPool, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.random.default_rng([pool.seed, epoch]).permutation(len(pool))

@@ -1,4 +1,4 @@
-"""Correcting for a rollout engine whose distribution is not quite the trainer's."""
+"""Correcting for a rollout engine whose distribution differs slightly from the trainer's."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TruncatedImportance(Component):
         weights = ratio.clamp(max=self.cap)
         self.log("weight_mean", weights)
         self.log("capped_fraction", (ratio > self.cap).float())
-        # A pair of names of which the core makes `importance_ess`, over the whole step.
+        # The core computes `importance_ess` from these two names, over the whole step.
         self.log("importance_weight", weights)
         self.log("importance_square", weights.square())
         return weights

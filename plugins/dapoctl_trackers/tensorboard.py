@@ -1,6 +1,6 @@
 """The observer that writes a run's metrics for TensorBoard.
 
-It is not a `Tracker`: its files lie in the run's folder, so an error in writing them is the run's error.
+It is not a `Tracker`: its files are in the run's folder, so an error in writing them is the run's error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Tensorboard(Component):
     def on_run_start(self, run: RunInfo) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # What an earlier attempt wrote past its checkpoint is superseded.
+        # Steps that an earlier attempt wrote after its checkpoint are superseded.
         self._writer = SummaryWriter(str(run.directory / "tensorboard"), purge_step=run.start_step + 1)
         if run.start_step == 0:
             self._writer.add_text("config", f"```toml\n{tomli_w.dumps(dict(run.config))}```", 0)

@@ -1,7 +1,7 @@
-"""What every tracker does alike: it follows a run, and its own troubles never end that run.
+"""What all trackers share: a tracker follows a run, and its own errors never end that run.
 
-Hours of training are worth more than their picture on a dashboard: a tracker that fails says so once, as a warning, and is
-left alone after a few failures in a row. `metrics.jsonl` has everything all the same.
+Hours of training are worth more than a dashboard: a tracker that fails warns once, and is not called again after a few
+failures in a row. `metrics.jsonl` has everything anyway.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATIENCE = 3
 
 
 class Tracker(Component):
-    """A run in a tracker: one per run, gone on with when the run is resumed."""
+    """A run in a tracker: one per run, continued when the run is resumed."""
 
     library: ClassVar[str]
     """The package that is needed, which is also the name of dapoctl's extra"""
@@ -38,11 +38,11 @@ class Tracker(Component):
 
     _running: bool = PrivateAttr(default=False)
     _failures: int = PrivateAttr(default=0)
-    _silent: bool = PrivateAttr(default=False)
+    _warned: bool = PrivateAttr(default=False)
 
     @abstractmethod
     def begin(self, run: RunInfo) -> None:
-        """Open the run in the tracker, or go on with it."""
+        """Open the run in the tracker, or continue it."""
 
     @abstractmethod
     def send(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -54,9 +54,9 @@ class Tracker(Component):
 
     def check_run(self, config: RunConfig) -> None:  # noqa: ARG002 (as every component's)
         """Refuse a run that could not be tracked before anything is loaded."""
-        found = importlib.util.find_spec(self.library)
+        spec = importlib.util.find_spec(self.library)
         # A folder of that name, such as the ones that trackers make, is found without an origin.
-        if found is None or found.origin is None:
+        if spec is None or spec.origin is None:
             raise UserError(
                 f"`{self.name}` needs the package `{self.library}`: `pip install {self.library}` (or"
                 f" `pip install 'dapoctl[{self.library}]'`); or leave it out of --plugins"
@@ -81,7 +81,7 @@ class Tracker(Component):
         self._finish(state)
 
     def close(self) -> None:
-        """Finish a run that nobody has said to have ended."""
+        """Finish a run whose end was not reported."""
         self._finish("failed")
 
     def _finish(self, state: str) -> None:
@@ -91,17 +91,17 @@ class Tracker(Component):
         self._attempt("could not be finished", lambda: self.finish(state))
 
     def _attempt(self, what: str, work: Callable[[], None]) -> bool:
-        """Do `work` without a word on the terminal; whether it could be done. The first failure is told."""
+        """Do `work` without output on the terminal; whether it succeeded. Warn of the first failure."""
         try:
-            # Trackers greet on stdout, where a run's display is.
+            # Trackers print to stdout, where a run's display is.
             with contextlib.redirect_stdout(io.StringIO()):
                 work()
         except Exception as error:  # noqa: BLE001 (a tracker's library may raise anything)
-            if not self._silent:
-                self._silent = True
+            if not self._warned:
+                self._warned = True
                 self._warn(f"{what}: {type(error).__name__}: {error}")
             return False
         return True
 
     def _warn(self, text: str) -> None:
-        warnings.warn(f"`{self.name}` {text}; the run goes on without it", RunWarning, stacklevel=2)
+        warnings.warn(f"`{self.name}` {text}; the run continues without it", RunWarning, stacklevel=2)

@@ -14,9 +14,9 @@ from dapoctl_trackers.tracker import Tracker
 class Trackio(Tracker):
     """Show a run's metrics and configuration in Trackio: `trackio show` opens its dashboard; needs `pip install trackio`.
 
-    Everything stays on this machine, in TRACKIO_DIR (by default among Hugging Face's files in the home folder), unless
-    `space` names a Space. A resumed run goes on under the same name; steps that are trained again after a crash have the
-    same values and are in it twice.
+    Everything stays on this machine, in TRACKIO_DIR (by default in Hugging Face's cache in the home folder), unless
+    `space` names a Space. A resumed run continues under the same name; steps that are trained again after a crash have the
+    same values and appear twice.
     """
 
     library: ClassVar[str] = "trackio"
@@ -41,11 +41,11 @@ class Trackio(Tracker):
         )
 
     def send(self, step: int, metrics: Mapping[str, float]) -> None:
-        # Values that are not finite arrive as they are: Trackio has words for them.
+        # Values that are not finite are sent as they are: Trackio can represent them.
         self._run.log(dict(metrics), step=step)
 
     def finish(self, state: str) -> None:  # noqa: ARG002 (Trackio shows no states)
         import trackio
 
-        # Not the run's own `finish`: the library would finish it once more, and aloud, when the process ends.
+        # Not the run's own `finish`: the library would finish it again, with output, when the process ends.
         trackio.finish()

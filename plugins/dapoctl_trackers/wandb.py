@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from dapoctl.config import RunConfig
 
 LAST_WORDS = 60.0
-"""Seconds that a run's end waits for what is still to be sent"""
+"""Seconds that a run's end waits for unsent data"""
 
 
 class Wandb(Tracker):
     """Show a run's metrics and configuration in Weights & Biases; needs `pip install wandb` and `wandb login`.
 
     Its files are in the run's folder, under `wandb/`; `wandb sync RUN/wandb/offline-run-*` uploads what was written offline.
-    The run has its dapoctl id there too, so a resumed run goes on in the same one: steps that are trained again after a
+    The run has its dapoctl id there too, so a resumed run continues the same one: steps that are trained again after a
     crash have the same values and are shown once.
     """
 
@@ -33,7 +33,7 @@ class Wandb(Tracker):
     entity: str | None = None
     """User or team that the project belongs to; by default that of the login."""
     tags: list[str] = []
-    """Words to find the run by."""
+    """Tags to find the run by."""
 
     _run: Any = PrivateAttr(default=None)
 
@@ -67,7 +67,7 @@ class Wandb(Tracker):
         )
 
     def send(self, step: int, metrics: Mapping[str, float]) -> None:
-        # Values that are not finite arrive as they are: wandb has words for them.
+        # Values that are not finite are sent as they are: wandb can represent them.
         self._run.log(dict(metrics), step=step)
 
     def finish(self, state: str) -> None:

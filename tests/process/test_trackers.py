@@ -258,7 +258,7 @@ def test_a_tracker_that_misses_a_step_warns_once_and_goes_on(tmp_path: Path, cap
     component.check_run(RunConfig())
     component.on_run_start(run_info(tmp_path))
     with pytest.warns(
-        RunWarning, match=r"`failing` did not take step 2: ConnectionError: no route; the run goes on"
+        RunWarning, match=r"`failing` did not take step 2: ConnectionError: no route; the run continues"
     ) as told:
         follow_steps(component, 5)
     assert len(told) == 1
@@ -315,7 +315,7 @@ def test_a_run_outlives_its_tracker(tmp_path: Path) -> None:
     (tmp_path / "board.py").write_text(source, encoding="utf-8")
     done = train(tmp_path, "./board.py:Board", "steps=4")
     assert done.returncode == 0, done.stderr
-    assert "`board` did not take step 1: TimeoutError: no answer; the run goes on without it" in done.stderr
+    assert "`board` did not take step 1: TimeoutError: no answer; the run continues without it" in done.stderr
     told = [row["message"] for row in read_lines(only_run(tmp_path) / "events.jsonl") if row.get("event") == "warning"]
     assert len([text for text in told if text.startswith("`board`")]) == 2
 
