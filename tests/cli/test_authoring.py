@@ -88,9 +88,9 @@ def test_names_that_are_taken(typed: str, message: str) -> None:
 
 
 def test_a_file_must_not_hide_a_module() -> None:
-    with pytest.raises(UserError, match="there is a Python module `json` already"):
+    with pytest.raises(UserError, match="there is already a Python module `json`"):
         check_free(spell("json"), installed(), single_file=True)
-    with pytest.raises(UserError, match="there is a Python module `torch` already"):
+    with pytest.raises(UserError, match="there is already a Python module `torch`"):
         check_free(spell("torch"), installed(), single_file=True)
     check_free(spell("json"), installed())
 
@@ -100,7 +100,7 @@ def test_a_folder_of_that_name_is_no_module(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.syspath_prepend(tmp_path)
     check_free(spell("nudge"), installed(), single_file=True)
     (tmp_path / "nudge.py").touch()
-    with pytest.raises(UserError, match="there is a Python module `nudge` already"):
+    with pytest.raises(UserError, match="there is already a Python module `nudge`"):
         check_free(spell("nudge"), installed(), single_file=True)
 
 
