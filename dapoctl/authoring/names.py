@@ -93,5 +93,5 @@ def _is_module(name: str) -> bool:
 
 
 def _example(typed: str) -> str:
-    words = re.findall(r"[A-Za-z]+[A-Za-z0-9]*", typed)
-    return "-".join(words).lower() if words and typed.isascii() else "length-budget"
+    parts = re.findall(r"[A-Za-z]+[A-Za-z0-9]*", typed)
+    return "-".join(parts).lower() if parts and typed.isascii() else "length-budget"

@@ -1,6 +1,6 @@
 """What is installed, read from source text: listing components imports none of them.
 
-Importing them would be less code, but a listing would run the code of packages that nobody selected, and wait for
+Importing them would be less code, but a listing would run the code of packages that the user did not select, and wait for
 their imports: 3.5 s instead of 0.3 s if one of them imports torch.
 """
 

@@ -32,7 +32,7 @@ class Math(Component):
     """Math problems with a known final answer.
 
     The final answer is that of the last `Answer:` line, else the last `\\boxed{...}`, else what math-verify finds in
-    the last 3000 characters, which are all that is looked at. Several answers where one is asked for are wrong.
+    the last 3000 characters, which are all that is searched. Several answers to a question for one are wrong.
     """
 
     paper = "Answer line after DAPO (arXiv:2503.14476); comparison by math-verify"

@@ -2,7 +2,7 @@
 
 Of the last 300 characters, the last `Answer: ...` line counts. Answer and ground truth are normalised as Minerva does
 (Lewkowycz et al. 2022, arXiv:2206.14858, appendix D.1) and compared as text. So `**Answer:** 540`, `540.`, `\\(540\\)` and
-`033` against `33` are wrong, and `540 or 541=540` is right, because only what follows the last `=` is looked at.
+`033` against `33` are wrong, and `540 or 541=540` is right, because only what follows the last `=` is compared.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 TAIL = 300
-"""Characters at the end of a response that are looked at."""
+"""Characters at the end of a response that are searched."""
 
 _ANSWER = re.compile(r"(?i)Answer\s*:\s*([^\n]+)")
 _REPLACED = (
@@ -62,7 +62,7 @@ _REWRITTEN = tuple(
 
 
 def answer_of(text: str) -> str | None:
-    """What the response's last answer line says, as it stands; None when there is no such line."""
+    """What the response's last answer line says, unchanged; None if there is no such line."""
     answers = _ANSWER.findall(text[-TAIL:])
     return answers[-1] if answers else None
 

@@ -182,7 +182,7 @@ def _hub(name: str, config: str | None, split: str) -> Iterator[tuple[str, Any]]
     import datasets
 
     if "/" not in name and (close := nearest(name, [*SETS])):
-        raise DataError(f"there is no file {name} here, nor a set of that name.{close} Known: {', '.join(SETS)}")
+        raise DataError(f"there is neither a file {name} here nor a set of that name.{close} Known: {', '.join(SETS)}")
     try:
         rows = datasets.load_dataset(name, config, split=split)
     except Exception as error:  # noqa: BLE001 - the hub's, the network's and the set's own errors

@@ -117,11 +117,11 @@ def move(root: Path, run: str, to: str) -> list[Ticket]:
     with changing(root):
         ticket = _waiting(root, run)
         line = [other for other in tickets(root) if other.priority == ticket.priority]
-        current = next(place for place, other in enumerate(line) if other.run == run)
-        places = {"top": 0, "bottom": len(line) - 1, "up": current - 1, "down": current + 1}
-        if to not in places and not (to.isdecimal() and int(to) >= 1):
+        current = next(index for index, other in enumerate(line) if other.run == run)
+        positions = {"top": 0, "bottom": len(line) - 1, "up": current - 1, "down": current + 1}
+        if to not in positions and not (to.isdecimal() and int(to) >= 1):
             raise UserError(f"`{to}` is not a place in the queue: top, bottom, up, down, or a number from 1")
-        target = min(max(places.get(to, int(to) - 1 if to.isdecimal() else 0), 0), len(line) - 1)
+        target = min(max(positions.get(to, int(to) - 1 if to.isdecimal() else 0), 0), len(line) - 1)
         line.insert(target, line.pop(current))
         for order, other in zip(sorted(other.order for other in line), line, strict=True):
             if other.order != order:

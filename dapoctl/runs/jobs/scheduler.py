@@ -106,7 +106,7 @@ def outlook(root: Path) -> list[Decision]:
         ]
     all_devices = devices()
     return [
-        Decision(decision.ticket, why=decision.why or "starts as soon as somebody looks at the queue")
+        Decision(decision.ticket, why=decision.why or "starts as soon as a process looks at the queue")
         for decision in decide(line, all_devices, busy(all_devices))
     ]
 

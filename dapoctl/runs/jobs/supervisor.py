@@ -170,11 +170,11 @@ class Supervisor:
         write_json(self.folder / EXIT, values)
 
     def _look_at_queue(self, wait: bool = True) -> None:
-        with adopting_nobody():
+        with without_adoption():
             try:
                 schedule(self.directory.parent, wait)
             except DapoctlError as error:
-                print(f"the queue could not be looked at: {error}", file=sys.stderr, flush=True)
+                print(f"the queue could not be checked: {error}", file=sys.stderr, flush=True)
 
 
 def subreaper(on: bool) -> None:
@@ -184,7 +184,7 @@ def subreaper(on: bool) -> None:
 
 
 @contextlib.contextmanager
-def adopting_nobody() -> Iterator[None]:
+def without_adoption() -> Iterator[None]:
     """In the block, a supervisor that is started for another run does not become this one's child."""
     subreaper(False)
     try:
