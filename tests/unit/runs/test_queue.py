@@ -59,7 +59,7 @@ def test_order_is_priority_then_time(tmp_path: Path) -> None:
     for run, priority in (("first", 0), ("second", 0), ("urgent", 5), ("third", 0), ("last", -1)):
         enqueue(tmp_path, ticket(run, priority=priority))
     assert [each.run for each in tickets(tmp_path)] == ["urgent", "first", "second", "third", "last"]
-    with pytest.raises(UserError, match="queued already"):
+    with pytest.raises(UserError, match="already queued"):
         enqueue(tmp_path, ticket("first"))
 
 
