@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+
+if TYPE_CHECKING:
+    from tests.support.cli import Cli
 
 # The tensors of tests are small: more threads only wait for each other. Read when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,7 +27,7 @@ def _leases(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Callable[..., object]:
+def cli(tmp_path: Path) -> Cli:
     """`dapoctl` in this process, in the test's own folder: see `tests.support.cli.dapoctl`."""
     from tests.support.cli import dapoctl
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 import pytest
 
 from dapoctl.components import catalog
-from tests.support.cli import dapoctl, environment
+from tests.support.cli import Cli, dapoctl, environment
 
 IDEA = '''
 from dapoctl import Batch, Component, hookimpl
@@ -113,8 +113,8 @@ def test_mistake_exits_2_and_names_the_fix(mistake: str, folder: Path) -> None:
         (["plugin"], ["'plugin'", "plugins"]),
     ],
 )
-def test_mistake_in_other_commands(arguments: list[str], words: list[str], tmp_path: Path) -> None:
-    done = dapoctl(*arguments, cwd=tmp_path)
+def test_mistake_in_other_commands(cli: Cli, arguments: list[str], words: list[str]) -> None:
+    done = cli(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
@@ -125,16 +125,16 @@ def test_mistake_in_other_commands(arguments: list[str], words: list[str], tmp_p
 @pytest.mark.parametrize(
     "arguments", [[], ["--help"], ["-h"], ["run", "--help"], ["plugins"], ["runs"], ["runs", "-h"]]
 )
-def test_help_is_no_mistake(arguments: list[str], tmp_path: Path) -> None:
-    done = dapoctl(*arguments, cwd=tmp_path)
+def test_help_is_no_mistake(cli: Cli, arguments: list[str]) -> None:
+    done = cli(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("Usage: dapoctl") == 1
 
 
-def test_version(tmp_path: Path) -> None:
+def test_version(cli: Cli) -> None:
     from dapoctl import __version__
 
-    assert dapoctl("--version", cwd=tmp_path).stdout == f"dapoctl {__version__}\n"
+    assert cli("--version").stdout == f"dapoctl {__version__}\n"
 
 
 ROUND_TRIPS = {
@@ -190,11 +190,11 @@ def test_warnings_go_to_stderr(folder: Path) -> None:
     assert "gkl" not in tomllib.loads(done.stdout)
 
 
-def test_plugins_list_shows_every_stage_and_component(tmp_path: Path) -> None:
+def test_plugins_list_shows_every_stage_and_component(cli: Cli) -> None:
     from dapoctl.components.catalog import installed
     from dapoctl.hookspecs import stages
 
-    done = dapoctl("plugins", "list", cwd=tmp_path)
+    done = cli("plugins", "list")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     starts = [line.split()[0] for line in lines if line and not line.startswith(" ")]
@@ -203,8 +203,8 @@ def test_plugins_list_shows_every_stage_and_component(tmp_path: Path) -> None:
     assert shown >= {*installed().names(), *installed().recipes()}
 
 
-def test_plugins_list_as_json(tmp_path: Path) -> None:
-    found = json.loads(dapoctl("plugins", "list", "--json", cwd=tmp_path).stdout)
+def test_plugins_list_as_json(cli: Cli) -> None:
+    found = json.loads(cli("plugins", "list", "--json").stdout)
     components = {item["name"]: item for item in found["components"]}
     assert components["gkl"]["stages"] == ["regularize_vocab", "on_step_end"]
     assert components["clip_higher"]["purpose"] == "The clipped surrogate with a higher upper bound."
@@ -214,14 +214,14 @@ def test_plugins_list_as_json(tmp_path: Path) -> None:
     assert recipes["dapo"]["base"] == "grpo"
 
 
-def test_plugins_list_neither_imports_nor_trips_over_a_broken_package(tmp_path: Path) -> None:
+def test_plugins_list_neither_imports_nor_trips_over_a_broken_package(cli: Cli, tmp_path: Path) -> None:
     declared = (
         "[dapoctl.plugins]\nboom = boom:Boom\nabsent = nowhere_to_be_found:Absent\ngkl = boom:Boom\n"
         "[dapoctl.recipes]\nodd = boom:ODD\n"
     )
     source = IDEA.replace("Idea", "Boom") + "\nraise SystemExit('imported')\n"
     site = install(tmp_path / "site", "others", declared, boom=source)
-    done = dapoctl("plugins", "list", cwd=tmp_path, packages=[site])
+    done = cli("plugins", "list", packages=[site])
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert any(line.split()[:3] == ["boom", "others", "2.1"] and "Reward [/bold] of my own." in line for line in lines)
@@ -229,18 +229,18 @@ def test_plugins_list_neither_imports_nor_trips_over_a_broken_package(tmp_path: 
     assert any(line.split()[0] == "absent" and "nowhere_to_be_found" in line for line in broken if line)
     assert any(line.split()[0] == "odd" and "Recipe" in line for line in broken if line)
     assert "`gkl` is provided by 2 packages" in done.stdout
-    problems = json.loads(dapoctl("plugins", "list", "--json", cwd=tmp_path, packages=[site]).stdout)["components"]
+    problems = json.loads(cli("plugins", "list", "--json", packages=[site]).stdout)["components"]
     assert {item["name"] for item in problems if item["problem"]} == {"absent"}
     # It cannot hurt a run that does not use it.
-    assert dapoctl("run", "--dry-run", cwd=tmp_path, packages=[site]).returncode == 0
-    assert dapoctl("run", "--dry-run", "--plugins", "absent", cwd=tmp_path, packages=[site]).returncode == 2
+    assert cli("run", "--dry-run", packages=[site]).returncode == 0
+    assert cli("run", "--dry-run", "--plugins", "absent", packages=[site]).returncode == 2
 
 
-def test_plugins_show_a_component(tmp_path: Path) -> None:
-    page = dapoctl("plugins", "show", "clip_higher", cwd=tmp_path).stdout
+def test_plugins_show_a_component(cli: Cli) -> None:
+    page = cli("plugins", "show", "clip_higher").stdout
     for words in ("policy_loss (exactly one per run)", "eps_high = 0.28 (float, > 0)", "arXiv:2503.14476", "dapoctl"):
         assert words in page
-    found = json.loads(dapoctl("plugins", "show", "clip_higher", "--json", cwd=tmp_path).stdout)
+    found = json.loads(cli("plugins", "show", "clip_higher", "--json").stdout)
     assert (found["kind"], found["name"], found["distribution"]) == ("component", "clip_higher", "dapoctl")
     assert found["entry_point"] == "dapoctl_dapo.losses:ClipHigher"
     parameters = {item["name"]: item for item in found["parameters"]}
@@ -271,9 +271,9 @@ def test_plugins_show_a_file_and_a_recipe(folder: Path) -> None:
     assert (both["kind"], both["recipe"]["kind"]) == ("component", "recipe")
 
 
-def test_runs_of_an_empty_store(tmp_path: Path) -> None:
-    assert dapoctl("runs", "list", cwd=tmp_path).returncode == 0
-    assert json.loads(dapoctl("runs", "list", "--json", cwd=tmp_path).stdout) == []
+def test_runs_of_an_empty_store(cli: Cli) -> None:
+    assert cli("runs", "list").returncode == 0
+    assert json.loads(cli("runs", "list", "--json").stdout) == []
 
 
 @pytest.fixture
@@ -297,21 +297,21 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def test_runs_show(store: Path, tmp_path: Path) -> None:
-    found = json.loads(dapoctl("runs", "show", "ab12", "--json", "--runs-dir", str(store), cwd=tmp_path).stdout)
+def test_runs_show(cli: Cli, store: Path) -> None:
+    found = json.loads(cli("runs", "show", "ab12", "--json", "--runs-dir", str(store)).stdout)
     assert (found["id"], found["name"]) == ("20250101-120000-dapo-ab12", "dapo")
     assert (found["state"], found["step"], found["steps"]) == ("stopped", 4, 10)
     assert found["components"] == ["clip_higher", "gkl"]
     assert found["metrics"] == {"reward/mean": -0.25, "policy/entropy": "NaN", "eval/arithmetic/avg@1": 0.5}
     assert Path(found["directory"]) == store / found["id"]
-    page = dapoctl("runs", "show", "dapo", cwd=tmp_path, DAPOCTL_RUNS=str(store))
+    page = cli("runs", "show", "dapo", DAPOCTL_RUNS=str(store))
     assert (page.returncode, page.stderr) == (0, "")
     for words in ("stopped, step 4 of 10", "clip_higher, gkl", "nan", "dapoctl runs resume 20250101-120000-dapo-ab12"):
         assert words in page.stdout
 
 
-def test_runs_list_shows_foreign_folders_as_such(store: Path, tmp_path: Path) -> None:
-    done = dapoctl("runs", "list", "--runs-dir", str(store), cwd=tmp_path)
+def test_runs_list_shows_foreign_folders_as_such(cli: Cli, store: Path) -> None:
+    done = cli("runs", "list", "--runs-dir", str(store))
     assert done.returncode == 0
     header, run, foreign = done.stdout.splitlines()
     assert header.split()[:3] == ["RUN", "STATE", "STEP"]
@@ -334,10 +334,10 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
 
 
 def test_unexpected_error_is_one_line_that_says_where_its_traceback_is(
-    broken: Callable[[BaseException], None], tmp_path: Path
+    cli: Cli, broken: Callable[[BaseException], None], tmp_path: Path
 ) -> None:
     broken(RuntimeError("wires\ncrossed"))
-    done = dapoctl("plugins", "list", cwd=tmp_path, TMPDIR=str(tmp_path))
+    done = cli("plugins", "list", TMPDIR=str(tmp_path))
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: unexpected RuntimeError: wires crossed (traceback in ")
@@ -347,22 +347,22 @@ def test_unexpected_error_is_one_line_that_says_where_its_traceback_is(
     assert "Traceback" in saved.read_text()
 
 
-def test_debug_shows_tracebacks(broken: Callable[[BaseException], None], tmp_path: Path) -> None:
+def test_debug_shows_tracebacks(cli: Cli, broken: Callable[[BaseException], None]) -> None:
     broken(RuntimeError("wires"))
-    assert "Traceback" in dapoctl("plugins", "list", cwd=tmp_path, DAPOCTL_DEBUG="1").stderr
-    mistake = dapoctl("run", "--set", "stpes=3", cwd=tmp_path, DAPOCTL_DEBUG="1")
+    assert "Traceback" in cli("plugins", "list", DAPOCTL_DEBUG="1").stderr
+    mistake = cli("run", "--set", "stpes=3", DAPOCTL_DEBUG="1")
     assert mistake.returncode == 2
     assert "Traceback" in mistake.stderr
 
 
-def test_interrupted_exits_130(broken: Callable[[BaseException], None], tmp_path: Path) -> None:
+def test_interrupted_exits_130(cli: Cli, broken: Callable[[BaseException], None]) -> None:
     broken(KeyboardInterrupt())
-    done = dapoctl("plugins", "list", cwd=tmp_path)
+    done = cli("plugins", "list")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_messages_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    done = dapoctl("run", "--plugins", "[red]\x1b[2Jx", cwd=tmp_path)
+def test_messages_cannot_steer_the_terminal(cli: Cli) -> None:
+    done = cli("run", "--plugins", "[red]\x1b[2Jx")
     assert done.returncode == 2
     assert "`[red]\\x1b[2Jx`" in done.stderr
     assert "\x1b" not in done.stderr

@@ -39,6 +39,10 @@ class Done:
     stderr: str
 
 
+Cli = Callable[..., Done]
+"""The fixture `cli`: `dapoctl` in the test's own folder"""
+
+
 def environment(**extra: str) -> dict[str, str]:
     """The variables of a command: this process's without the user's settings, no colours, and `extra`."""
     kept = {key: value for key, value in os.environ.items() if key in KEPT or not key.startswith(LEFT_OUT)}
