@@ -28,7 +28,7 @@ class Prompts(Component):
         return [index % len(pool) for index in range(count)]
 
 
-class Verifier(Component):
+class ExactVerifier(Component):
     @hookimpl
     def score_response(self, problem: Problem, text: str) -> Score:
         right = text == problem.answer
@@ -47,7 +47,7 @@ class Filter(Component):
         return batch.group_sum(batch.rewards) > 0
 
 
-class Plan(Component):
+class RefillPlan(Component):
     @hookimpl
     def plan_refill(self) -> Refill:
         return Refill()
@@ -108,8 +108,8 @@ class Observer(Component):
 
 
 MINIMAL: tuple[type[Component], ...] = (
-    Problems, Prompts, Verifier, Shaping, Filter, Plan, Advantages, Mask, Weights, Objective, Penalty, VocabularyPenalty,
-    Observer,
+    Problems, Prompts, ExactVerifier, Shaping, Filter, RefillPlan, Advantages, Mask, Weights, Objective, Penalty,
+    VocabularyPenalty, Observer,
 )  # fmt: skip
 BY_HOOK = {hook: cls for cls in MINIMAL for hook in stages_of(cls)}
 
