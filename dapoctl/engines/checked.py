@@ -18,8 +18,8 @@ CALLBACKS = ("progress", "finished")
 """Attributes that callers set on an engine that has them"""
 
 
-class Watched:
-    """The engine of component `name`; everything but its calls is passed on."""
+class CheckedEngine:
+    """Checks each call of the engine of component `name`; everything else is passed on."""
 
     def __init__(self, name: str, engine: Engine) -> None:
         """
@@ -107,6 +107,3 @@ def _contract_violation(completions: Any, prompts: int, max_tokens: int, n: int)
                     f"a completion of {tokens} tokens for prompt {index}; it must have 1 to max_tokens = {max_tokens}"
                 )
     return ""
-
-
-__all__ = ["Watched"]

@@ -19,7 +19,7 @@ from dapoctl.batch import Problem
 from dapoctl.components.catalog import installed
 from dapoctl.components.resolver import build_component
 from dapoctl.engines import Completion, Engine, Sampling
-from dapoctl.engines.checked import Watched
+from dapoctl.engines.checked import CheckedEngine
 from dapoctl.engines.scoring import Scoring
 from dapoctl.errors import DapoctlError
 from dapoctl.evaluation.during_training import prefixed, rows_of
@@ -61,7 +61,7 @@ def evaluate(job: Job, progress: Progress) -> Outcome:
     """Sample and score what is missing; Ctrl-C ends it with everything so far stored.
 
     Raises:
-        DapoctlError: the model, the engine or the store cannot be had; another process does the same.
+        DapoctlError: the model, the engine or the store is not available; another process makes the same evaluation.
     """
     stopper = Stopper(lambda: progress("stop", 0, 0), "quit at once; finished blocks are stored")
     outcome = Outcome({}, "stopped", 0, 0)
@@ -164,7 +164,7 @@ def _load(job: Job) -> tuple[Policy, Engine, list[list[int]]]:
     config = _with_room(config, job.protocol, max(asked, default=1))
     name = config.engine
     component = build_component(name, installed().find(name).load(), config.components.get(name, {}))
-    engine = Watched(name, alone(name, component).one("build_engine", policy=policy, config=config))
+    engine = CheckedEngine(name, alone(name, component).one("build_engine", policy=policy, config=config))
     return policy, engine, prompt_ids
 
 

@@ -1,4 +1,4 @@
-"""The files of an evaluation, read whatever state they are in: what is wrong is said in words, nothing is raised."""
+"""Readers of an evaluation's files in any state: what is wrong is reported in words, nothing is raised."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _checked(row: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def samples_trouble(path: Path, set_: str) -> str:
-    """Why the file should not be taken for the responses of an evaluation on `set_`; empty when nothing speaks against it."""
+    """Why the file does not hold the responses of an evaluation on `set_`; empty if it seems to."""
     try:
         with path.open("rb") as file:
             first = file.readline(LONGEST_HEADER)

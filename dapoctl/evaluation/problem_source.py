@@ -57,7 +57,7 @@ class Source:
         """The problems, or the first `limit` of them.
 
         Raises:
-            UserError: they cannot be had.
+            UserError: they are not available.
         """
         return list(self.pipeline.one("load_problems", split=SPLIT))[:limit]
 

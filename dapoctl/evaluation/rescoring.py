@@ -1,4 +1,4 @@
-"""Stored responses judged again by other rules: no model, no GPU, nothing is written."""
+"""Stored responses scored again by other scorers: no model, no GPU, nothing is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluations as they lie in the store: `<run>/evals/<set>/step_<n>/`. Whatever is missing or damaged is said, not raised."""
+"""Stored evaluations, `<run>/evals/<set>/step_<n>/`. What is missing or damaged is reported, not raised."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Evaluation:
 
     @property
     def expected(self) -> int:
-        """Problems that there should be, as far as anybody knows."""
+        """Problems that there should be, if known."""
         said = self.data.get("problems")
         return max(said if isinstance(said, int) else 0, len({row["problem"] for row in self.rows}))
 
@@ -125,7 +125,7 @@ def split_step(word: str) -> tuple[str, int | None]:
     """`RUN@STEP` in its parts.
 
     Raises:
-        UserError: what follows the `@` is no step.
+        UserError: what follows the `@` is not a step.
     """
     name, sign, tail = word.rpartition("@")
     if not sign or Path(word).exists():

@@ -1,4 +1,4 @@
-"""Where an evaluation lies, what of it is there already, and how it is written: `evals/<set>/step_<n>/` of a run.
+"""Where an evaluation is stored, what is there already, and how it is written: `evals/<set>/step_<n>/` of a run.
 
 `samples.jsonl` grows by blocks of problems; `summary.json` says from the start what was asked, and at the end what came
 out. A problem is done when all of its k responses are there.
@@ -31,13 +31,13 @@ def folder_of(directory: Path, label: str, step: int) -> Path:
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """What `summary.json` says; None where there is none, or none that can be read."""
+    """What `summary.json` says; None if it is missing or damaged."""
     found = read_json(folder / SUMMARY)
     return found if isinstance(found, dict) else None
 
 
 def is_complete(summary: Mapping[str, Any]) -> bool:
-    """Whether an evaluation has all its responses; one that does not say so was written as a whole."""
+    """Whether an evaluation has all its responses; one that does not say was written as a whole."""
     return summary.get("complete") is not False
 
 

@@ -222,7 +222,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def full_disk(path: Path, needed: int = 0) -> StorageError:
-    """The error for a disk without room, with how much is left, and how many bytes are `needed` where that is known."""
+    """The error for a disk without room, with how much is left, and how many bytes are `needed` if known."""
     folder = next((parent for parent in (path, *path.parents) if parent.is_dir()), Path("/"))
     free = shutil.disk_usage(folder).free / 2**20
     wanted = f"{needed / 2**20:.0f} MiB needed, " if needed else ""

@@ -17,7 +17,7 @@ def change_tags(directory: Path, add: Sequence[str], remove: Sequence[str] = ())
     """The run's tags and note after the change.
 
     Raises:
-        UserError: it is no run, or a tag could not be asked for in a query.
+        UserError: not a run, or a tag that a query could not ask for.
     """
     _check(directory)
     for tag in add:
@@ -32,7 +32,7 @@ def write_note(directory: Path, text: str) -> tuple[tuple[str, ...], str]:
     """The run's tags and note after the change; an empty text takes the note away.
 
     Raises:
-        UserError: it is no run.
+        UserError: not a run.
     """
     _check(directory)
     return _write(directory, read_notes(directory)[0], text)

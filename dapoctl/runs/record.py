@@ -30,7 +30,7 @@ class RunRecord:
     """One attempt's writer. What an earlier attempt wrote past `start_step` is superseded."""
 
     def __init__(self, directory: Path, start_step: int = 0, resumed: bool = False, attempt: int | None = None) -> None:
-        """`attempt` is the number that a supervisor gave; without one this process answers for the run itself.
+        """`attempt` is the number that a supervisor gave; without one this process holds the run's lock itself.
 
         Raises:
             UserError: another process works on the run.
@@ -71,7 +71,7 @@ class RunRecord:
         write_json(folder / "summary.json", {"schema": SCHEMA, **summary})
 
     def keep_traceback(self, failure: BaseException) -> Path | None:
-        """Write the traceback of `failure` to the attempt's log; where, or None when that could not be written."""
+        """Write the traceback of `failure` to the attempt's log; its path, or None if that failed."""
         path = self.attempt / LOG
         try:
             with path.open("a", encoding="utf-8", errors="replace") as log:
@@ -81,7 +81,7 @@ class RunRecord:
         return path
 
     def ended(self, state: str, error: str = "", out_of_memory: bool = False) -> None:
-        """Say how the attempt ended; on a full disk the state is lost rather than the run's last error."""
+        """Record how the attempt ended; on a full disk this is lost rather than the error that ended it."""
         values = {"schema": SCHEMA, "state": state, "error": error, "out_of_memory": out_of_memory, "time": time.time()}
         try:
             write_json(self.attempt / EXIT, values)
@@ -107,6 +107,6 @@ def _claim(path: Path) -> int:
 
 
 def _process(mark: str) -> dict[str, Any]:
-    # Children inherit it, so that they can be found whatever becomes of this process.
+    # Children inherit it, so that they can be found even after this process is gone.
     os.environ[MARK] = mark
     return {"schema": SCHEMA, "mark": mark, "devices": [], "started": time.time(), **Identity.of(os.getpid()).as_dict()}

@@ -1,4 +1,4 @@
-"""Deleting runs and checkpoints: never what is being worked on, and what is half deleted is no run any more."""
+"""Deleting runs and checkpoints: never what is being worked on, and what is half deleted is not a run any more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRASH = ".deleted-"
 
 
 def check_removable(directory: Path) -> None:
-    """Refuse a run that is being worked on or waits, and a folder that is no run.
+    """Refuse a run that is being worked on or waits, and a folder that is not a run.
 
     Raises:
         UserError: saying what to do first.

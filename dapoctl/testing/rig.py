@@ -12,7 +12,7 @@ from torch import Tensor
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
 from dapoctl.engines import Completion, Sampling
-from dapoctl.engines.checked import Watched
+from dapoctl.engines.checked import CheckedEngine
 from dapoctl.errors import DapoctlError, HookError
 from dapoctl.models.loading import load_policy
 from dapoctl.models.policy import Policy
@@ -45,7 +45,7 @@ class Rig:
         self.policy: Policy = load_policy(config)
         self.prompts = [self.policy.encode(prompt) for prompt in PROMPTS]
         try:
-            self.engine = Watched(name, pipeline.one("build_engine", policy=self.policy, config=config))
+            self.engine = CheckedEngine(name, pipeline.one("build_engine", policy=self.policy, config=config))
         except HookError as error:
             raise Broken("the embedded model", str(error)) from error
         except DapoctlError as error:

@@ -11,7 +11,7 @@ import torch
 from dapoctl.batch import Problem
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
-from dapoctl.engines.checked import Watched
+from dapoctl.engines.checked import CheckedEngine
 from dapoctl.errors import ConfigError, DataError, HookError, RunWarning
 from dapoctl.evaluation.during_training import EvalSet
 from dapoctl.evaluation.problem_source import SPLIT, Source, alone, find_source
@@ -25,7 +25,7 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
     """Load the model and the problems, start the engine.
 
     Raises:
-        UserError: the model, the data or the engine cannot be had.
+        UserError: the model, the data or the engine is not available.
     """
     torch.manual_seed(config.seed)
     if config.train.threads:
@@ -42,7 +42,7 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
         pipeline=pipeline,
         policy=policy,
         reference=reference,
-        engine=Watched(engine, pipeline.one("build_engine", policy=policy, config=config)),
+        engine=CheckedEngine(engine, pipeline.one("build_engine", policy=policy, config=config)),
         optimizer=build_optimizer(config, policy),
         problems=problems,
         prompt_ids=prompt_ids,
@@ -54,7 +54,7 @@ def training_problems(pipeline: Pipeline) -> list[Problem]:
     """The task's problems to train on.
 
     Raises:
-        UserError: there are none to be had, or the task gives something else.
+        UserError: it has none, or returns something else.
     """
     (name,) = pipeline.providers("load_problems")
     found = pipeline.one("load_problems", split="train")
@@ -105,7 +105,7 @@ def encode_prompts(
 
 
 def build_eval_sets(config: RunConfig, learner: Learner) -> list[EvalSet]:
-    """The evaluation sets with their problems; each has an instance of its task of its own.
+    """The evaluation sets with their problems; each has its own instance of its task.
 
     Raises:
         UserError: an unknown task or a data file that cannot be read.
@@ -114,7 +114,7 @@ def build_eval_sets(config: RunConfig, learner: Learner) -> list[EvalSet]:
         return []
     sets = []
     for name in config.eval.set or [config.task]:
-        source = _source(name, config, learner.pipeline)
+        source = _eval_source(name, config, learner.pipeline)
         problems, ids = encode_prompts(
             learner.policy, source.load(config.eval.limit), config, f"`{source.label}` evaluation"
         )
@@ -126,8 +126,8 @@ def build_eval_sets(config: RunConfig, learner: Learner) -> list[EvalSet]:
     return sets
 
 
-def _source(name: str, config: RunConfig, pipeline: Pipeline) -> Source:
-    """Where the problems of one entry of `eval.set` come from; those of math are asked as the run asks its own."""
+def _eval_source(name: str, config: RunConfig, pipeline: Pipeline) -> Source:
+    """Where the problems of one entry of `eval.set` come from; math problems are asked as the run asks its own."""
     asked = {"scorer": config.eval.scorer}
     own = next((pipeline.components[task] for task in pipeline.providers("score_response")), None)
     if own is None or name not in (config.task, own.name):

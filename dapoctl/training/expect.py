@@ -1,4 +1,4 @@
-"""What a hook may return."""
+"""Checks of what a hook returned."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from dapoctl.errors import HookError
 
 
 def expect(result: Any, shape: tuple[int, ...], component: str, hook: str, *, or_shape: tuple[int, ...] = ()) -> Tensor:
-    """`result` if it is a tensor of the shape that the hook promises, with no value that is not a number.
+    """`result` if it is a tensor of the shape that the hook promises, without NaN or infinite values.
 
     Raises:
-        HookError: naming component, hook, what was returned and what must be.
+        HookError: naming component and hook, what was returned and what it must return.
     """
     where = f"component `{component}`, hook `{hook}`"
     allowed = f"{list(shape)}" + (f" or {list(or_shape)}" if or_shape else "")
     if not isinstance(result, Tensor):
         raise HookError(
             f"{where} returned {type(result).__name__}; it must return a torch tensor of shape {allowed}"
-            f"{_convert(result)}"
+            f"{_how_to_convert(result)}"
         )
     if tuple(result.shape) not in ({tuple(shape), tuple(or_shape)} if or_shape else {tuple(shape)}):
         raise HookError(f"{where} returned shape {list(result.shape)}; it must return {allowed}")
@@ -36,11 +36,9 @@ def expect(result: Any, shape: tuple[int, ...], component: str, hook: str, *, or
     return result
 
 
-def _convert(result: Any) -> str:
+def _how_to_convert(result: Any) -> str:
     if isinstance(result, (bool, int, float)):
-        return ": `torch.full` makes one of a number"
+        return ": `torch.full` makes a tensor of a number"
     return (
-        ": `torch.as_tensor` makes one of it"
-        if isinstance(result, (list, tuple)) or hasattr(result, "__array__")
-        else ""
+        ": `torch.as_tensor` converts it" if isinstance(result, (list, tuple)) or hasattr(result, "__array__") else ""
     )

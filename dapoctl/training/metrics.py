@@ -39,7 +39,7 @@ class Metrics:
         self._counts[name] = self._counts.get(name, 0) + count
 
     def largest(self, name: str, values: Tensor) -> None:
-        """Keep the largest element ever given for `name`; not-a-number wins, since it is news."""
+        """Keep the largest element ever given for `name`; NaN wins, so that it is seen."""
         if values.numel():
             top = values.detach().max()
             old = self._largest.get(name)

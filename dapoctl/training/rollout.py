@@ -25,7 +25,7 @@ class ExhaustedError(DapoctlError):
 
 
 def gather(learner: Learner, step: int) -> Batch | None:
-    """A batch of P groups that pass the filters, the oldest first, or None when there is nothing to train on.
+    """A batch of P groups that pass the filters, the oldest first, or None if there is nothing to train on.
 
     Raises:
         ExhaustedError: the batch is not full after the last round and the refill plan says `error`.
@@ -110,7 +110,7 @@ def _fresh_leftovers(learner: Learner, step: int, plan: Refill) -> list[Batch]:
 
 
 def _take(learner: Learner, batch: Batch, wanted: int, plan: Refill) -> Batch:
-    """The first `wanted` groups; the others wait for the next step where the plan allows it."""
+    """The first `wanted` groups; the others wait for the next step if the plan allows it."""
     groups = len(batch.problems)
     if groups > wanted:
         surplus = select_groups(batch, range(wanted, groups))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from dapoctl.engines import Completion, Sampling
-from dapoctl.engines.checked import Watched
+from dapoctl.engines.checked import CheckedEngine
 from dapoctl.errors import HookError
 from dapoctl.runs.files import read_json, read_lines
 from dapoctl.runs.summary import read_run
@@ -168,7 +168,7 @@ def test_what_an_engine_must_not_return(case: str) -> None:
 
         load_weights = sleep = wake = close = generate
 
-    engine = Watched("idea", cast("Engine", Given()))
+    engine = CheckedEngine("idea", cast("Engine", Given()))
     with pytest.raises(HookError, match=re.escape("component `idea`, the engine's `generate` returned ")) as caught:
         engine.generate([[1], [2]], Sampling(8), 2)
     assert said in str(caught.value)
@@ -184,7 +184,7 @@ def test_an_engine_that_ends_the_program_does_not() -> None:
         load_weights = sleep = wake = close = generate
 
     with pytest.raises(HookError, match="the engine's `sleep` raised SystemExit: 3"):
-        Watched("idea", cast("Engine", Exits())).sleep()
+        CheckedEngine("idea", cast("Engine", Exits())).sleep()
 
 
 def test_what_is_no_engine(tmp_path: Path) -> None:
