@@ -287,7 +287,9 @@ def test_a_missing_peft_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_target_without_a_layer_lists_those_there_are() -> None:
-    with pytest.raises(ModelError, match=r"`lora\.targets`: 'query' matches .* q_proj, k_proj, v_proj, o_proj, gate_proj"):
+    with pytest.raises(
+        ModelError, match=r"`lora\.targets`: 'query' matches .* q_proj, k_proj, v_proj, o_proj, gate_proj"
+    ):
         load_policy(settings(lora=LORA | {"targets": ["q_proj", "query"]}))
     for elsewhere in ("lm_head", "embed_tokens"):
         with pytest.raises(ModelError, match=elsewhere):

@@ -92,7 +92,9 @@ def test_prompts_around_a_question_are_taken_off() -> None:
 def test_a_set_that_has_changed_is_named() -> None:
     known = find_set("gsm8k")
     assert known is not None
-    with pytest.raises(DataError, match=r"there: the set `gsm8k` has no column `question`; its columns are: text, answer"):
+    with pytest.raises(
+        DataError, match=r"there: the set `gsm8k` has no column `question`; its columns are: text, answer"
+    ):
         normalise(known, {"text": "", "answer": ""}, 0, "there")
 
 
