@@ -44,8 +44,8 @@ def ablation(
     """Compare sets of components with a baseline, each as the mean over its seeds.
 
     Runs that differ in nothing but seed and name are one row.
-    Intervals are for problems and seeds drawn anew; where a row or the
-    baseline has one seed, for problems only.
+    Intervals are clustered by problems and seeds; where a row or the
+    baseline has one seed, by problems only.
     """
     from dapoctl.evaluation.compare.ablation import ablate
     from dapoctl.views import ablation

@@ -52,7 +52,7 @@ def evaluate(
     top_p: Annotated[float | None, typer.Option("--top-p", metavar="P", help="Nucleus sampling.")] = None,
     max_tokens: Annotated[
         int | None,
-        typer.Option("--max-tokens", metavar="N", help="Cut responses off here; else the run's max_response_tokens."),
+        typer.Option("--max-tokens", metavar="N", help="Truncate responses here; else the run's max_response_tokens."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the sampling; by default 0.")] = None,
     instruction: Annotated[
@@ -183,7 +183,7 @@ def _show(job: "Job", summary: dict[str, Any], json: bool, note: str) -> None:
     if unasked := summary.get("unasked"):
         warn(
             f"{unasked} of {len(job.problems)} problems do not fit the model's context with --max-tokens"
-            f" {job.protocol.max_tokens}: their responses are empty, cut off and unanswered"
+            f" {job.protocol.max_tokens}: their responses are empty, truncated and unanswered"
         )
     if json:
         emit_json({"run": job.directory.name, "directory": str(job.folder), "note": note, **summary})

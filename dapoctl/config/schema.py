@@ -58,7 +58,7 @@ class RolloutConfig(Settings):
     max_prompt_tokens: int = Field(512, ge=1)
     """Longer prompts are left out of training, with a warning."""
     max_response_tokens: int = Field(1024, ge=1)
-    """Responses are cut off here."""
+    """Responses are truncated here."""
     temperature: float = Field(1.0, gt=0)
     """Sampling temperature; the trained policy is the tempered one."""
     top_p: float = Field(1.0, gt=0, le=1)

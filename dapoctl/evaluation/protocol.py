@@ -29,7 +29,7 @@ class Protocol:
     k: int
     """Responses per problem"""
     max_tokens: int = 1024
-    """Responses are cut off here"""
+    """Responses are truncated here"""
     seed: int = 0
     """Each problem's responses are a function of it and of the problem's id"""
     scorer: str = "math"

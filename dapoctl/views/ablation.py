@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 ONE_SEED = "*"
 """Marks an interval that leaves seeds out"""
 NOTES = (
-    "[95%]: for problems and seeds drawn anew; the difference of means over seeds and over the problems that"
+    "[95%]: clustered by problems and seeds; the difference of means over seeds and over the problems that"
     " all runs of the row and of the baseline measured, in points. p: Student's t,"
     " corrected by Holm for the number of rows."
 )
-NO_SEEDS = f"{ONE_SEED} one seed, of the row or of the baseline: for problems drawn anew only; another seed may differ by more."
+NO_SEEDS = (
+    f"{ONE_SEED} one seed, of the row or of the baseline: clustered by problems only; another seed may differ by more."
+)
 
 
 def name_of(row: Row, table: Ablation) -> str:

@@ -110,10 +110,8 @@ def verdict(contrast: Contrast, base: str) -> str:
         if math.isfinite(contrast.detectable)
         else "any size"
     )
-    sentence = (
-        f"{contrast.label} is not told apart from {base} ({p}) {over}; a difference below {least} would be missed"
-    )
-    return f"{sentence} more often than one time in five"
+    sentence = f"{contrast.label} shows no significant difference from {base} ({p}) {over}"
+    return f"{sentence}; a difference below {least} would be missed more often than one time in five"
 
 
 def _caution(contrast: Contrast) -> str:
@@ -127,11 +125,11 @@ def notes(comparison: Comparison, columns: int) -> Iterator[Text]:
     count = len(comparison.contrasts)
     yield Text()
     yield tables.note(
-        "[95%]: for problems drawn anew (cluster bootstrap over problems)."
-        f"{' these problems: for other responses to the same problems.' if columns >= WIDEST else ''}"
+        "[95%]: cluster bootstrap over problems."
+        f"{' sampling noise: for other responses to the same problems.' if columns >= WIDEST else ''}"
         " Differences in points, paired by problem."
         f" p: {' / '.join(methods)}{f'; Holm: corrected for {count} comparisons' if count > 1 else ''}."
-        " detects: the smallest true difference that such problems and k show four times of five."
+        " MDE: minimum detectable effect, the smallest true difference that such problems and k show four times of five."
         " Hours and tokens: what training up to the step took; eval: what the evaluation took."
     )
     if any(0 <= contrast.higher + contrast.lower < FEWEST and contrast.problems for contrast in comparison.contrasts):

@@ -43,7 +43,7 @@ def comparison_markdown(comparison: Comparison, lines: Sequence[Line]) -> str:
     summary = columns.markdown(columns_of(comparison), rows_of(comparison))
     parts = [f"### {escaped(comparison.set)}", "", summary, ""]
     parts += [
-        "95% intervals: problems drawn anew (cluster bootstrap). Differences in points, paired by problem;"
+        "95% intervals: cluster bootstrap over problems. Differences in points, paired by problem;"
         f" p: {', '.join(sorted({contrast.test.method for contrast in comparison.contrasts}))}.",
         "",
     ]

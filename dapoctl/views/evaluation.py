@@ -13,7 +13,7 @@ from dapoctl.views.numbers import duration
 from dapoctl.views.text import one_line
 
 WORDS = {"load": "loading the model", "stop": "stopping; what is finished is stored, Ctrl-C again quits at once"}
-INTERVALS = (("95%: OTHER PROBLEMS LIKE THESE", ""), ("95%: THESE, SAMPLED AGAIN", "noise_"))
+INTERVALS = (("95%: OVER PROBLEMS", ""), ("95%: SAMPLING NOISE", "noise_"))
 """What an interval is about, and how the names of its ends begin"""
 
 

@@ -51,7 +51,7 @@ def columns_of(at_pass: str = "pass@k", at_maj: str = "maj@k", wide: bool = Fals
                places=TERMINAL | GRID),
         Column(key="length_mean", title="tokens", text=lambda row: _length(row, "{:.0f}".format), places=TERMINAL),
         Column(key="length_mean", title="tokens", text=lambda row: _length(row, number), sizes={76: 7}, places=GRID),
-        Column(key="truncated_fraction", title="cut off", text=_share("truncated_fraction"), sizes={84: 7},
+        Column(key="truncated_fraction", title="truncated", text=_share("truncated_fraction"), sizes={84: 9},
                places=TERMINAL | GRID),
         Column(key="unanswered_fraction", title="no answer", text=_share("unanswered_fraction"), sizes={94: 9},
                places=TERMINAL | GRID),

@@ -159,7 +159,7 @@ def entropy(look: Look) -> Iterator[Warn]:
     if now < ENTROPY_LEFT * start:
         yield Warn(
             f"entropy collapsed: {number(now)}, {percent(now / start)} of its start ({number(start)})",
-            "look at groups alike; try a higher upper clip bound, a regularizer, or a lower optim.lr",
+            "look at zero-variance groups; try a higher upper clip bound, a regularizer, or a lower optim.lr",
         )
     elif now > ENTROPY_GROWN * start:
         yield Warn(
@@ -187,16 +187,16 @@ def clipped(look: Look) -> Iterator[Warn]:
 
 
 def truncated(look: Look) -> Iterator[Warn]:
-    """Responses are cut off."""
+    """Responses are truncated."""
     name = "response/truncated_fraction"
     start, now = look.start(name), look.recent(name)
     advice = (
         "raise rollout.max_response_tokens, or add a penalty for overlong responses; Samples shows whether they ramble"
     )
     if now >= TRUNCATED:
-        yield Warn(f"{percent(now)} of responses are cut off", advice)
+        yield Warn(f"{percent(now)} of responses are truncated", advice)
     elif now - start >= TRUNCATED_RISE:
-        yield Warn(f"more responses are cut off: {percent(now)}, from {percent(start)}", advice)
+        yield Warn(f"more responses are truncated: {percent(now)}, from {percent(start)}", advice)
 
 
 def groups(look: Look) -> Iterator[Warn]:
@@ -246,7 +246,7 @@ def learning(look: Look) -> Iterator[Warn]:
     if now - before <= FLAT_ERRORS * error:
         yield Warn(
             f"no learning in {len(rewards)} steps: reward {number(now, True)}, from {number(before, True)}",
-            "look at groups kept and alike; try a higher optim.lr, easier problems, or more rollout.samples",
+            "look at groups kept and zero-variance groups; try a higher optim.lr, easier problems, or more rollout.samples",
         )
 
 
@@ -306,7 +306,7 @@ def scoring(look: Look) -> Iterator[Warn]:
     if unread > UNANSWERED:
         yield Warn(
             f"no answer can be read in {percent(unread)} of responses",
-            "read the samples: does the prompt ask for the form that the scorer reads? Are they cut off?",
+            "read the samples: does the prompt ask for the form that the scorer reads? Are they truncated?",
         )
     for word, what in (("error", "the scorer failed on"), ("timeout", "the scorer gave up on")):
         share = look.recent(f"score/{word}")

@@ -20,7 +20,7 @@ CLIPPED = 0.2
 """Fraction of tokens. Losses with a ratio per sequence clip two orders of magnitude more than those with one per token, and go
 well (arXiv:2507.18071), so only what is above that is called high"""
 TRUNCATED = 0.25
-"""Fraction of responses that are cut off: a reward for these is about length, not about the answer"""
+"""Fraction of responses that are truncated: a reward for these is about length, not about the answer"""
 TRUNCATED_RISE = 0.1
 """Points that it has risen by, for a lower fraction to be called a trend"""
 KEPT = 0.1

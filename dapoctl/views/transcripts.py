@@ -63,7 +63,7 @@ def _head(side: Measured, responses: Responses, row: Mapping[str, Any], room: in
     name = name if len(name) <= room else f"…{name[1 - room :]}"
     right = sum(bool(response["correct"]) for response in responses.values())
     extracted = "no answer found" if row["extracted"] is None else f"answer {one_line(str(row['extracted']))}"
-    cut = ", cut off" if row["truncated"] else ""
+    cut = ", truncated" if row["truncated"] else ""
     good = "green" if row["correct"] else "red"
     return Text.assemble(
         (f"{side.label}  {name}\n", "bold"),

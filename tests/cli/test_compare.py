@@ -47,9 +47,9 @@ def test_every_line_fits(root: Path, columns: int) -> None:
 
 AT_80 = """\
 what the responses are like
-   pass@4  maj@4  tokens  cut off  no answer  format  error  timeout
-A   62.5%  31.2%      12     0.0%       0.0%    0.0%   0.0%     0.0%
-B   75.0%  50.0%      12     0.0%       0.0%    0.0%   0.0%     0.0%
+   pass@4  maj@4  tokens  truncated  no answer  format  error  timeout
+A   62.5%  31.2%      12       0.0%       0.0%    0.0%   0.0%     0.0%
+B   75.0%  50.0%      12       0.0%       0.0%    0.0%   0.0%     0.0%
 
 pass@j: solved by at least one of j responses
           j = 1  j = 2  j = 4
@@ -82,13 +82,13 @@ def test_the_page_at_80_columns(root: Path) -> None:
     ]
     assert "aime24: does it help?" in lines
     header = next(line for line in lines if "avg@4" in line)
-    assert header.split() == ["avg@4", "[95%]", "minus", "A", "[95%]", "p", "detects", "CPU", "h", "tokens"]
+    assert header.split() == ["avg@4", "[95%]", "minus", "A", "[95%]", "p", "MDE", "CPU", "h", "tokens"]
     (other,) = [line for line in lines if line.startswith("B  50.0% [")]
     assert "+15.6 [" in other
     # Five differ, by 1, 1, 2, 2 and -1 quarters: of 2^5 patterns, 4 have a sum of 5 or 7, 4 of -5 or -7.
     assert " 0.250 " in other
     text = "\n".join(lines)
-    assert "B is not told apart from A (p = 0.250) over 8 problems, of which 5 differ" in text
+    assert "B shows no significant difference from A (p = 0.250) over 8 problems, of which 5 differ" in text
     assert "Where fewer than 6 problems differ" in text
     assert text.endswith(AT_80)
 
@@ -98,7 +98,7 @@ def test_the_page_at_160_columns_says_more(root: Path) -> None:
     lines = text.split("\n")
     assert lines[0].split() == ["run@step", "model", "problems", "x", "k", "components"]
     header = next(line for line in lines if "avg@4" in line)
-    assert header.endswith("p Holm  detects  up  down  CPU h  tokens  eval h  eval tokens")
+    assert header.endswith("p Holm  MDE  up  down  CPU h  tokens  eval h  eval tokens")
     assert " temperature  1 / 0.6" in text
     assert " incomplete  C has 4 of 8 problems" in text
     running = " ".join(text.split())

@@ -186,7 +186,7 @@ async def compare_and_read(view: View, first: str, second: str) -> None:
     await view.press("c")
     await view.until(lambda _: isinstance(view.app.screen, CompareScreen))
     await view.until("minus A", 60)
-    await view.until("detects", 60)
+    await view.until("MDE", 60)
     screen = view.app.screen
     assert isinstance(screen, CompareScreen)
     assert screen.found is not None

@@ -50,7 +50,7 @@ class AlwaysLong(Quiet):
 
 @breaks("completions")
 class SaysLength(Component):
-    """Every response is said to be cut off."""
+    """Every response is said to be truncated."""
 
     @hookimpl
     def build_engine(self, policy: Policy) -> Engine:

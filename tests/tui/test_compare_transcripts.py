@@ -58,7 +58,7 @@ def test_they_stand_side_by_side_and_the_place_where_they_part_is_marked(tmp_pat
         assert "What is p00?" in lines
         assert "A  grpo aaaa@100" in lines
         assert "right: answer 7" in lines
-        assert "wrong: answer 8, cut off" in lines
+        assert "wrong: answer 8, truncated" in lines
         assert "10 tokens; 1 of 1 right" in lines
         ours, theirs = columns(screen)
         assert ours.laid.text == "Let me see. The sum is ▶seven. Answer: 7"

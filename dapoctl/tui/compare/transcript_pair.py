@@ -191,7 +191,7 @@ class TranscriptPair(WorkbenchScreen):
         right = sum(bool(other["correct"]) for other in found.values())
         extracted = "no answer" if row["extracted"] is None else f"answer {line(str(row['extracted']))}"
         good = "green" if row["correct"] else "red"
-        facts = f": {extracted}{', cut off' if row['truncated'] else ''}"
+        facts = f": {extracted}{', truncated' if row['truncated'] else ''}"
         counts = f"{numbers.count(float(row['tokens']))} tokens; {right} of {len(found)} right"
         outcome = (line(str(row["outcome"])), good)
         if self.has_class("-short"):

@@ -52,7 +52,7 @@ def rewarded(response: Response) -> str:
 def judged(group: Group, response: Response, step: int | None = None) -> str:
     """How it was read, and how long it is."""
     found = "no answer found" if response.extracted is None else f"answers {line(response.extracted)}"
-    cut = ", cut off" if response.truncated else ""
+    cut = ", truncated" if response.truncated else ""
     born = f"   sampled at step {response.born}" if response.born not in (-1, step) else ""
     return f"{response.outcome}: {found}, the answer is {line(group.answer)}   {response.tokens:g} tokens{cut}{born}"
 

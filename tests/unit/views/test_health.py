@@ -72,10 +72,10 @@ def test_clipping_and_large_steps() -> None:
 
 def test_truncation() -> None:
     assert said(look(response__truncated_fraction=flat(0.24))) == []
-    assert said(look(response__truncated_fraction=flat(0.25))) == ["25.0% of responses are cut off"]
+    assert said(look(response__truncated_fraction=flat(0.25))) == ["25.0% of responses are truncated"]
     assert said(look(response__truncated_fraction=[0.02] * 5 + flat(0.11))) == []
     assert said(look(response__truncated_fraction=[0.02] * 5 + flat(0.13))) == [
-        "more responses are cut off: 13.0%, from 2.0%"
+        "more responses are truncated: 13.0%, from 2.0%"
     ]
 
 
@@ -218,13 +218,13 @@ RECORDED = Path(__file__).with_name("run_metrics.json")
             "destroyed",
             [
                 "the reward has fallen to -1.000, from -0.831 around step 10",
-                "98.4% of responses are cut off",
+                "98.4% of responses are truncated",
                 "100.0% of groups teach nothing (all right 0.0%, all wrong 100.0%)",
                 "responses grow without more accuracy: 79.7 tokens, from 30.0",
                 "no answer can be read in 100.0% of responses",
             ],
         ),
-        ("cut-off", ["68.0% of responses are cut off"]),
+        ("cut-off", ["68.0% of responses are truncated"]),
         ("asleep", ["no learning in 60 steps: reward -0.044, from -0.146"]),
         (
             "rushed",

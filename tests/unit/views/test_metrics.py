@@ -57,7 +57,7 @@ def test_every_name_is_known_once_and_fits_its_pattern() -> None:
 
 def test_charts_that_several_share_have_a_name_for_each() -> None:
     shared = Counter(entry.chart for entry in METRICS if entry.chart)
-    assert shared == {"clipped": 2, "groups alike": 2, "seconds": 4}
+    assert shared == {"clipped": 2, "zero-variance groups": 2, "seconds": 4}
     (panel,) = panels(["policy/clip_fraction_high", "policy/clip_fraction_low"])
     assert (panel.title, panel.legend, panel.main) == ("clipped", ("low", "high"), "policy/clip_fraction_low")
     (panel,) = panels(["policy/clip_fraction_high"])
