@@ -439,7 +439,7 @@ def test_a_small_terminal_shows_one_pane_at_a_time(tmp_path: Path) -> None:
     async def story() -> None:
         async with bench(tmp_path, SMALL) as view:
             screen = await opened(view)
-            assert "select prompts" in view.text
+            await view.until("select prompts")
             await view.press("tab")
             await view.until("▾ most used")
             assert "select prompts" not in view.text
