@@ -48,8 +48,8 @@ doctor.add_to(app)
 tui.add_to(app)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from dapoctl import __version__
 
         emit(f"dapoctl {__version__}")
@@ -59,7 +59,7 @@ def _version(asked: bool) -> None:
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[  # noqa: ARG001 (its callback prints and leaves)
+    version: Annotated[  # noqa: ARG001 (its callback prints and exits)
         bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
@@ -68,9 +68,9 @@ def _root(
 
 
 def main() -> int:
-    """Run the command in `sys.argv`; the process's exit code.
+    """Run the command in `sys.argv` and return the process's exit code.
 
-    0 done, 1 the run or check failed, 2 the user's mistake, 130 interrupted.
+    0: done. 1: the run or check failed. 2: the user's mistake. 130: interrupted.
     """
     forgive_encodings()
     try:
@@ -91,14 +91,16 @@ def _report(problem: Exception) -> int:
         traceback.print_exc()
     if isinstance(problem, DapoctlError):
         error(str(problem))
-        # The author of a plugin wants to know how it came to that.
-        wanted = isinstance(problem, PluginError) and not isinstance(problem.__cause__, (SyntaxError, NoneType))
-        if kept := _kept(problem) or (wanted and _save_traceback()):
+        # The author of a plugin needs the traceback.
+        traceback_helps = isinstance(problem, PluginError) and not isinstance(
+            problem.__cause__, (SyntaxError, NoneType)
+        )
+        if kept := _kept(problem) or (traceback_helps and _save_traceback()):
             emit(f"{kept} ({DEBUG}=1 prints it here)", to_error=True)
         return problem.exit_code
     if isinstance(problem, typer.Abort):
         return 130
-    # Typer's own errors are click's in some versions and not in others; both have these two.
+    # Typer's own errors are click's in some versions only; both have these two attributes.
     if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):
         return _usage(problem)
     summary = f"unexpected {type(problem).__name__}: {problem}".rstrip(": ").replace("\n", " ")
@@ -117,12 +119,12 @@ def _usage(problem: Exception) -> int:
 
 
 def _kept(problem: Exception) -> str:
-    """Where a run's log has the traceback already."""
+    """The note that says where a run's log has the traceback, if it has it."""
     return next((note for note in getattr(problem, "__notes__", ()) if note.startswith(TRACEBACK)), "")
 
 
 def _save_traceback() -> str:
-    """Where the traceback of the error being handled went: hours of training may have led to it."""
+    """Save the traceback of the error being handled, since hours of training may have led to it; says where."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="dapoctl-", suffix=".traceback.txt", delete=False, encoding="utf-8", errors="replace"

@@ -24,9 +24,7 @@ def ablation(
     task: Task,
     runs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="RUN[@STEP]...", help="Runs, of several seeds each where there are; the first is the baseline."
-        ),
+        typer.Argument(metavar="RUN[@STEP]...", help="Runs; include all seeds of each. The first is the baseline."),
     ] = None,
     filter_: Annotated[
         str | None,
@@ -34,7 +32,7 @@ def ablation(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", metavar="RUN[@STEP]", help="A run of the baseline; by default the first."),
+        typer.Option("--baseline", metavar="RUN[@STEP]", help="A run of the baseline; default: the first run."),
     ] = None,
     runs_dir: RunsDir = None,
     json: Json = False,
@@ -43,20 +41,20 @@ def ablation(
 ) -> None:
     """Compare sets of components with a baseline, each as the mean over its seeds.
 
-    Runs that differ in nothing but seed and name are one row.
-    Intervals are clustered by problems and seeds; where a row or the
-    baseline has one seed, by problems only.
+    Runs that differ only in seed and name form one row.
+    Intervals are clustered by problems and seeds; if a row or the
+    baseline has only one seed, for problems only.
     """
     from dapoctl.evaluation.compare.ablation import ablate
     from dapoctl.views import ablation
     from dapoctl.views.tables import laid_out
 
     one_format(json=json, markdown=markdown, csv=csv)
-    words = [*([baseline] if baseline is not None else []), *(runs or []), *_filtered(runs_dir, filter_, task)]
-    if not words:
-        raise UserError("name runs, or ask for them by --filter QUERY")
-    found, missing = _open(runs_dir, words, task)
-    table = ablate(found, found[0], task, missing)
+    names = [*([baseline] if baseline is not None else []), *(runs or []), *_filtered(runs_dir, filter_, task)]
+    if not names:
+        raise UserError("name runs, or select them with --filter QUERY")
+    evaluations, missing = _open(runs_dir, names, task)
+    table = ablate(evaluations, evaluations[0], task, missing)
     if json:
         emit_json(ablation.ablation_values(table))
     elif markdown:
@@ -69,7 +67,7 @@ def ablation(
 
 
 def _filtered(runs_dir: Path | None, query: str | None, task: str) -> list[str]:
-    """The ids of the runs that a query asks for and that were evaluated on the set."""
+    """The ids of the runs that match a query and were evaluated on the set."""
     if query is None:
         return []
     from dapoctl.evaluation.stored import steps_of
@@ -77,29 +75,29 @@ def _filtered(runs_dir: Path | None, query: str | None, task: str) -> list[str]:
     from dapoctl.runs.query import select
     from dapoctl.runs.store import runs_root
 
-    fits = select(list_runs(runs_root(runs_dir)), query)
-    found = [run.id for run in fits if steps_of(run.directory, task)]
-    if not found:
-        raise UserError(f"--filter {query!r}: of {len(fits)} runs that fit, none was evaluated on `{task}`")
-    return found
+    matching = select(list_runs(runs_root(runs_dir)), query)
+    evaluated = [run.id for run in matching if steps_of(run.directory, task)]
+    if not evaluated:
+        raise UserError(f"--filter {query!r}: none of the {len(matching)} matching runs was evaluated on `{task}`")
+    return evaluated
 
 
-def _open(runs_dir: Path | None, words: list[str], task: str) -> "tuple[list[Evaluation], list[tuple[str, str]]]":
-    """(evaluations, the first of them the baseline's; what cannot be read, and why)."""
+def _open(runs_dir: Path | None, names: list[str], task: str) -> "tuple[list[Evaluation], list[tuple[str, str]]]":
+    """(evaluations, the baseline's first; those that cannot be read, and why)."""
     from dapoctl.evaluation.stored import open_evaluation
     from dapoctl.runs.store import runs_root
 
-    found: dict[Path, Evaluation] = {}
+    by_folder: dict[Path, Evaluation] = {}
     missing = []
-    for place, word in enumerate(words):
+    for index, name in enumerate(names):
         try:
-            each = open_evaluation(runs_root(runs_dir), word, task)
-            if not each.rows:
-                raise UserError(f"`{each.folder}`: {'; '.join(each.trouble)}")
+            evaluation = open_evaluation(runs_root(runs_dir), name, task)
+            if not evaluation.rows:
+                raise UserError(f"`{evaluation.folder}`: {'; '.join(evaluation.trouble)}")
         except UserError as error:
-            if place == 0:
+            if index == 0:
                 raise
-            missing.append((word, str(error)))
+            missing.append((name, str(error)))
         else:
-            found.setdefault(each.folder.resolve(), each)
-    return [*found.values()], missing
+            by_folder.setdefault(evaluation.folder.resolve(), evaluation)
+    return [*by_folder.values()], missing

@@ -1,4 +1,4 @@
-"""`dapoctl doctor`: what is wrong with the machine or the run, before hours are spent on it."""
+"""`dapoctl doctor`: what is wrong with the machine or the run, before it costs hours."""
 
 from typing import Annotated
 
@@ -23,13 +23,13 @@ def doctor(
     runs_dir: RunsDir = None,
     gpu_memory: Annotated[
         float | None,
-        typer.Option("--gpu-memory", metavar="GIB", min=1, help="Would it fit a GPU of that size? None need be here."),
+        typer.Option("--gpu-memory", metavar="GIB", min=1, help="Would it fit a GPU of this size? No GPU is needed."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check the installation, and whether a run will fit: takes the options of `dapoctl run`.
+    """Check the installation, and whether a run fits the machine. Takes the options of `dapoctl run`.
 
-    Exit code 0 when nothing is in the way of the run, 1 when something is.
+    Exit code 0 if the run can start, 1 if something prevents it.
     """
     from dapoctl.doctor.report import as_dict, examine
     from dapoctl.runs.store import runs_root

@@ -22,8 +22,8 @@ def add_to(app: typer.Typer) -> None:
     app.command("eval")(evaluate)
 
 
-def _list_sets(asked: bool) -> None:
-    if asked:
+def _list_sets(requested: bool) -> None:
+    if requested:
         from dapoctl.views.evaluation import sets_table
 
         emit("\n".join(sets_table()))
@@ -41,7 +41,9 @@ def evaluate(
     ] = "",
     data: Annotated[
         str,
-        typer.Option("--data", metavar="FILE", help=".jsonl or .parquet with problem and answer, in place of the hub."),
+        typer.Option(
+            "--data", metavar="FILE", help="A .jsonl or .parquet file with problem and answer, in place of the hub."
+        ),
     ] = "",
     k: Annotated[int | None, typer.Option("-k", metavar="K", help="Responses per problem.")] = None,
     protocol: Annotated[
@@ -52,35 +54,43 @@ def evaluate(
     top_p: Annotated[float | None, typer.Option("--top-p", metavar="P", help="Nucleus sampling.")] = None,
     max_tokens: Annotated[
         int | None,
-        typer.Option("--max-tokens", metavar="N", help="Truncate responses here; else the run's max_response_tokens."),
+        typer.Option(
+            "--max-tokens", metavar="N", help="Truncate responses here; default: the run's max_response_tokens."
+        ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the sampling; by default 0.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of the sampling; default: 0.")] = None,
     instruction: Annotated[
         str | None,
-        typer.Option("--instruction", metavar="TEXT", help="The prompt around {problem}; by default DAPO's."),
+        typer.Option("--instruction", metavar="TEXT", help="The prompt around {problem}; default: DAPO's."),
     ] = None,
-    engine: Annotated[str | None, typer.Option("--engine", metavar="NAME", help="hf or vllm; else the run's.")] = None,
+    engine: Annotated[
+        str | None, typer.Option("--engine", metavar="NAME", help="hf or vllm; default: the run's.")
+    ] = None,
     scorer: Annotated[
         str | None, typer.Option("--scorer", metavar="NAME", help="math (the default), dapo or strict.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="The first N problems.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Use the first N problems only.")
+    ] = None,
     step: Annotated[
         int | None, typer.Option("--step", metavar="N", min=0, help="A run's checkpoint; 0: the model it started from.")
     ] = None,
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Of model, train or the engine, such as vllm.kv_cache_gb=4."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A key of model, train or the engine, such as vllm.kv_cache_gb=4."
+        ),
     ] = None,
     as_: Annotated[
         str | None,
-        typer.Option("--as", metavar="NAME", help="Store it as a set of this name, beside another of the same."),
+        typer.Option("--as", metavar="NAME", help="Store the evaluation under this set name, to keep both."),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Sample anew what is stored.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Sample again, replacing what is stored.")] = False,
     detach: Annotated[
         bool,
         typer.Option(
             "--detach",
-            help="Of a run, in the background: the terminal may be closed, `evals/eval.log` says how it goes.",
+            help="Evaluate a run in the background: the terminal may be closed; progress is in `evals/eval.log`.",
         ),
     ] = False,
     runs_dir: RunsDir = None,
@@ -89,9 +99,10 @@ def evaluate(
         bool, typer.Option("--sets", help="List the sets by name and exit.", callback=_list_sets, is_eager=True)
     ] = False,
 ) -> None:
-    """Measure a model or a run's checkpoint on a set of problems: every response is stored, and what is stored counts.
+    """Measure a model or a run's checkpoint on a set of problems. Every response is stored and never sampled twice.
 
-    Ctrl-C stops; the same command goes on, and when all is there, shows it. `dapoctl compare` sets evaluations side by side.
+    Ctrl-C stops it; the same command continues, and shows the result if it is complete. `dapoctl compare` compares
+    evaluations.
     """
     from dapoctl.evaluation.plan import Request, plan
     from dapoctl.runs.store import runs_root
@@ -118,15 +129,15 @@ def evaluate(
     outcome = _run(job)
     if outcome.state != "finished":
         command = shlex.join(["dapoctl", *(word for word in sys.argv[1:] if word != "--again")])
-        there = f"{outcome.done} of {len(job.problems)} problems are stored in {job.folder}"
-        warn(f"stopped: {there}; to go on: {command}")
+        progress = f"{outcome.done} of {len(job.problems)} problems are stored in {job.folder}"
+        warn(f"stopped: {progress}; to continue: {command}")
         raise typer.Exit(INTERRUPTED)
     note = f"{outcome.resumed} of {outcome.done} problems were stored before" if outcome.resumed else ""
     _show(job, outcome.summary, json, note)
 
 
 def _check_is_run(request: "Request", root: Path) -> None:
-    """Refuse to work in the background on a model by itself."""
+    """Refuse a model that is not a run's: only runs are evaluated in the background."""
     from dapoctl.errors import UserError
     from dapoctl.evaluation.target import find_target
 
@@ -137,7 +148,7 @@ def _check_is_run(request: "Request", root: Path) -> None:
 
 
 def _send_off(job: "Job", request: "Request", json: bool) -> None:
-    """Evaluate it in a process that outlives this one."""
+    """Evaluate in a process that outlives this one."""
     from dapoctl.evaluation.background import LOG, start
     from dapoctl.runs.summary import EVALS
 
@@ -146,11 +157,11 @@ def _send_off(job: "Job", request: "Request", json: bool) -> None:
     if json:
         emit_json({"run": job.directory.name, "directory": str(job.folder), "note": "started", "log": str(log)})
     else:
-        emit(f"{job.directory.name} is being evaluated on {job.wanted['set']}; its words are in {log}")
+        emit(f"{job.directory.name} is being evaluated on {job.wanted['set']}; its output is in {log}")
 
 
 def options_of(request: "Request") -> list[str]:
-    """The options of `dapoctl eval` that ask for the same, without the run and its step."""
+    """The options of `dapoctl eval` that repeat the request, without the run and its step."""
     named = {
         "--task": request.task,
         "--data": str(Path(request.data).resolve()) if request.data else "",
@@ -183,7 +194,7 @@ def _show(job: "Job", summary: dict[str, Any], json: bool, note: str) -> None:
     if unasked := summary.get("unasked"):
         warn(
             f"{unasked} of {len(job.problems)} problems do not fit the model's context with --max-tokens"
-            f" {job.protocol.max_tokens}: their responses are empty, truncated and unanswered"
+            f" {job.protocol.max_tokens}: their responses count as empty, truncated and unanswered"
         )
     if json:
         emit_json({"run": job.directory.name, "directory": str(job.folder), "note": note, **summary})

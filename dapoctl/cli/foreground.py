@@ -1,4 +1,4 @@
-"""Training in the foreground: the display, what was learned, what to type next, the exit code."""
+"""Training in the foreground: the display, the result, the next commands, the exit code."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Train = Callable[[Sequence["Component"]], "Result"]
 
 
 def foreground(train: Train, name: str, steps: int, runs_dir: Path | None, json: bool, supervised: bool = False) -> int:
-    """Call `train` under a display and tell how it went; the exit code.
+    """Call `train` under a display, report the result, and return the exit code.
 
-    With `json` the display goes to stderr, and the result is the only thing on stdout. What a `supervised` process says is
-    the attempt's log already.
+    With `json` the display goes to stderr, and the result is the only output on stdout. The output of a `supervised`
+    process already goes to the attempt's log.
     """
     console = console_on(sys.stderr if json else sys.stdout)
     display = Display.on(console, Progress(name, steps), keep_log=not supervised)
@@ -58,7 +58,7 @@ def closing(result: Result, progress: Progress, runs_dir: Path | None) -> list[s
     elif result.step:
         lines = ["", f"Stopped after step {result.step} of {result.steps} ({took}); a checkpoint is saved."]
     else:
-        lines = ["", "Stopped before the first step was done; resuming begins anew."]
+        lines = ["", "Stopped before the first step was done; resuming starts again."]
     for name, after in result.after.items():
         if is_held_out(name):
             before = result.before.get(name)
@@ -79,7 +79,7 @@ def closing(result: Result, progress: Progress, runs_dir: Path | None) -> list[s
 
 
 def after_failure(display: Display, runs_dir: Path | None) -> list[str]:
-    """Where what was done so far is, and how to go on; nothing when no run has begun."""
+    """Where the steps done so far are, and how to continue; empty if no run has begun."""
     if display.run is None:
         return []
     lines = [f"run {one_line(display.run.id)} ended after step {display.progress.step} of {display.progress.steps}"]

@@ -1,4 +1,4 @@
-"""The foreground display: an observer that keeps a block up to date on a terminal, and writes plain lines elsewhere."""
+"""The foreground display: an observer that updates a block on a terminal, and writes plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from dapoctl.views.progress_block import block, eval_lines, step_line
 from dapoctl.views.text import one_line
 
 PATIENCE = 30.0
-"""Seconds after which a plain log says again what goes on."""
+"""Seconds after which a plain log repeats the current phase."""
 ANNOUNCED = ("load", "eval", "stop")
-"""Phases that a plain log names when they begin; those of a step come too often."""
+"""Phases that a plain log names when they begin; those of a step are too frequent."""
 
 
 class Display(Component):
     """Show a run's progress to the person who started it.
 
-    A terminal that goes away ends the display, never the run.
+    If the terminal disappears, the display ends; the run continues.
     """
 
     _console: Console = PrivateAttr()
@@ -39,15 +39,15 @@ class Display(Component):
     _live: Live | None = PrivateAttr(default=None)
     _run: RunInfo | None = PrivateAttr(default=None)
     _gone: bool = PrivateAttr(default=False)
-    _spoken_at: float = PrivateAttr(default=0.0)
+    _printed_at: float = PrivateAttr(default=0.0)
     _keep_log: bool = PrivateAttr(default=True)
     _log: TextIO | None = PrivateAttr(default=None)
 
     @classmethod
     def on(cls, console: Console, progress: Progress, keep_log: bool = True) -> Self:
-        """A display of `progress` on `console`: live when that is a terminal that can move its cursor.
+        """A display of `progress` on `console`: live if that is a terminal with cursor control.
 
-        With `keep_log` its plain lines go to the attempt's log, too, where `dapoctl runs logs` finds them.
+        With `keep_log` its plain lines also go to the attempt's log, where `dapoctl runs logs` finds them.
         """
         display = cls()
         display._console, display._progress, display._keep_log = console, progress, keep_log
@@ -57,12 +57,12 @@ class Display(Component):
 
     @property
     def progress(self) -> Progress:
-        """The run's course so far."""
+        """The run's progress so far."""
         return self._progress
 
     @property
     def run(self) -> RunInfo | None:
-        """The run, once its model is loaded."""
+        """The run; None until its model is loaded."""
         return self._run
 
     @contextlib.contextmanager
@@ -79,9 +79,9 @@ class Display(Component):
                 self._live.stop()
 
     def on_phase(self, phase: str, done: int, total: int) -> None:
-        """What goes on inside a step; called by the trainer."""
+        """The current phase of a step; called by the trainer."""
         new = self._progress.enter(phase, done, total)
-        waited = self._progress.clock() - self._spoken_at
+        waited = self._progress.clock() - self._printed_at
         if (new and phase in ANNOUNCED) or (not new and waited > PATIENCE):
             self._line(f"step {self._progress.step}/{self._progress.steps} {self._progress.phase_text}")
 
@@ -126,7 +126,7 @@ class Display(Component):
                 print(one_line(text), file=self._log, flush=True)
 
     def _line(self, text: str) -> None:
-        self._spoken_at = self._progress.clock()
+        self._printed_at = self._progress.clock()
         self._record(text)
         if self._live is not None or self._gone:
             return
@@ -137,7 +137,7 @@ class Display(Component):
 
 
 class _Block:
-    """The block as rich asks for it, at the console's width of the moment."""
+    """The block as a rich renderable, at the console's current width."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -152,17 +152,16 @@ def can_redraw(console: Console) -> bool:
 
 
 def console_on(stream: TextIO) -> Console:
-    """A console that takes no text for markup and colours nothing by itself."""
+    """A console without markup, highlighting and emoji."""
     return Console(file=stream, markup=False, highlight=False, emoji=False)
 
 
 SILENCE = 15.0
-
-"""Seconds between lines where none can be rewritten"""
+"""Seconds between lines on a stream where lines cannot be rewritten"""
 
 
 class Ticker:
-    """One line on `stream`, kept up to date where that is a terminal, else written now and then."""
+    """One line on `stream`: rewritten on a terminal, else printed at intervals."""
 
     def __init__(self, stream: TextIO, label: str) -> None:
         self._stream = stream
@@ -174,7 +173,7 @@ class Ticker:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
-        """Leave the line behind at the end of the block."""
+        """End the line at the end of the block, so that it stays."""
         try:
             yield
         finally:
@@ -182,7 +181,7 @@ class Ticker:
                 self._write("\n")
 
     def tell(self, phase: str, done: int, total: int) -> None:
-        """What goes on, in responses."""
+        """Show the phase, with `done` and `total` in responses."""
         now = time.monotonic()
         new, self._phase = phase != self._phase, phase
         if new and total:

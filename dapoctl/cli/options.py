@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 RunsDir = Annotated[
     Path | None,
-    typer.Option("--runs-dir", metavar="DIR", help="Where runs are kept; else $DAPOCTL_RUNS, else ./runs."),
+    typer.Option("--runs-dir", metavar="DIR", help="Where runs are kept; default: $DAPOCTL_RUNS, else ./runs."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunId = Annotated[
@@ -30,31 +30,31 @@ Plugins = Annotated[
     typer.Option(
         "--plugins",
         metavar="A,B",
-        help="Components that replace or join the recipe's: names, `./idea.py:MyIdea`, `-name` leaves one out.",
+        help="Components that replace or join the recipe's: names, `./idea.py:MyIdea`; `-name` removes one.",
     ),
 ]
 Override = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Such as steps=50, optim.lr=1e-5, clip_higher.eps_high=0.3."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a key: steps=50, optim.lr=1e-5, clip_higher.eps_high=0.3."),
 ]
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Part of the run's id.")]
-Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Everything random is a function of it.")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of all random numbers.")]
 Detach = Annotated[
     bool,
     typer.Option(
-        "--detach", help="Work on it in the background, now; the terminal may be closed. `runs logs` watches."
+        "--detach", help="Run in the background, now; the terminal may be closed. `runs logs` shows its output."
     ),
 ]
 Queue = Annotated[
     bool,
-    typer.Option("--queue", help="Let it wait for a free GPU (without GPUs: a slot), then work in the background."),
+    typer.Option("--queue", help="Wait for a free GPU (without GPUs: a slot), then run in the background."),
 ]
 Priority = Annotated[
-    int | None, typer.Option("--priority", metavar="N", help="With --queue: higher ones first; by default 0.")
+    int | None, typer.Option("--priority", metavar="N", help="With --queue: higher goes first; default: 0.")
 ]
 Gpus = Annotated[
     int | None,
-    typer.Option("--gpus", metavar="N", min=1, help="With --detach or --queue: how many it needs; by default 1."),
+    typer.Option("--gpus", metavar="N", min=1, help="With --detach or --queue: number of GPUs; default: 1."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -67,7 +67,7 @@ def resolve_run(
     name: str | None,
     seed: int | None,
 ) -> "Resolved":
-    """The run that the options describe, once its warnings are told.
+    """The run that the options describe; its warnings are printed.
 
     Raises:
         UserError: see `dapoctl.config.resolve.load`.

@@ -1,4 +1,4 @@
-"""How commands speak: results on stdout, everything else on stderr, text from elsewhere without its control characters."""
+"""The output of commands: results on stdout, all else on stderr, foreign text without its control characters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dapoctl.views.text import finite, plain
 
 
 def emit(text: str, to_error: bool = False) -> None:
-    """Write `text` and a line end to stdout. A reader who has gone away ends the command quietly."""
+    """Write `text` and a newline to stdout. If the reader has closed the pipe, the command ends quietly."""
     stream = sys.stderr if to_error else sys.stdout
     try:
         print(text, file=stream, flush=True)
@@ -42,26 +42,26 @@ def warn(message: str) -> None:
     _say("warning:", typer.colors.YELLOW, message)
 
 
-def _say(word: str, colour: str, message: str) -> None:
-    styled = typer.style(word, fg=colour, bold=True) if colours(sys.stderr) else word
+def _say(prefix: str, colour: str, message: str) -> None:
+    styled = typer.style(prefix, fg=colour, bold=True) if colours(sys.stderr) else prefix
     with contextlib.suppress(BrokenPipeError):
-        emit(f"{styled} " + plain(message).strip().replace("\n", f"\n{' ' * (len(word) + 1)}"), to_error=True)
+        emit(f"{styled} " + plain(message).strip().replace("\n", f"\n{' ' * (len(prefix) + 1)}"), to_error=True)
 
 
 def command(verb: str, run: str, runs_dir: Path | None) -> str:
     """The `dapoctl runs` command line for a run."""
-    place = f" --runs-dir {shlex.quote(str(runs_dir))}" if runs_dir is not None else ""
-    return f"dapoctl runs {verb} {shlex.quote(run)}{place}"
+    option = f" --runs-dir {shlex.quote(str(runs_dir))}" if runs_dir is not None else ""
+    return f"dapoctl runs {verb} {shlex.quote(run)}{option}"
 
 
 def hush() -> None:
-    """Let nothing more be written to a stdout that nobody reads, so that Python's last flush stays quiet."""
+    """Discard further output to a closed stdout, so that Python's final flush raises nothing."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def forgive_encodings() -> None:
-    """Write `?` for what the terminal's encoding lacks, rather than fail."""
+    """Write `?` for characters that the terminal's encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

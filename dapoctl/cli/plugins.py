@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 @group.command("list")
 def list_(json: Json = False) -> None:
-    """Every component by the stage of the training step that it serves, and the recipes."""
+    """List every component by its stage of the training step, and the recipes."""
     from dapoctl.components.catalog import installed
     from dapoctl.components.listing import summarize, summarize_recipe
     from dapoctl.views.component_list import list_lines
@@ -39,7 +39,7 @@ def list_(json: Json = False) -> None:
     components = [summarize(entry) for entry in catalog.entries()]
     recipes = [summarize_recipe(entry) for entry in catalog.recipe_entries()]
     if json:
-        emit_json({"components": [asdict(item) for item in components], "recipes": [asdict(item) for item in recipes]})
+        emit_json({"components": [asdict(one) for one in components], "recipes": [asdict(one) for one in recipes]})
     else:
         emit("\n".join(list_lines(components, recipes)))
 
@@ -51,7 +51,7 @@ def show(
     ],
     json: Json = False,
 ) -> None:
-    """One component: its stages, parameters, and where it comes from. For a recipe: its components."""
+    """Show a component: its stages, parameters and origin. For a recipe: its components."""
     from dapoctl.components.catalog import installed
     from dapoctl.views import component
 

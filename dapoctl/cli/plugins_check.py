@@ -1,4 +1,4 @@
-"""`dapoctl plugins check`: hold a component against the promises that a training step relies on."""
+"""`dapoctl plugins check`: test a component against the properties that a training step relies on."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from dapoctl.testing import Failure, Result
 
 READABLE = 120
-"""Columns beyond which running text is hard to read"""
+"""Columns beyond which prose is hard to read"""
 STYLES = {"ok": "green", "failed": "bold red", "not run": "yellow", "not applicable": "dim"}
-WORDS = {"not applicable": "n/a"}
+SHORT_STATUS = {"not applicable": "n/a"}
 
 
 def check(
@@ -35,26 +35,24 @@ def check(
     ],
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Check it with this parameter in place of its default."),
+        typer.Option("--set", metavar="FIELD=VALUE", help="Check it with this parameter instead of the default."),
     ] = None,
     no_step: Annotated[
         bool,
-        typer.Option(
-            "--no-step", help="Leave out what runs on the embedded model: the real training step, and engines."
-        ),
+        typer.Option("--no-step", help="Skip the checks on the embedded model: the real training step, and engines."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Check one component: shapes, odd batches, padding, order, seeds, gradients, state, a real step cut in several ways.
+    """Check one component: shapes, odd batches, padding, order, seeds, gradients, state, a real step split in several ways.
 
-    Exit code 0 when every property holds, 1 when one is broken.
+    Exit code 0 if every property holds, 1 if one does not.
     """
     from dapoctl.components.catalog import installed
 
     entry = find(name, installed())
     cls = entry.load()
     parameters = parameters_from(override or [], entry.name, cls)
-    results = _examined(cls, entry.name, parameters, not no_step)
+    results = _run_properties(cls, entry.name, parameters, not no_step)
     ok = not any(result.status in ("failed", "not run") for result in results)
     if json:
         emit_json(
@@ -71,7 +69,7 @@ def find(name: str, catalog: Catalog) -> Entry:
     """The component called `name`, or in the file `name`.
 
     Raises:
-        PluginError: there is none, or it is a recipe.
+        PluginError: there is no such component, or it is a recipe.
     """
     from dapoctl.components.resolver import recipe_components
     from dapoctl.errors import PluginError
@@ -95,21 +93,21 @@ def parameters_from(overrides: Sequence[str], name: str, cls: type[Component]) -
 
     layers = Layers()
     for text in overrides:
-        given = parse_override(text)
-        own = given.get(name)
-        layers.add(own if isinstance(own, dict) and name not in cls.model_fields else given, COMMAND_LINE)
+        values = parse_override(text)
+        own = values.get(name)
+        layers.add(own if isinstance(own, dict) and name not in cls.model_fields else values, COMMAND_LINE)
     try:
         cls(**layers.values)
     except ValidationError as error:
-        if any(item["loc"] and item["loc"][0] in layers.values for item in error.errors()):
+        if any(detail["loc"] and detail["loc"][0] in layers.values for detail in error.errors()):
             sources = {f"{name}.{key}": COMMAND_LINE for key in layers.sources}
             raise ConfigError(validation_message(error, cls, prefix=name, sources=sources)) from None
-    except Exception:  # noqa: BLE001 (the check says what it is)
+    except Exception:  # noqa: BLE001 (the check reports it)
         return layers.values
     return layers.values
 
 
-def _examined(cls: type[Component], name: str, parameters: dict[str, Any], step: bool) -> list[Result]:
+def _run_properties(cls: type[Component], name: str, parameters: dict[str, Any], step: bool) -> list[Result]:
     from dapoctl.testing import examine
 
     results = []
@@ -125,7 +123,7 @@ def _examined(cls: type[Component], name: str, parameters: dict[str, Any], step:
 @contextlib.contextmanager
 def _progress() -> Iterator[Any]:
     if not colours(sys.stderr):
-        yield lambda _words: None
+        yield lambda _text: None
         return
     from rich.console import Console
 
@@ -149,7 +147,7 @@ def rows(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def page(entry: Entry, results: Sequence[Result]) -> list[RenderableType]:
-    """For people: every property, what is broken, and the sum of it."""
+    """For people: every property, the failures, and a summary."""
     from rich.table import Table
 
     from dapoctl.views.tables import heading, text
@@ -158,21 +156,21 @@ def page(entry: Entry, results: Sequence[Result]) -> list[RenderableType]:
     for header in ("PROPERTY", "RESULT", ""):
         table.add_column(header, no_wrap=bool(header))
     for result in results:
-        words = result.note if result.status in ("not applicable", "not run") else _words(result)
+        meaning = result.note if result.status in ("not applicable", "not run") else _meaning(result)
         dim = "dim" if result.status == "not applicable" else ""
         table.add_row(
             text(result.name, dim),
-            text(WORDS.get(result.status, result.status), STYLES[result.status]),
-            text(words, dim),
+            text(SHORT_STATUS.get(result.status, result.status), STYLES[result.status]),
+            text(meaning, dim),
         )
     parts: list[RenderableType] = [text(f"{entry.name}  {plain(entry.value)}"), "", table]
     for result in results:
         for failure in result.failures:
             parts += [heading(result.name), _failure(failure)]
-    return [*parts, heading(_sum(results))]
+    return [*parts, heading(_summary(results))]
 
 
-def _words(result: Result) -> str:
+def _meaning(result: Result) -> str:
     return f"{result.meaning} ({result.note})" if result.note else result.meaning
 
 
@@ -189,7 +187,7 @@ def _failure(failure: Failure) -> RenderableType:
     return Padding(grid, (0, 0, 0, 2))
 
 
-def _sum(results: Sequence[Result]) -> str:
+def _summary(results: Sequence[Result]) -> str:
     count = {status: sum(result.status == status for result in results) for status in STYLES}
     parts = [f"{count['ok']} properties hold"]
     parts += [f"{count['failed']} broken"] if count["failed"] else []

@@ -1,4 +1,4 @@
-"""`dapoctl plugins new`: a component of one's own, as a package or as a single file."""
+"""`dapoctl plugins new`: a new component, as a package or as a single file."""
 
 import shlex
 from pathlib import Path
@@ -10,8 +10,8 @@ from dapoctl.cli.output import emit
 from dapoctl.views.text import plain
 
 
-def _list_stages(asked: bool) -> None:
-    if asked:
+def _list_stages(requested: bool) -> None:
+    if requested:
         from dapoctl.authoring.stages import DEFAULT, stages
 
         emit("\n".join(stage.line for stage in stages().values()))
@@ -27,45 +27,45 @@ def new(
     directory: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]", help="The folder to make, by default NAME; with --single-file the one to write to."
+            metavar="[DIR]", help="The folder to create, default: NAME; with --single-file the folder to write to."
         ),
     ] = None,
     stage: Annotated[
-        str, typer.Option("--stage", metavar="HOOK", help="What it is for: a hook, see --list-stages.")
+        str, typer.Option("--stage", metavar="HOOK", help="Its hook; see --list-stages.")
     ] = "shape_rewards",
     single_file: Annotated[
-        bool, typer.Option("--single-file", help="Just the component, in a file to be named by its path.")
+        bool, typer.Option("--single-file", help="Write the component only, in a file that is used by its path.")
     ] = False,
-    list_stages: Annotated[  # noqa: ARG001 (its callback prints and leaves)
+    list_stages: Annotated[  # noqa: ARG001 (its callback prints and exits)
         bool,
-        typer.Option("--list-stages", help="Say what it can be for, and exit.", callback=_list_stages, is_eager=True),
+        typer.Option("--list-stages", help="List the hooks, and exit.", callback=_list_stages, is_eager=True),
     ] = False,
 ) -> None:
-    """Start a component: a package that installs, is found and passes its tests, for you to change."""
+    """Start a component: a package that installs, is found and passes its tests, ready to change."""
     from dapoctl.authoring.names import check_free, spell
     from dapoctl.authoring.project import check_absent, component_source, package_files, run_command, write, write_file
     from dapoctl.authoring.stages import find_stage
     from dapoctl.components.catalog import installed
 
-    found, names = find_stage(stage), spell(name)
+    hook, names = find_stage(stage), spell(name)
     path = (directory or Path()) / f"{names.component}.py"
     if single_file:
         check_absent(path)
     check_free(names, installed(), single_file)
     if single_file:
-        write_file(path, component_source(names, found))
+        write_file(path, component_source(names, hook))
         where = shlex.quote(f"{path if path.is_absolute() else f'./{path}'}:{names.cls}")
-        _say([path], [f"dapoctl plugins check {where}", run_command(where, found)])
+        _say([path], [f"dapoctl plugins check {where}", run_command(where, hook)])
         return
     folder = directory or Path(name)
-    written = write(folder, package_files(names, found))
+    written = write(folder, package_files(names, hook))
     _say(
         written,
         [
             f"cd {shlex.quote(str(folder))}",
             "pip install -e .",
             f"dapoctl plugins check {names.component}",
-            run_command(names.component, found),
+            run_command(names.component, hook),
         ],
     )
 

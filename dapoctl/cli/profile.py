@@ -21,13 +21,13 @@ ProfileSteps = Annotated[
     typer.Option(
         "--profile-steps",
         metavar="A-B",
-        help="The steps that --profile looks at; the last is traced. Default: the second and third of this start.",
+        help="The steps to profile; the last one is traced. Default: the second and third after the start.",
     ),
 ]
 
 
 def asked_profile(profile: bool, steps: str | None) -> Steps | None:
-    """What to profile; `--profile-steps` alone means `--profile`, too.
+    """The steps to profile, None for none; `--profile-steps` alone implies `--profile`.
 
     Raises:
         UserError: the steps cannot be read.

@@ -1,4 +1,4 @@
-"""`dapoctl queue` and `dapoctl gpus`: what waits for what."""
+"""`dapoctl queue` and `dapoctl gpus`: which runs wait, and for what."""
 
 import time
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from dapoctl.cli.options import Json, RunsDir
 from dapoctl.cli.output import emit, emit_json, show_help, warn
 from dapoctl.views.text import one_line, plain
 
-group = typer.Typer(help="Runs that wait for a GPU: look, reorder, hold, drop.", invoke_without_command=True)
+group = typer.Typer(help="Runs that wait for a GPU: list, reorder, hold, drop.", invoke_without_command=True)
 Waiting = Annotated[
     str, typer.Argument(metavar="RUN", help="A waiting run: its id, the beginning or end of it, or its name.")
 ]
@@ -32,36 +32,36 @@ def add_to(app: typer.Typer) -> None:
 
 @group.command("list")
 def list_(runs_dir: RunsDir = None, json: Json = False) -> None:
-    """Waiting runs, the next one first, and what each waits for."""
+    """List waiting runs, the next one first, and what each waits for."""
     _show(runs_dir, json)
 
 
 def _show(runs_dir: Path | None, json: bool) -> None:
-    """Start whatever can start, then show the rest."""
+    """Start the runs that can start, then show the rest."""
     from dapoctl.runs.jobs.scheduler import outlook, schedule
     from dapoctl.runs.store import runs_root
     from dapoctl.runs.tickets import state
 
     root = runs_root(runs_dir)
     started = schedule(root) if root.is_dir() else []
-    found, whole = outlook(root), state(root)
+    waiting, queue = outlook(root), state(root)
     if json:
-        rows = [{**asdict(each.ticket), "why": each.why} for each in found]
-        emit_json({"held": whole.held, "why": whole.why, "started": started, "waiting": rows})
+        rows = [{**asdict(entry.ticket), "why": entry.why} for entry in waiting]
+        emit_json({"held": queue.held, "why": queue.why, "started": started, "waiting": rows})
         return
     for run in started:
         emit(f"started {one_line(run)}")
-    if whole.held:
-        warn(f"the queue is held: {whole.why}; `dapoctl queue release` lets it go on")
-    if not found:
+    if queue.held:
+        warn(f"the queue is held: {queue.why}; `dapoctl queue release` releases it")
+    if not waiting:
         emit(f"nothing waits in {root}", to_error=True)
         return
-    size = max(len(each.ticket.run) for each in found)
-    for place, each in enumerate(found, 1):
-        ticket = each.ticket
+    size = max(len(entry.ticket.run) for entry in waiting)
+    for position, entry in enumerate(waiting, 1):
+        ticket = entry.ticket
         waited = _age(time.time() - ticket.queued)
         priority = f"priority {ticket.priority}, " if ticket.priority else ""
-        emit(plain(f"{place:>3}  {ticket.run:<{size}}  {priority}{waited}, {each.why}"))
+        emit(plain(f"{position:>3}  {ticket.run:<{size}}  {priority}{waited}, {entry.why}"))
 
 
 def _age(seconds: float) -> str:
@@ -79,14 +79,14 @@ def _ticket(runs_dir: Path | None, name: str) -> tuple[Path, str]:
 
 @group.command("hold")
 def hold(run: WaitingOrAll = None, runs_dir: RunsDir = None, json: Json = False) -> None:
-    """Let nothing start, or not this run; what runs goes on."""
+    """Hold the queue, or one run: it does not start. Running runs continue."""
     _hold(runs_dir, run, held=True)
     _show(runs_dir, json)
 
 
 @group.command("release")
 def release(run: WaitingOrAll = None, runs_dir: RunsDir = None, json: Json = False) -> None:
-    """Let a held run, or the held queue, go on."""
+    """Release a held run, or the held queue."""
     _hold(runs_dir, run, held=False)
     _show(runs_dir, json)
 
@@ -106,7 +106,7 @@ def move(
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """Change a run's place among those of its priority."""
+    """Move a run among those of its priority."""
     from dapoctl.runs.jobs.queue import move as move_run
 
     move_run(*_ticket(runs_dir, run), to)
@@ -115,7 +115,7 @@ def move(
 
 @group.command("drop")
 def drop(run: Waiting, runs_dir: RunsDir = None, json: Json = False) -> None:
-    """Take a run out of the queue; the run stays, and can be resumed."""
+    """Take a run out of the queue; the run is kept and can be resumed."""
     from dapoctl.runs.jobs.queue import drop as drop_run
 
     drop_run(*_ticket(runs_dir, run))
@@ -123,15 +123,15 @@ def drop(run: Waiting, runs_dir: RunsDir = None, json: Json = False) -> None:
 
 
 def gpus(json: Json = False) -> None:
-    """GPUs of this machine, or its slots: use, memory, temperature, and who has them."""
+    """List this machine's GPUs, or its slots: use, memory, temperature, and which run has them."""
     from dapoctl.runs.jobs.leases import devices, foreign, holder
 
-    there = devices()
-    rows: list[dict[str, Any]] = [{**asdict(d), "lease": holder(d), "foreign": foreign(d)} for d in there]
+    known = devices()
+    rows: list[dict[str, Any]] = [{**asdict(d), "lease": holder(d), "foreign": foreign(d)} for d in known]
     if json:
         emit_json(rows)
         return
-    for device, row in zip(there, rows, strict=True):
+    for device, row in zip(known, rows, strict=True):
         facts = [f"{device.label:<8}"]
         if device.is_gpu:
             use = "" if device.utilization is None else f"{device.utilization}%"
@@ -140,5 +140,5 @@ def gpus(json: Json = False) -> None:
             facts += [f"{device.name:<24}", f"{use:>5}", f"{memory:>16}", f"{heat:>7}"]
         who = f"leased by {row['lease']}" if row["lease"] else row["foreign"] or "free"
         emit(plain("  ".join([*facts, who])))
-    if not any(device.is_gpu for device in there):
-        emit("no GPU here: slots take their place; DAPOCTL_SLOTS says how many (1 by default)", to_error=True)
+    if not any(device.is_gpu for device in known):
+        emit("no GPU found: runs use slots instead; DAPOCTL_SLOTS sets their number (default: 1)", to_error=True)

@@ -26,19 +26,19 @@ def rescore(
     ],
     scorer: Annotated[
         list[str] | None,
-        typer.Option("--scorer", metavar="NAME", help="math, dapo or strict; repeat it. By default all three."),
+        typer.Option("--scorer", metavar="NAME", help="math, dapo or strict; repeat it. Default: all three."),
     ] = None,
-    task: Annotated[str, typer.Option("--task", metavar="NAME", help="Of a run: this set only.")] = "",
-    step: Annotated[int | None, typer.Option("--step", metavar="N", help="Of a run: this step only.")] = None,
+    task: Annotated[str, typer.Option("--task", metavar="NAME", help="For a run: this set only.")] = "",
+    step: Annotated[int | None, typer.Option("--step", metavar="N", help="For a run: this step only.")] = None,
     show: Annotated[
         int, typer.Option("--show", metavar="N", min=0, help="Disagreements to print; --json has them all.")
     ] = 10,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """Judge stored responses again, without a GPU: how many each scorer calls right, and where they disagree.
+    """Score stored responses again, without a GPU: how many each scorer accepts, and where they disagree.
 
-    Nothing that is stored changes.
+    Stored evaluations are not changed.
     """
     from dapoctl.cli.live import Ticker
     from dapoctl.evaluation.rescoring import find_files, read_responses
@@ -57,14 +57,16 @@ def rescore(
     if json:
         emit_json([as_dict(result) for result in results])
         return
-    for place, result in enumerate(results):
-        emit("\n".join([*([""] if place else []), *page(result, show)]))
+    for index, result in enumerate(results):
+        emit("\n".join([*([""] if index else []), *page(result, show)]))
 
 
 def _warn_of_damage(responses: Responses) -> None:
     if responses.damaged:
         numbers = ", ".join(map(str, responses.damaged[:5])) + (", ..." if len(responses.damaged) > 5 else "")
-        warn(f"{responses.path}: {len(responses.damaged)} lines hold no response and answer, left out: line {numbers}")
+        warn(
+            f"{responses.path}: {len(responses.damaged)} lines without a response and an answer are left out: line {numbers}"
+        )
 
 
 def as_dict(result: Rescored) -> dict[str, Any]:
@@ -86,17 +88,17 @@ def page(result: Rescored, show: int) -> list[str]:
 
     counts, total = result.counts(), len(result.responses.rows)
     rows = [("SCORER", "RIGHT", *(name.upper() for name in list(next(iter(counts.values())))[1:]), "SHARE RIGHT")]
-    for name, each in counts.items():
-        rows.append((name, *map(str, each.values()), percent(each["right"] / total)))
+    for name, count in counts.items():
+        rows.append((name, *map(str, count.values()), percent(count["right"] / total)))
     lines = [f"{one_line(str(result.responses.path))}: {total:,} responses", "", *aligned(rows), ""]
     for first, second, one, other in result.pairs():
         lines.append(f"right by {first} alone {one}, by {second} alone {other}")
     disagreements = result.disagreements()
     lines += ["", f"disagreements: {len(disagreements)}"]
-    for found in disagreements[:show]:
-        head = f"{found['problem']}, sample {found['sample']}, answer {_short(str(found['answer']), 40)}"
+    for response in disagreements[:show]:
+        head = f"{response['problem']}, sample {response['sample']}, answer {_short(str(response['answer']), 40)}"
         lines.append(f"  {one_line(head)}")
-        for name, verdict in found["verdicts"].items():
+        for name, verdict in response["verdicts"].items():
             extracted = "" if verdict["extracted"] is None else f"  {_short(verdict['extracted'], 80)}"
             lines.append(f"    {name:<8}{verdict['outcome']:<11}{extracted}".rstrip())
     if len(disagreements) > show:

@@ -65,13 +65,13 @@ def run(
     """
     background = asked_background(detach, queue, priority, gpus)
     resolved = resolve_run(config, override, recipe, plugins, name, seed)
-    asked = asked_profile(profile, profile_steps)
-    if asked is not None:
+    profiled = asked_profile(profile, profile_steps)
+    if profiled is not None:
         if dry_run:
-            raise UserError("--profile needs a run, and --dry-run makes none: leave one of them out")
+            raise UserError("--profile needs a run, and --dry-run starts none: choose one")
         if background is not None:
             raise UserError("--profile shows its table in the foreground: leave out --detach and --queue")
-        asked.choose(0, resolved.config.steps)
+        profiled.choose(0, resolved.config.steps)
     if dry_run:
         emit_json(resolved.as_dict()) if json else emit(resolved.as_toml().rstrip("\n"))
         return
@@ -85,14 +85,14 @@ def run(
 
         check(background, resolved.as_dict())
         directory = create(resolved, runs_root(runs_dir), sys.argv).resolve()
-        found = send_off([directory], background, resolved.as_dict(), new=True)
-        emit_json(found[0]) if json else announce(found, runs_dir)
+        submitted = send_off([directory], background, resolved.as_dict(), new=True)
+        emit_json(submitted[0]) if json else announce(submitted, runs_dir)
         return
 
     def train(observers: "Sequence[Component]") -> "Result":
         from dapoctl.training.attempt import start
 
-        return start(resolved, runs_root(runs_dir), sys.argv, observers, asked)
+        return start(resolved, runs_root(runs_dir), sys.argv, observers, profiled)
 
     with in_front(resolved.config.name or "a run in the foreground", resolved.as_dict()):
         raise typer.Exit(foreground(train, resolved.config.model.path, resolved.config.steps, runs_dir, json))

@@ -1,4 +1,4 @@
-"""`dapoctl runs`: what was trained. What can be done with it is in `manage` and `control`."""
+"""`dapoctl runs`: list, show and compare runs. Commands that act on runs are in `runs_manage`."""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from dapoctl.cli.options import Json, RunId, RunsDir
 from dapoctl.cli.output import emit, emit_json, show_help, warn
 
-group = typer.Typer(help="Look at runs, stop them, resume them, clear them away.", invoke_without_command=True)
+group = typer.Typer(help="List, show, stop, resume and delete runs.", invoke_without_command=True)
 
 
 @group.callback()
@@ -32,10 +32,10 @@ def list_(
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """Every run, the newest last.
+    """List every run, the newest last.
 
-    A QUERY joins tests by `and`, `or`, `not` and parentheses. A word alone asks for a component, a tag, a state or a part of
-    the id; `field=value` (also != < <= > >= and ~ for "contains") asks about id, name, state, step, created, group, tag,
+    A QUERY combines tests with `and`, `or`, `not` and parentheses. A word alone matches a component, a tag, a state or a part
+    of the id; `field=value` (also != < <= > >= and ~ for "contains") tests id, name, state, step, created, group, tag,
     model, any key of the configuration (optim.lr) and any metric (reward.mean, eval.aime24.avg).
     """
     from dapoctl.runs.index import list_runs
@@ -51,22 +51,22 @@ def list_(
         from dapoctl.runs.jobs.scheduler import schedule
 
         schedule(root)
-    found = everything = list_runs(root)
+    selected = everything = list_runs(root)
     if filter_ is not None:
-        found = select(everything, filter_)
+        selected = select(everything, filter_)
     if json:
-        emit_json([run_values(summary) for summary in found])
-    elif found:
-        emit("\n".join(runs_lines(found)))
+        emit_json([run_values(summary) for summary in selected])
+    elif selected:
+        emit("\n".join(runs_lines(selected)))
     elif everything:
-        emit(f"none of the {len(everything)} runs in {root} fits", to_error=True)
+        emit(f"none of the {len(everything)} runs in {root} matches", to_error=True)
     else:
-        emit(f"no runs in {root}; `dapoctl run` makes one", to_error=True)
+        emit(f"no runs in {root}; `dapoctl run` starts one", to_error=True)
 
 
 @group.command("show")
 def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
-    """One run: state, components, last metrics."""
+    """Show a run: state, components, last metrics."""
     from dapoctl.runs.store import find_run, runs_root
     from dapoctl.runs.summary import metric_rows, read_run
     from dapoctl.training.profiling import read_profile
@@ -74,10 +74,10 @@ def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
     from dapoctl.views.runs_table import run_values
 
     summary = read_run(find_run(runs_root(runs_dir), run))
-    every: dict[str, float] = {}
+    last_values: dict[str, float] = {}
     for row in metric_rows(summary.directory):
-        every |= row["metrics"]
-    summary = dataclasses.replace(summary, metrics=summary.metrics | every)
+        last_values |= row["metrics"]
+    summary = dataclasses.replace(summary, metrics=summary.metrics | last_values)
     if json:
         emit_json(run_values(summary) | {"spec": summary.spec, "profile": read_profile(summary.directory)})
         return
@@ -93,7 +93,7 @@ def diff(
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """How the configurations of two runs differ: first in components, then key by key."""
+    """Show how the configurations of two runs differ: components first, then key by key."""
     from dapoctl.errors import UserError
     from dapoctl.runs.difference import difference
     from dapoctl.runs.store import find_run, runs_root
@@ -105,16 +105,16 @@ def diff(
     for summary in both:
         if summary.problem:
             raise UserError(f"`{summary.directory}` cannot be compared: {summary.problem}")
-    found = difference(*both)
+    differences = difference(*both)
     if json:
-        emit_json({"runs": [summary.id for summary in both], **dataclasses.asdict(found)})
+        emit_json({"runs": [summary.id for summary in both], **dataclasses.asdict(differences)})
     else:
-        emit("\n".join(diff_lines(both[0].id, both[1].id, found)))
+        emit("\n".join(diff_lines(both[0].id, both[1].id, differences)))
 
 
 @group.command("attempt", hidden=True)
 def attempt(directory: Path, number: int) -> None:
-    """Work on a run as its supervisor asks; nobody else calls this."""
+    """Train a run for its supervisor; nothing else calls this."""
     from dapoctl.cli.foreground import foreground
     from dapoctl.runs.summary import read_run
 

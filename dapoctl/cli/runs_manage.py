@@ -1,4 +1,4 @@
-"""`dapoctl runs logs|stop|resume|rm|tag|note`: what can be done with runs."""
+"""`dapoctl runs logs|stop|resume|rm|tag|note`: commands that act on runs."""
 
 import os
 import sys
@@ -36,15 +36,15 @@ def _find(runs_dir: Path | None, names: "Sequence[str]") -> list[Path]:
 @group.command("logs")
 def logs(
     run: RunId,
-    follow_: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    follow_: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the run ends.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="Show the last N lines.")] = 100,
     attempt: Annotated[
-        int | None, typer.Option("--attempt", metavar="N", min=1, help="Of this attempt; by default the last.")
+        int | None, typer.Option("--attempt", metavar="N", min=1, help="The attempt to show; default: the last.")
     ] = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """What a run said: the end of its log, or with -f all that it says from here on."""
+    """Show the end of a run's log; with -f, new lines as they are written."""
     from dapoctl.runs.attempts import EXIT, LOCK, LOG, attempt_folder, attempts
     from dapoctl.runs.locks import is_locked
     from dapoctl.runs.logfile import follow, last_lines
@@ -52,26 +52,26 @@ def logs(
     (directory,) = _find(runs_dir, [run])
     tried = attempts(directory)
     if not tried:
-        raise UserError(f"run `{directory.name}` has no log: nobody has worked on it yet")
+        raise UserError(f"run `{directory.name}` has no log: it has not been started yet")
     folder = tried[-1] if attempt is None else attempt_folder(directory, attempt)
     if folder not in tried:
         raise UserError(f"--attempt {attempt}: run `{directory.name}` has attempts 1 to {tried[-1].name}")
     path = folder / LOG
     try:
-        found, place = last_lines(path, lines)
+        shown, offset = last_lines(path, lines)
     except FileNotFoundError:
-        found, place = [], 0
+        shown, offset = [], 0
     except OSError as error:
         raise UserError(f"`{path}` cannot be read: {error.strerror}") from None
 
     def say(line: str) -> None:
         emit_json({"line": line}, compact=True) if json else emit(plain(line))
 
-    for line in found:
+    for line in shown:
         say(line)
     if follow_:
         last = folder == tried[-1]
-        for line in follow(path, place, lambda: last and not (folder / EXIT).exists() and is_locked(directory / LOCK)):
+        for line in follow(path, offset, lambda: last and not (folder / EXIT).exists() and is_locked(directory / LOCK)):
             say(line)
 
 
@@ -79,27 +79,27 @@ def logs(
 def stop(
     runs: Runs,
     grace: Annotated[
-        float, typer.Option("--grace", metavar="S", min=0, help="Seconds that it gets to save a checkpoint.")
+        float, typer.Option("--grace", metavar="S", min=0, help="Seconds to allow for saving a checkpoint.")
     ] = 120.0,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when nothing of it is left.")] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when all processes have ended.")] = True,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """End runs: each saves a checkpoint, then nothing is left of its processes. A waiting one leaves the queue."""
+    """Stop runs: each saves a checkpoint, then all of its processes end. A waiting run leaves the queue."""
     from dataclasses import asdict
 
     from dapoctl.runs.jobs.control import stop as stop_run
     from dapoctl.runs.jobs.scheduler import schedule
 
-    found = []
+    outcomes = []
     for directory in _find(runs_dir, runs):
         ended = stop_run(directory, grace, wait)
-        found.append(asdict(ended))
+        outcomes.append(asdict(ended))
         if not json:
             emit(one_line(f"{ended.state} {ended.run}: {ended.words}"))
         schedule(directory.parent)
     if json:
-        emit_json(found)
+        emit_json(outcomes)
 
 
 @group.command("resume")
@@ -114,14 +114,14 @@ def resume(
         bool,
         typer.Option(
             "--changed-plugins",
-            help="Go on with plugin files as they are now, though they have changed; noted in the run.",
+            help="Continue with plugin files that have changed since; the run records it.",
         ),
     ] = False,
     profile: Profile = False,
     profile_steps: ProfileSteps = None,
     json: Json = False,
 ) -> None:
-    """Go on with a stopped, failed or lost run from its last checkpoint."""
+    """Continue a stopped, failed or lost run from its last checkpoint."""
     from dapoctl.cli.foreground import foreground
     from dapoctl.runs.checkpoints import latest, step_of
     from dapoctl.runs.jobs.control import check_resumable, in_front
@@ -132,28 +132,28 @@ def resume(
     (directory,) = _find(runs_dir, [run])
     directory = directory.resolve()
     summary = read_run(directory)
-    background, asked = asked_background(detach, queue, priority, gpus), asked_profile(profile, profile_steps)
+    background, profiled = asked_background(detach, queue, priority, gpus), asked_profile(profile, profile_steps)
     check_resumable(summary)
     if changed_plugins:
         saved = latest(directory)
         agree(summary, step_of(saved) if saved else 0)
     refuse_changed(summary)
     if background is not None:
-        if asked is not None:
+        if profiled is not None:
             raise UserError("--profile shows its table in the foreground: leave out --detach and --queue")
         check(background, summary.config)
-        found = send_off([directory], background, summary.config, new=False)
-        emit_json(found[0]) if json else announce(found, runs_dir)
+        submitted = send_off([directory], background, summary.config, new=False)
+        emit_json(submitted[0]) if json else announce(submitted, runs_dir)
         return
-    place = Path(read_launch(directory)["cwd"])
-    if place.is_dir():
-        # The configuration may name files from where the run was started.
-        os.chdir(place)
+    started_in = Path(read_launch(directory)["cwd"])
+    if started_in.is_dir():
+        # The configuration may name files relative to where the run was started.
+        os.chdir(started_in)
 
     def train(observers: "Sequence[Component]") -> "Result":
         from dapoctl.training.attempt import resume
 
-        return resume(directory, observers, asked)
+        return resume(directory, observers, profiled)
 
     with in_front(summary.id, summary.config):
         raise typer.Exit(foreground(train, summary.id, summary.steps, runs_dir, json))
@@ -163,7 +163,7 @@ def resume(
 def remove(
     runs: Runs,
     checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Only their checkpoints: figures, samples and evaluations stay.")
+        bool, typer.Option("--checkpoints", help="Only their checkpoints: metrics, samples and evaluations are kept.")
     ] = False,
     yes: Yes = False,
     runs_dir: RunsDir = None,
@@ -182,7 +182,7 @@ def remove(
         for path, size in sizes.items():
             emit(f"  {one_line(path.name)}   {byte_size(size)}", to_error=True)
         if not sys.stdin.isatty():
-            raise UserError(f"nobody is there to be asked: --yes deletes {what} without asking")
+            raise UserError(f"stdin is not a terminal, so there is nobody to ask: --yes deletes {what} without asking")
         if not typer.confirm(f"Delete {what}, {byte_size(sum(sizes.values()))}?", err=True):
             emit("nothing was deleted", to_error=True)
             raise typer.Exit(1)
@@ -197,12 +197,12 @@ def remove(
 @group.command("tag")
 def tag(
     run: RunId,
-    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG...", help="Words to give it.")] = None,
-    remove_: Annotated[list[str] | None, typer.Option("--remove", metavar="TAG", help="Take a word away.")] = None,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG...", help="Tags to add.")] = None,
+    remove_: Annotated[list[str] | None, typer.Option("--remove", metavar="TAG", help="Remove a tag.")] = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """Give a run words to find it by: `runs list --filter WORD`."""
+    """Add or remove tags of a run; `runs list --filter TAG` finds it."""
     from dapoctl.runs.notes import change_tags
 
     (directory,) = _find(runs_dir, [run])
@@ -212,11 +212,11 @@ def tag(
 @group.command("note")
 def note(
     run: RunId,
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The note; without it, show it.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The note; without it, the note is shown.")] = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
-    """Write down what a run was for, or what it showed."""
+    """Write or show a run's note: its purpose, or what it showed."""
     from dapoctl.runs.notes import write_note
     from dapoctl.runs.summary import read_notes
 
@@ -224,11 +224,13 @@ def note(
     _show_notes(read_notes(directory) if text is None else write_note(directory, text), json)
 
 
-def _show_notes(found: tuple[tuple[str, ...], str], json: bool) -> None:
-    values: dict[str, Any] = {"tags": list(found[0]), "note": found[1]}
+def _show_notes(notes: tuple[tuple[str, ...], str], json: bool) -> None:
+    tags, text = notes
+    values: dict[str, Any] = {"tags": list(tags), "note": text}
     if json:
         emit_json(values)
         return
-    if found[0]:
-        emit(f"tags: {one_line(', '.join(found[0]))}")
-    emit(plain(found[1])) if found[1] else None
+    if tags:
+        emit(f"tags: {one_line(', '.join(tags))}")
+    if text:
+        emit(plain(text))

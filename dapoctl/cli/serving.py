@@ -1,8 +1,8 @@
 """`dapoctl tui --serve`: the terminal UI in a browser, through textual-serve.
 
-Whoever reaches the page can start processes as the user who serves it. So it listens on this machine only unless told
-otherwise, lets in only who knows the address with its token (other users of this machine do not), and a web page
-from elsewhere cannot talk to it through the user's browser.
+Anyone who can open the page can start processes as the user who serves it. So by default it listens on this machine only,
+it admits only those who know the address with its token (other users of the machine do not), and it refuses requests that
+another web page makes through the user's browser.
 """
 
 from __future__ import annotations
@@ -38,53 +38,53 @@ def serve(root: Path, host: str, port: int, readonly: bool, keys: Path | None, t
         raise UserError(HOW) from None
     _check_free(host, port)
     name = socket.gethostname() if host in EVERYWHERE else host
-    door = Door(secrets.token_urlsafe(16), port)
+    access = AccessControl(secrets.token_urlsafe(16), port)
     address = f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
     class Served(Server):  # type: ignore[misc, unused-ignore]
-        """textual-serve with a door, and without its banner and its log of requests."""
+        """textual-serve with access control, and without its banner and its request log."""
 
         async def _make_app(self) -> web.Application:
             app: web.Application = await super()._make_app()
-            app.middlewares.append(door.middleware())
+            app.middlewares.append(access.middleware())
             return app
 
         def initialize_logging(self) -> None:
-            """Nothing is logged: the addresses hold the token."""
+            """Log nothing: the addresses contain the token."""
 
         async def on_startup(self, app: web.Application) -> None:  # noqa: ARG002
-            emit(f"serving {root}\n  {address}/?token={door.token}\nctrl+c ends it; runs go on")
+            emit(f"serving {root}\n  {address}/?token={access.token}\nctrl+c ends it; runs continue")
 
     if host not in HERE:
-        warn("what is sent is not encrypted, and whoever has the address below acts as you; `ssh -L` is safer")
+        warn("the connection is not encrypted, and anyone with the address below acts as you; `ssh -L` is safer")
     command = session(root, readonly, keys, theme)
     Served(command, host=host, port=port, title="dapoctl", public_url=address).serve()
 
 
 def session(root: Path, readonly: bool, keys: Path | None, theme: str | None) -> str:
     """The shell command of one browser tab."""
-    words = [sys.executable, "-m", "dapoctl", "tui", "--runs-dir", str(root.resolve())]
-    words += ["--readonly"] if readonly else []
-    words += ["--keys", str(keys.resolve())] if keys is not None else []
-    words += ["--theme", theme] if theme is not None else []
-    return shlex.join(words)
+    arguments = [sys.executable, "-m", "dapoctl", "tui", "--runs-dir", str(root.resolve())]
+    arguments += ["--readonly"] if readonly else []
+    arguments += ["--keys", str(keys.resolve())] if keys is not None else []
+    arguments += ["--theme", theme] if theme is not None else []
+    return shlex.join(arguments)
 
 
-class Door:
-    """Who may come in: those who bring the token, and later the cookie that they got for it."""
+class AccessControl:
+    """Access control: a request needs the token, or the cookie that was set for it."""
 
     def __init__(self, token: str, port: int) -> None:
         self.token = token
         self.cookie = f"dapoctl-{port}"
 
     def middleware(self) -> Any:
-        """For the web server, in front of every page."""
+        """The middleware that checks every request."""
         from aiohttp import web
 
         @web.middleware
         async def check(request: web.Request, handler: Any) -> Any:
             if self._fits(request.query.get("token", "")):
-                # The token goes from the address bar, and from the history, into a cookie.
+                # Move the token into a cookie: it must not stay in the address bar and the history.
                 answer = web.HTTPSeeOther(request.path)
                 answer.set_cookie(self.cookie, self.token, httponly=True, samesite="Strict")
                 return answer
@@ -102,14 +102,14 @@ class Door:
 
 def _check_free(host: str, port: int) -> None:
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise UserError(f"--host `{host}`: {error.strerror or error}") from None
-    with socket.socket(found[0][0], socket.SOCK_STREAM) as trial:
+    with socket.socket(addresses[0][0], socket.SOCK_STREAM) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind(found[0][4])
+            trial.bind(addresses[0][4])
         except OSError as error:
             raise UserError(
-                f"port {port} of `{host}` cannot be used ({error.strerror}); --port takes another"
+                f"port {port} of `{host}` is not available ({error.strerror}); choose another with --port"
             ) from None

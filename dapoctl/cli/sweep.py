@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dapoctl.config.resolve import Resolved
 
 MOST = 1000
-"""Runs of a sweep: more is a slip of the keyboard"""
+"""Runs of a sweep: more is taken for a typing error"""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 def sweep(
     axis: Annotated[
         list[str],
-        typer.Option("--axis", metavar="KEY=A,B", help="Values of a key; repeat it for a grid. `seed=1,2,3`."),
+        typer.Option("--axis", metavar="KEY=A,B", help="Values of a key, such as seed=1,2,3; repeat it for a grid."),
     ],
     config: ConfigFiles = None,
     recipe: Recipe = None,
@@ -40,10 +40,10 @@ def sweep(
     priority: Priority = None,
     gpus: Gpus = None,
     runs_dir: RunsDir = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs; nothing is queued.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs and queue nothing.")] = False,
     json: Json = False,
 ) -> None:
-    """Queue one run for each combination of values, all under one group: `runs list --filter group=...`.
+    """Queue one run for each combination of values, all in one group: `runs list --filter group=...`.
 
     Every combination is checked before the first is queued.
     """
@@ -61,7 +61,7 @@ def sweep(
         options = {"recipe": recipe, "plugins": split_names(plugins or []), "name": name, "seed": None}
         fixed = [f"seed={seed}"] if seed is not None else []
         resolved.append(load(config or [], [*(override or []), *fixed, *point.overrides], options))
-    for warning in dict.fromkeys(warning for each in resolved for warning in each.warnings):
+    for warning in dict.fromkeys(warning for run in resolved for warning in run.warnings):
         warn(warning)
     first = resolved[0].config
     names = run_names(first.name or default_name(first.recipe, first.plugins), points)
@@ -74,15 +74,15 @@ def sweep(
             for row in rows:
                 emit(one_line(f"{row['name']}   {' '.join(f'--set {text}' for text in row['set'])}"))
         return
-    asked = Background(queue=True, priority=priority or 0, gpus=gpus)
-    check(asked, resolved[0].as_dict())
+    background = Background(queue=True, priority=priority or 0, gpus=gpus)
+    check(background, resolved[0].as_dict())
     directories = []
-    for label, each in zip(names, resolved, strict=True):
-        each.config.name = label
-        directories.append(create(each, runs_root(runs_dir), sys.argv, group).resolve())
-    found = send_off(directories, asked, resolved[0].as_dict(), new=True)
+    for label, run in zip(names, resolved, strict=True):
+        run.config.name = label
+        directories.append(create(run, runs_root(runs_dir), sys.argv, group).resolve())
+    submitted = send_off(directories, background, resolved[0].as_dict(), new=True)
     if json:
-        emit_json({"group": group, "runs": found})
+        emit_json({"group": group, "runs": submitted})
         return
-    announce(found, runs_dir)
+    announce(submitted, runs_dir)
     emit(f"  {'these':<10}dapoctl runs list --filter group={group}")

@@ -21,13 +21,13 @@ def show(comparison: Comparison, problem: str, sample: int | None, json: bool) -
     """Print the responses of the baseline and of the first other run to `problem`.
 
     Raises:
-        UserError: they share no such problem, or no such sample.
+        UserError: the problem, or the sample, is not on both sides.
     """
     first, second = comparison.sides[:2]
     ours, theirs = (responses(side.evaluation, problem) for side in (first, second))
     shared = sorted(ours.keys() & theirs.keys())
     if not shared:
-        raise UserError(_nowhere(problem, first, second, bool(ours), bool(theirs)))
+        raise UserError(_not_shared(problem, first, second, bool(ours), bool(theirs)))
     if sample is not None and sample not in shared:
         raise UserError(f"--sample {sample}: `{problem}` has responses {shared[0]} to {shared[-1]} on both sides")
     index = first_disagreement(shared, ours, theirs) if sample is None else sample
@@ -40,7 +40,7 @@ def show(comparison: Comparison, problem: str, sample: int | None, json: bool) -
     emit(tables.laid_out(page(problem, index, (first, second), (ours, theirs), sample is None, columns), columns))
 
 
-def _nowhere(problem: str, first: Measured, second: Measured, ours: bool, theirs: bool) -> str:
+def _not_shared(problem: str, first: Measured, second: Measured, ours: bool, theirs: bool) -> str:
     known = sorted(first.evaluation.answers.keys() & second.evaluation.answers.keys())
     if ours or theirs:
         return f"`{problem}` was answered by {(first if ours else second).label} only"

@@ -16,11 +16,11 @@ def add_to(app: typer.Typer) -> None:
 
 def tui(
     runs_dir: RunsDir = None,
-    readonly: Annotated[bool, typer.Option("--readonly", help="Start, stop and change nothing.")] = False,
+    readonly: Annotated[bool, typer.Option("--readonly", help="Only look: start, stop and change nothing.")] = False,
     keys: Annotated[
         Path | None,
         typer.Option(
-            "--keys", metavar="FILE", help="TOML file with other keys; by default the one in your config folder."
+            "--keys", metavar="FILE", help="TOML file with your key bindings; default: keys.toml in your config folder."
         ),
     ] = None,
     theme: Annotated[
@@ -28,20 +28,20 @@ def tui(
         typer.Option("--theme", metavar="NAME", envvar="DAPOCTL_THEME", help="Colours: textual-dark, nord, ..."),
     ] = None,
     serve: Annotated[
-        bool, typer.Option("--serve", help="Show it in a browser, each tab a session of its own.")
+        bool, typer.Option("--serve", help="Serve it to a browser; each tab is a separate session.")
     ] = False,
     host: Annotated[
         str,
         typer.Option(
             "--host",
             metavar="NAME",
-            help="With --serve: the address to listen at. By default only this machine is served, as whoever reaches"
-            " it acts as you; from elsewhere, `ssh -L 8000:localhost:8000 MACHINE`.",
+            help="With --serve: the address to listen on. By default only this machine is served, since anyone who"
+            " can open the page acts as you; from another machine, `ssh -L 8000:localhost:8000 MACHINE`.",
         ),
     ] = "localhost",
-    port: Annotated[int, typer.Option("--port", metavar="N", min=1, max=65535, help="With --serve.")] = 8000,
+    port: Annotated[int, typer.Option("--port", metavar="N", min=1, max=65535, help="With --serve: the port.")] = 8000,
 ) -> None:
-    """Launch runs, watch their curves and logs, compare what they learned. Leaving it leaves runs running."""
+    """Launch runs, watch their curves and logs, compare what they learned. Runs continue when you quit."""
     from dapoctl.runs.store import runs_root
 
     root = runs_root(runs_dir)
@@ -62,7 +62,7 @@ def tui(
 
 
 def _keymap(given: Path | None) -> Path | None:
-    """The file with the user's keys, once it is known to be right."""
+    """The file with the user's key bindings, checked; None if there is none."""
     from dapoctl.tui.keys import keymap_path, read_keymap
 
     path = given or (keymap_path() if keymap_path().is_file() else None)
@@ -85,12 +85,12 @@ def _check_terminal() -> None:
     import os
     import sys
 
-    # A served session speaks to the browser through pipes.
+    # A served session talks to the browser through pipes.
     if not os.environ.get("TEXTUAL_DRIVER") and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UserError(
-            "`dapoctl tui` needs a terminal; `dapoctl runs list` and the other commands say the same in text,"
+            "`dapoctl tui` needs a terminal; `dapoctl runs list` and the other commands print the same as text,"
             " and `dapoctl tui --serve` shows it in a browser"
         )
     if not os.environ.get("NO_COLOR"):
-        # Set but empty means nothing (no-color.org); Textual would take it as a wish.
+        # Set but empty counts as unset (no-color.org); Textual would disable colours.
         os.environ.pop("NO_COLOR", None)

@@ -163,7 +163,7 @@ def test_ctrl_c_keeps_finished_blocks_and_says_how_to_go_on(undisturbed: dict[st
     assert process.returncode == 130, words
     assert output == ""
     assert "Traceback" not in words
-    assert "to go on: dapoctl eval tiny --task arithmetic" in words
+    assert "to continue: dapoctl eval tiny --task arithmetic" in words
     (run,) = [path for path in tmp_path.iterdir() if path.is_dir()]
     assert read_run(run).state == "stopped"
     ask(tmp_path, *ASKED)

@@ -134,7 +134,7 @@ def test_damage_is_named(tmp_path: Path) -> None:
     path.write_text(f'{{"schema": 1}}\n{good}\nnot json\n{{"answer": 7, "response": "x"}}\n[1]\n\n{good[:20]}')
     found = read_responses(path)
     assert (len(found.rows), found.damaged) == (1, [3, 4, 5])
-    assert "3 lines hold no response and answer, left out: line 3, 4, 5" in call(str(path)).stderr
+    assert "3 lines without a response and an answer are left out: line 3, 4, 5" in call(str(path)).stderr
 
 
 @pytest.mark.parametrize(

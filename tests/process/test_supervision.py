@@ -385,7 +385,7 @@ def test_logs_follow_to_the_end(store: Store) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--detach", "--queue"), "leave one of them out"),
+        (("--detach", "--queue"), "choose one"),
         (("--priority", "3"), "add --queue"),
         (("--gpus", "2"), "add --detach or --queue"),
         (("--detach", "--gpus", "7"), "--gpus 7: this machine has 1"),

@@ -53,7 +53,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
     with socket.create_server(("localhost", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port} of `localhost` cannot be used"):
+        with pytest.raises(UserError, match=f"port {port} of `localhost` is not available"):
             serve(tmp_path, "localhost", port, readonly=False, keys=None, theme=None)
     with pytest.raises(UserError, match="--host `no such host`"):
         serve(tmp_path, "no such host", 8000, readonly=False, keys=None, theme=None)
