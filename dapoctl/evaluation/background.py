@@ -1,8 +1,8 @@
-"""Evaluations in the background: one after another, by a process in a session of its own that outlives whoever started it.
+"""Evaluations in the background: one after another, by a process in its own session that outlives the one that started it.
 
-`python -m dapoctl.evaluation.background JOBS` returns when that process runs on. Each job is a `dapoctl eval` of one run,
-its output in `evals/eval.log` of the run's folder; `evals/eval.json` says how it stands. They take no lease: nobody has to
-wait for an evaluation that a person starts by hand either.
+`python -m dapoctl.evaluation.background JOBS` returns when that process is running. Each job is a `dapoctl eval` of one run;
+its output is in `evals/eval.log` of the run's folder, its state in `evals/eval.json`. Jobs take no lease, like evaluations
+that are started by hand.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ from dapoctl.runs.summary import EVALS
 LOG, RECORD = "eval.log", "eval.json"
 ALIVE = ("waiting", "evaluating")
 END = 4096
-"""Bytes of a log's end that are read"""
+"""Bytes read from the end of a log"""
 STARTED_WITHIN = 60.0
-"""Seconds that the process may take to begin"""
+"""Seconds that the process may take to start"""
 INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
 class Background:
-    """How a run's last evaluation in the background stands."""
+    """The state of a run's last evaluation in the background."""
 
     state: str
-    """waiting, evaluating, finished, stopped, failed, or lost: gone without a word"""
+    """waiting, evaluating, finished, stopped, failed, or lost: the process ended without a record"""
     words: str
-    """The last that it said"""
+    """The end of its output"""
     options: tuple[str, ...]
-    """Those of `dapoctl eval`"""
+    """Its options of `dapoctl eval`"""
     log: Path
     ended: float = 0.0
     """Seconds since the epoch; 0 before the end"""
 
     @property
     def alive(self) -> bool:
-        """Whether more will come."""
+        """Whether it is waiting or running."""
         return self.state in ALIVE
 
 
 def start(runs: Sequence[tuple[Path, int | None]], options: Sequence[str]) -> None:
-    """Evaluate runs (folder, and checkpoint where it is not the latest) with the same `options` of `dapoctl eval`.
+    """Evaluate `runs` (folder, and step if not the latest checkpoint) with the same `options` of `dapoctl eval`.
 
     Raises:
-        UserError: one of them is being evaluated already.
+        UserError: one of them is already being evaluated.
         StorageError: the process could not be started.
     """
     jobs = []
     for directory, step in runs:
         if (known := background(directory)) is not None and known.alive:
-            raise UserError(f"`{directory.name}` is being evaluated already: {known.words}")
+            raise UserError(f"`{directory.name}` is already being evaluated: {known.words}")
         chosen = ["--step", str(step)] if step is not None else []
         jobs.append({"run": str(directory.resolve()), "options": [*options, *chosen]})
     environment = {name: value for name, value in os.environ.items() if name != MARK}
@@ -78,25 +78,25 @@ def start(runs: Sequence[tuple[Path, int | None]], options: Sequence[str]) -> No
 
 
 def background(directory: Path) -> Background | None:
-    """How the run's last evaluation in the background stands; None where there was none."""
-    found = read_json(directory / EVALS / RECORD)
-    if not isinstance(found, dict):
+    """The state of the run's last evaluation in the background; None if there was none."""
+    record = read_json(directory / EVALS / RECORD)
+    if not isinstance(record, dict):
         return None
-    state, log = str(found.get("state", "")), directory / EVALS / LOG
-    identity = Identity.read(found)
+    state, log = str(record.get("state", "")), directory / EVALS / LOG
+    identity = Identity.read(record)
     if state in ALIVE and identity is not None and identity.here() and identity.find() is None:
         state = "lost"
-    words = "waits for the one before it" if state == "waiting" else _last_words(log) or state
-    options = found.get("options")
+    words = "waits for the one before it" if state == "waiting" else _last_message(log) or state
+    options = record.get("options")
     listed = tuple(str(word) for word in options) if isinstance(options, list) else ()
-    ended = found.get("ended")
+    ended = record.get("ended")
     return Background(state, words, listed, log, float(ended) if isinstance(ended, (int, float)) else 0.0)
 
 
 def stop(directory: Path) -> bool:
-    """Ask the process that evaluates this run to end, and with it what waits behind; whether there was one to ask.
+    """Ask the process that evaluates this run to stop, together with its waiting jobs; False if there is no such process.
 
-    What is sampled so far stays, and the same evaluation goes on from there.
+    Responses that are stored are kept, and the same evaluation continues from there.
     """
     identity = Identity.read(read_json(directory / EVALS / RECORD))
     process = identity.find() if identity is not None else None
@@ -104,16 +104,16 @@ def stop(directory: Path) -> bool:
     return process is not None and known is not None and known.alive and send(process, signal.SIGTERM)
 
 
-def _last_words(log: Path) -> str:
-    """The last paragraph of an error, else the last line."""
+def _last_message(log: Path) -> str:
+    """The log's last error message, else its last line."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - END))
             lines = file.read().decode(errors="replace").strip().splitlines()
     except OSError:
         return ""
-    begun = [place for place, text in enumerate(lines) if text.startswith("error: ")]
-    return " ".join(text.strip() for text in lines[begun[-1] :]) if begun else lines[-1].strip() if lines else ""
+    errors = [number for number, text in enumerate(lines) if text.startswith("error: ")]
+    return " ".join(text.strip() for text in lines[errors[-1] :]) if errors else lines[-1].strip() if lines else ""
 
 
 class _Worker:
@@ -156,7 +156,7 @@ class _Worker:
 
 
 def main(text: str) -> None:
-    """Leave a process behind that works on the jobs; each has a record before this one ends."""
+    """Fork a process that works on the jobs, and return once each job has a record."""
     jobs = json.loads(text)
     ready, go = os.pipe()
     if pid := os.fork():
@@ -170,7 +170,7 @@ def main(text: str) -> None:
     with open(os.devnull, "r+b") as nothing:  # noqa: PTH123 (a stream for all three)
         for stream in (0, 1, 2):
             os.dup2(nothing.fileno(), stream)
-    # Nothing arrives when the records could not be written.
+    # The pipe is closed without data if the records could not be written.
     if os.read(ready, 1):
         _Worker(jobs, Identity.of(os.getpid()).as_dict()).work()
 

@@ -1,4 +1,4 @@
-"""Sampling k answers to each problem of a set during a run, and what they say of the model."""
+"""Evaluation during a run: k responses to each problem of a set, and the metrics of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dapoctl.models.policy import Policy
 
 TRAINING_PROTOCOL = "training"
-"""The name of a protocol that is made of a run's own `[eval]` table"""
+"""The name of the protocol that is made from a run's own `[eval]` table"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class EvalSet:
     problems: Sequence[Problem]
     prompt_ids: Sequence[Sequence[int]]
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What a summary says of the problems"""
+    """The summary's description of the problems"""
     scorer: str = ""
     instruction: str = ""
 
@@ -40,7 +40,7 @@ class EvalSet:
 def evaluate(
     eval_set: EvalSet, policy: Policy, engine: Engine, config: RunConfig, step: int, seed: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The summary, with metrics under `eval/<set>/...`, and every response."""
+    """(the summary, with metrics under `eval/<set>/...`; a row for every response)."""
     protocol = training_protocol(eval_set, config, seed)
     begun = time.perf_counter()
     sampling = Sampling(protocol.max_tokens, protocol.temperature, protocol.top_p, seed)
@@ -81,7 +81,7 @@ def rows_of(
     texts: Sequence[str],
     verdicts: Sequence[Score],
 ) -> list[dict[str, Any]]:
-    """A row for each response, as `samples.jsonl` has them; `texts` and `verdicts` are flat, in the order of problems."""
+    """A row for each response, as in `samples.jsonl`; `texts` and `verdicts` are flat, in the order of the problems."""
     judged = iter(zip(texts, verdicts, strict=True))
     return [
         _row(problem, sample, completion, *next(judged))

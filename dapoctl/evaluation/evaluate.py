@@ -1,9 +1,9 @@
-"""Evaluating a model: block by block of problems, each written when it is sampled and scored.
+"""Evaluating a model in blocks of problems; each block is stored once it is sampled and scored.
 
-A problem's responses are drawn with a seed of its own, and the blocks are the same whatever was done before: interrupted
-between blocks and called again, an evaluation with the `hf` engine on a CPU holds the very responses of one that nobody
-disturbed. Where a block was cut in the middle of its writing, or on a GPU, or with vLLM, what else is computed at the same
-time may change the last bits of a probability, and so, rarely, a response; its distribution never changes.
+A problem's responses are drawn with a seed of its own, and blocks do not depend on what was done before. So an evaluation with
+the `hf` engine on a CPU that is interrupted between blocks and continued has exactly the responses of an uninterrupted one. If
+a block was interrupted while it was written, or on a GPU, or with vLLM, other sequences in the same batch may change the last
+bits of a probability, and so, rarely, a response; the distribution never changes.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ if TYPE_CHECKING:
     from dapoctl.models.policy import Policy
 
 BLOCK = {"cpu": 64}
-"""Responses of a block by the kind of device; what an interruption may cost at most"""
+"""Responses of a block, by kind of device: the most that an interruption can lose"""
 LARGE_BLOCK = 512
 
 Progress = Callable[[str, int, int], None]
-"""(phase, done, total) in responses; `done` counts what was there before, too"""
+"""(phase, done, total) in responses; `done` includes responses stored earlier"""
 
 
 @dataclass
 class Outcome:
-    """How an evaluation went."""
+    """The outcome of an evaluation."""
 
     summary: dict[str, Any]
     state: str
     """finished or stopped"""
     done: int
-    """Problems whose responses are there"""
+    """Problems whose responses are stored"""
     resumed: int
-    """Of these, the problems that were there before"""
+    """Of these, the problems that were stored earlier"""
 
 
 def evaluate(job: Job, progress: Progress) -> Outcome:
-    """Sample and score what is missing; Ctrl-C ends it with everything so far stored.
+    """Sample and score what is missing; Ctrl-C stops it, and finished blocks stay stored.
 
     Raises:
-        DapoctlError: the model, the engine or the store is not available; another process makes the same evaluation.
+        DapoctlError: the model, the engine or the store is not available, or another process does the same evaluation.
     """
     stopper = Stopper(lambda: progress("stop", 0, 0), "quit at once; finished blocks are stored")
     outcome = Outcome({}, "stopped", 0, 0)
@@ -83,7 +83,7 @@ def evaluate(job: Job, progress: Progress) -> Outcome:
 
 
 def _work(job: Job, stopper: Stopper, tell: Progress, outcome: Outcome) -> None:
-    """Sample what is missing, and sum up; `outcome` knows what is there, however this ends."""
+    """Sample what is missing, and compute the metrics; `outcome` is filled in even if this raises."""
     writer = EvaluationWriter(job.folder, job.wanted, job.again)
     outcome.resumed = len(writer.done)
     try:
@@ -101,7 +101,7 @@ def _work(job: Job, stopper: Stopper, tell: Progress, outcome: Outcome) -> None:
 
 @dataclass
 class _Attempt:
-    """What the store says of this process."""
+    """What the run store records of this process."""
 
     note: Progress
     state: str = "failed"
@@ -109,7 +109,7 @@ class _Attempt:
 
 @contextlib.contextmanager
 def _attempt(job: Job) -> Iterator[_Attempt]:
-    """An attempt of the folder's own, so that the store says how it stands; a run that trains answers for itself."""
+    """An attempt in the evaluation's own folder, so that the store knows its state; not used for a trained run."""
     if job.target.run is not None:
         yield _Attempt(lambda _phase, _done, _total: None)
         return
@@ -160,8 +160,8 @@ def _load(job: Job) -> tuple[Policy, Engine, list[list[int]]]:
         torch.set_num_threads(config.train.threads)
     policy = load_policy(config, job.target.weights)
     prompt_ids = [policy.encode(problem.prompt) for problem in job.problems]
-    asked = [len(ids) for ids in prompt_ids if _fits(ids, job.protocol, policy)]
-    config = _with_room(config, job.protocol, max(asked, default=1))
+    lengths = [len(ids) for ids in prompt_ids if _fits(ids, job.protocol, policy)]
+    config = _with_room(config, job.protocol, max(lengths, default=1))
     name = config.engine
     component = build_component(name, installed().find(name).load(), config.components.get(name, {}))
     engine = CheckedEngine(name, alone(name, component).one("build_engine", policy=policy, config=config))
@@ -169,7 +169,7 @@ def _load(job: Job) -> tuple[Policy, Engine, list[list[int]]]:
 
 
 def _with_room(config: RunConfig, protocol: Protocol, prompt_tokens: int) -> RunConfig:
-    """The configuration for prompts and responses of this evaluation, without what only training needs."""
+    """The configuration with this evaluation's prompt and response lengths, without what only training needs."""
     rollout = config.rollout.model_copy(
         update={"max_prompt_tokens": prompt_tokens, "max_response_tokens": protocol.max_tokens, "temperature": 1.0}
     )
@@ -182,21 +182,21 @@ def _fits(prompt_ids: Sequence[int], protocol: Protocol, policy: Policy) -> bool
 
 
 def _block(
-    job: Job, places: Sequence[int], prompt_ids: Sequence[Sequence[int]], policy: Policy, engine: Engine
+    job: Job, indices: Sequence[int], prompt_ids: Sequence[Sequence[int]], policy: Policy, engine: Engine
 ) -> list[dict[str, Any]]:
-    """The rows of the problems at `places`. One that the model has no room for gets empty, cut-off responses."""
+    """The rows of the problems at `indices`. Those that do not fit the model's context get empty, truncated responses."""
     protocol = job.protocol
-    problems = [job.problems[place] for place in places]
-    asked = [at for at, place in enumerate(places) if _fits(prompt_ids[place], protocol, policy)]
-    seeds = tuple(problem_seed(protocol.seed, problems[at].id) for at in asked)
-    with Scoring(job.source.pipeline, [problems[at] for at in asked], policy.decode) as scoring:
-        fresh: list[list[Completion]] = []
+    fitting = [index for index in indices if _fits(prompt_ids[index], protocol, policy)]
+    asked = [job.problems[index] for index in fitting]
+    unasked = [job.problems[index] for index in indices if index not in {*fitting}]
+    seeds = tuple(problem_seed(protocol.seed, problem.id) for problem in asked)
+    with Scoring(job.source.pipeline, asked, policy.decode) as scoring:
+        completions: list[list[Completion]] = []
         if asked:
             sampling = Sampling(protocol.max_tokens, protocol.temperature, protocol.top_p, seeds[0], seeds)
-            fresh = scoring.generate(engine, [prompt_ids[places[at]] for at in asked], sampling, protocol.k)
-        texts, verdicts = scoring.result(fresh)
-    rows = rows_of([problems[at] for at in asked], fresh, texts, verdicts)
-    unasked = [problems[at] for at in range(len(places)) if at not in {*asked}]
+            completions = scoring.generate(engine, [prompt_ids[index] for index in fitting], sampling, protocol.k)
+        texts, verdicts = scoring.result(completions)
+    rows = rows_of(asked, completions, texts, verdicts)
     return rows + [_unasked(problem, sample) for problem in unasked for sample in range(protocol.k)]
 
 
@@ -216,5 +216,5 @@ def _unasked(problem: Problem, sample: int) -> dict[str, Any]:
 
 
 def problem_seed(seed: int, problem: str) -> int:
-    """The 31-bit seed of a problem's responses, whichever others are sampled."""
+    """The 31-bit seed of a problem's responses; it does not depend on which other problems are sampled."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{problem}".encode()).digest()[:4]) >> 1

@@ -1,4 +1,4 @@
-"""From what was typed to an evaluation that can be made, or that is there already; loads neither torch nor a model."""
+"""From a request to an evaluation that can start or is already stored; loads neither torch nor a model."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from dapoctl.evaluation.writer import find_place, folder_of, is_complete, new_pl
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an evaluation is asked to be; see the options of `dapoctl eval`."""
+    """A request for an evaluation; see the options of `dapoctl eval`."""
 
     model: str
     task: str = ""
     data: str = ""
     protocol: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """What is given of the protocol's fields; None counts as not given"""
+    """Changed fields of the protocol; None counts as not given"""
     engine: str | None = None
     limit: int | None = None
     step: int | None = None
     settings: Sequence[str] = ()
     label: str | None = None
-    """The set's name in the store; None for its own"""
+    """The set's name in the store; None for its usual name"""
     again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An evaluation with all that it needs."""
+    """An evaluation with everything that it needs."""
 
     target: Target
     source: Source
     problems: Sequence[Problem]
     protocol: Protocol
     wanted: dict[str, Any]
-    """The summary of what is asked"""
+    """The summary of the requested evaluation, before it has results"""
     directory: Path
     """The run's folder"""
     again: bool = False
     stored: dict[str, Any] | None = None
-    """The summary of what is there, when that is complete and the same was asked"""
+    """The stored summary, if the same evaluation is already complete"""
 
     @property
     def folder(self) -> Path:
@@ -59,32 +59,33 @@ class Job:
 
 
 def plan(request: Request, root: Path, argv: Sequence[str]) -> Job:
-    """The evaluation that `request` describes, in the run store `root`; a model by itself gets its folder here.
+    """The evaluation that `request` describes, in the run store `root`; the folder of a model that no run
+    trained is created here.
 
     Raises:
-        UserError: something of it is unknown, or the store has this evaluation, asked otherwise.
+        UserError: a name is unknown, or the store has this evaluation with other settings.
     """
     target = find_target(request.model, root, request.step, request.engine, request.settings)
-    protocol, source = _how(request, target)
+    protocol, source = _protocol_and_source(request, target)
     problems = source.load(request.limit)
     label = check_label(request.label or source.label)
     wanted = summary_of(label, target.step, protocol, source.describe(problems), target.model, target.mark)
-    place = find_place(root, target, wanted, request.again)
+    directory = find_place(root, target, wanted, request.again)
     stored = None
-    if place is not None and not request.again:
-        found = read_summary(folder_of(place, label, target.step))
-        stored = found if found is not None and is_complete(found) else None
-    if place is None:
-        place = new_place(root, target, argv)
-    return Job(target, source, problems, protocol, wanted, place, request.again, stored)
+    if directory is not None and not request.again:
+        summary = read_summary(folder_of(directory, label, target.step))
+        stored = summary if summary is not None and is_complete(summary) else None
+    if directory is None:
+        directory = new_place(root, target, argv)
+    return Job(target, source, problems, protocol, wanted, directory, request.again, stored)
 
 
-def _how(request: Request, target: Target) -> tuple[Protocol, Source]:
+def _protocol_and_source(request: Request, target: Target) -> tuple[Protocol, Source]:
     config = target.config
     given = {key: value for key, value in request.changes.items() if value is not None}
-    usual = {"max_tokens": config.rollout.max_response_tokens}
+    defaults = {"max_tokens": config.rollout.max_response_tokens}
     fixed = {"template": config.model.template, "engine": config.engine}
-    protocol = build_protocol(request.protocol, usual | given | fixed)
+    protocol = build_protocol(request.protocol, defaults | given | fixed)
     asked = {"instruction": protocol.instruction, "scorer": protocol.scorer}
     source = find_source(request.task, request.data, config.components, asked)
     for option in asked.keys() & given.keys() - source.accepts:

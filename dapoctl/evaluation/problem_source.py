@@ -1,4 +1,4 @@
-"""From a name or a file to problems that can be asked and scored, each set with an instance of its task of its own."""
+"""From a name or a file to problems that can be asked and scored; each set has its own instance of its task."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ class Source:
     origin: str
     """The file, the hub's name, or the task"""
     split: str = ""
-    """Of the hub's set or of the task; empty for a file"""
+    """Split of the hub's set or of the task; empty for a file"""
 
     @property
     def judged_by(self) -> str:
-        """The scorer's name; the task's where it has a rule of its own."""
+        """The scorer's name; the task's name if it has its own rule."""
         (name,) = self.pipeline.components
         return str(getattr(self.pipeline.components[name], "scorer", name))
 
     @property
     def instruction(self) -> str:
-        """The prompt around each question; empty where the task has prompts of its own."""
+        """The prompt around each question; empty if the task has its own prompts."""
         (task,) = self.pipeline.components.values()
         return str(getattr(task, "instruction", ""))
 
     @property
     def accepts(self) -> frozenset[str]:
-        """What of `instruction` and `scorer` the task can be told."""
+        """Which of `instruction` and `scorer` the task accepts."""
         (task,) = self.pipeline.components.values()
         return frozenset({"instruction", "scorer"} & type(task).model_fields.keys())
 
@@ -62,7 +62,7 @@ class Source:
         return list(self.pipeline.one("load_problems", split=SPLIT))[:limit]
 
     def describe(self, problems: Sequence[Problem]) -> dict[str, Any]:
-        """What a summary says of `problems`, those that are used."""
+        """The summary's description of the `problems` that are used."""
         return {
             "source": self.origin,
             "split": self.split,
@@ -77,9 +77,9 @@ def find_source(name: str, data: str, tables: Mapping[str, Mapping[str, Any]], a
 
     Args:
         name: empty for the file's own name
-        data: a .jsonl or .parquet file, or a hub name; empty for where the set is by itself
+        data: a .jsonl or .parquet file, or a hub name; empty for the set's own source
         tables: the parameters of each task, by its name
-        asked: how problems of math are asked and scored: `instruction`, `scorer`, where they are given
+        asked: how math problems are asked and scored: `instruction`, `scorer`, if given
 
     Raises:
         UserError: no such set, or a name that cannot be a folder's.
@@ -98,10 +98,10 @@ def find_source(name: str, data: str, tables: Mapping[str, Mapping[str, Any]], a
 
 
 def check_label(label: str) -> str:
-    """`label`, when a folder can be called so.
+    """`label`, if it is a valid folder name.
 
     Raises:
-        UserError: it cannot.
+        UserError: it is not.
     """
     if not _LABEL.fullmatch(label):
         raise UserError(f"the set's name {label!r} must be letters, digits, `.`, `_` and `-`, a letter or digit first")
@@ -120,7 +120,7 @@ def _math(
 
 
 def _columns(known: ProblemSet | None, data: str) -> dict[str, str]:
-    """A file of a known set may have the columns of its hub: told by the first row."""
+    """A file of a known set may have the columns of its hub; the first row decides."""
     from dapoctl.tasks.read_problems import read_rows
 
     if known is None or (known.problem, known.answer) == ("problem", "answer"):
@@ -144,6 +144,6 @@ def _task(name: str, table: Mapping[str, Any], asked: Mapping[str, Any]) -> Sour
 
 
 def alone(name: str, task: Component) -> Pipeline:
-    """A pipeline of the task by itself."""
+    """A pipeline with only the task."""
     task.attach(name)
     return Pipeline([task])

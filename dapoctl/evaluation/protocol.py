@@ -1,4 +1,4 @@
-"""How a model is asked and how answers are drawn: presets, and what may be changed in them."""
+"""How a model is prompted and sampled in an evaluation: presets, and changes to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INSTRUCTION = (
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """Everything besides model and problems that an evaluation's figures depend on."""
+    """Everything that an evaluation's metrics depend on, other than model and problems."""
 
     name: str
     """The preset that it was made from"""
@@ -31,16 +31,16 @@ class Protocol:
     max_tokens: int = 1024
     """Responses are truncated here"""
     seed: int = 0
-    """Each problem's responses are a function of it and of the problem's id"""
+    """Each problem's responses depend on the seed and on the problem's id only"""
     scorer: str = "math"
     instruction: str = INSTRUCTION
-    """What the model is asked; `{problem}` stands for the question. Empty where the task has prompts of its own"""
+    """The prompt; `{problem}` stands for the question. Empty if the task has its own prompts"""
     template: str = "auto"
     """`model.template`: how the text becomes a prompt"""
     engine: str = "hf"
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as a summary holds them."""
+        """The fields by name, as in a summary."""
         return asdict(self)
 
 
@@ -52,7 +52,7 @@ PRESETS = {
         (Protocol("r1", 0.6, 0.95, 32), "32 responses at temperature 0.6, top_p 0.95, as DeepSeek-R1 is evaluated"),
     )
 }
-"""(protocol, what it is) by name; the first is the default"""
+"""(protocol, description) by name; the first is the default"""
 DEFAULT = next(iter(PRESETS))
 
 
@@ -60,7 +60,7 @@ def build_protocol(name: str | None, changes: dict[str, Any]) -> Protocol:
     """The preset called `name` with what `changes` gives a value other than None.
 
     Raises:
-        UserError: an unknown preset or scorer, or a value that makes no sense, naming the option.
+        UserError: an unknown preset or scorer, or an invalid value; the message names the option.
     """
     name = DEFAULT if name is None else name
     if name not in PRESETS:

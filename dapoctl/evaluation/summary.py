@@ -1,4 +1,4 @@
-"""An evaluation's `summary.json`: what was asked of which model, and how two of them differ."""
+"""An evaluation's `summary.json`: model, protocol and problems, and how two summaries differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 TRAINING, COMMAND = "training", "eval"
-"""Who made an evaluation: a run while it trained, or the command"""
+"""What made an evaluation: a run while it trained, or the command"""
 UNKNOWN = "unknown"
 SHORT = 60
 """Characters of a value that a message shows"""
@@ -23,15 +23,15 @@ SHORT = 60
 def summary_of(
     label: str, step: int, protocol: Protocol, data: Mapping[str, Any], model: str, weights: str = ""
 ) -> dict[str, Any]:
-    """A summary of an evaluation that has not begun.
+    """The summary of an evaluation that has not started.
 
     Args:
         label: the set's name
-        step: of the checkpoint; 0 for a model as it came
-        protocol: how it is asked
-        data: what `Source.describe` says of the problems
+        step: of the checkpoint; 0 for a model before training
+        protocol: how it is prompted and sampled
+        data: the result of `Source.describe`
         model: path or hub name
-        weights: which weights, where the model's path does not say it
+        weights: which weights, if the model's path does not identify them
     """
     return {
         "schema": SCHEMA,
@@ -51,28 +51,28 @@ def summary_of(
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What `wanted` asks otherwise than `stored`, such as `k: 32 there, 4 asked for`; empty when they are the same."""
-    found = []
+    """How `wanted` differs from `stored`, such as `k: 32 there, 4 asked for`; empty if they are the same."""
+    changed = []
     old, new = _table(stored, "protocol"), _table(wanted, "protocol")
     for key in new:
         if key != "name" and old.get(key, UNKNOWN) != new[key]:
-            found.append(_difference(key.replace("_", "-"), old.get(key, UNKNOWN), new[key]))
+            changed.append(_difference(key.replace("_", "-"), old.get(key, UNKNOWN), new[key]))
     old, new = _table(stored, "data"), _table(wanted, "data")
     if old.get("sha256", UNKNOWN) != new["sha256"]:
         for key in ("problems", "source", "split"):
             if old.get(key, UNKNOWN) != new[key]:
-                found.append(_difference(key, old.get(key, UNKNOWN), new[key]))
-        if not any(key in text for text in found for key in ("problems:", "source:")):
-            found.append("the problems themselves have changed")
+                changed.append(_difference(key, old.get(key, UNKNOWN), new[key]))
+        if not any(key in text for text in changed for key in ("problems:", "source:")):
+            changed.append("the problems themselves have changed")
     for key in ("model", "weights"):
         if stored.get(key, UNKNOWN) != wanted[key]:
-            found.append(_difference(key, stored.get(key, UNKNOWN), wanted[key]))
-    return found
+            changed.append(_difference(key, stored.get(key, UNKNOWN), wanted[key]))
+    return changed
 
 
 def _table(summary: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = summary.get(key)
-    return found if isinstance(found, Mapping) else {}
+    table = summary.get(key)
+    return table if isinstance(table, Mapping) else {}
 
 
 def _difference(key: str, old: Any, new: Any) -> str:
@@ -85,9 +85,9 @@ def _short(value: Any) -> str:
 
 
 def fingerprint(folder: str) -> str:
-    """A short hash of a local model's files (names, sizes, times of change); empty for what is no local path.
+    """A short hash of a local model's files (names, sizes, modification times); empty if it is not a local path.
 
-    It tells weights that were replaced since, without reading them.
+    It shows whether weights were replaced, without reading them.
     """
     path = Path(folder).expanduser()
     files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
@@ -96,7 +96,7 @@ def fingerprint(folder: str) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """What a device is called: a GPU's model, else `cpu`."""
+    """A device's name: the model of a GPU, else its type."""
     if device.type != "cuda":
         return device.type
     import torch

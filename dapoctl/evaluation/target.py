@@ -26,27 +26,27 @@ class Target:
 
     config: RunConfig
     model: str
-    """Path or hub name, as a summary has it"""
+    """Path or hub name, as in a summary"""
     run: Path | None = None
-    """The run that trained it; None for a model by itself, whose evaluations get a folder of their own"""
+    """The run that trained it; None for other models, whose evaluations get their own folder"""
     step: int = 0
-    """Of the checkpoint; 0 for the model as it came"""
+    """Of the checkpoint; 0 for the model before training"""
     weights: Path | None = None
     """The checkpoint's model folder; None for the model's own weights"""
     mark: str = ""
-    """Tells weights apart that have the same model and step"""
+    """Distinguishes weights with the same model and step"""
 
 
 def find_target(
     text: str, root: Path, step: int | None = None, engine: str | None = None, settings: Sequence[str] = ()
 ) -> Target:
-    """The run or model that `text` names; a model that ships or that is a path is one even where a run is called the same.
+    """The run or model that `text` names; a shipped model or an existing path wins over a run of the same name.
 
     Args:
         text: a run as in `find_run`, a local folder or GGUF file, a hub name, `tiny`
         root: the run store
         step: the checkpoint; None for the latest
-        engine: what samples; None for the run's own
+        engine: the engine's name; None for the run's own
         settings: `--set` of the model, the device and the engine
 
     Raises:
@@ -60,13 +60,13 @@ def find_target(
         if kind_of(text) == "hub":
             return _model(text, step, engine, settings)
         raise UserError(
-            f"{error} Nor is there a model of that name: give a folder, or a hub name (owner/name)"
+            f"{error} There is no model of that name either: give a folder, or a hub name (owner/name)"
         ) from None
     return _run(directory, step, engine, settings)
 
 
 def _is_model(text: str) -> bool:
-    """Whether it is one on this machine."""
+    """Whether `text` names a model on this machine."""
     return kind_of(text) == "gguf" or (Path(locate(text)).expanduser() / "config.json").is_file()
 
 
@@ -83,14 +83,14 @@ def _model(text: str, step: int | None, engine: str | None, settings: Sequence[s
 
 
 def _run(directory: Path, step: int | None, engine: str | None, settings: Sequence[str]) -> Target:
-    found = read_record(directory)
-    if found.problem:
-        raise UserError(f"`{directory}` cannot be evaluated: {found.problem}")
-    if found.spec.get("kind") == EVALUATION:
-        return _model(str(found.config.get("model", {}).get("path", "")), step, engine, settings)
+    record = read_record(directory)
+    if record.problem:
+        raise UserError(f"`{directory}` cannot be evaluated: {record.problem}")
+    if record.spec.get("kind") == EVALUATION:
+        return _model(str(record.config.get("model", {}).get("path", "")), step, engine, settings)
     layers = Layers()
-    layers.add(found.config, f"{directory}/spec.json")
-    engine = engine or str(found.config.get("engine", "hf"))
+    layers.add(record.config, f"{directory}/spec.json")
+    engine = engine or str(record.config.get("engine", "hf"))
     _check_settings(settings, engine)
     for setting in settings:
         layers.add(parse_override(setting), "--set")
@@ -106,17 +106,17 @@ def _checkpoint(directory: Path, step: int | None) -> Path | None:
     """The checkpoint's folder; None for the model before training, which `--step 0` asks for."""
     if step == 0:
         return None
-    there = checkpoints(directory)
-    chosen = latest(directory) if step is None else there.get(step)
+    saved = checkpoints(directory)
+    chosen = latest(directory) if step is None else saved.get(step)
     if chosen is not None:
         return chosen
-    if not there:
-        raise UserError(f"run `{directory.name}` has no checkpoint; --step 0 evaluates the model that it started from")
-    raise UserError(f"--step {step}: run `{directory.name}` has checkpoints of the steps {', '.join(map(str, there))}")
+    if not saved:
+        raise UserError(f"run `{directory.name}` has no checkpoint; --step 0 evaluates the model before training")
+    raise UserError(f"--step {step}: run `{directory.name}` has checkpoints of the steps {', '.join(map(str, saved))}")
 
 
 def _config(values: Mapping[str, Any], source: str) -> RunConfig:
-    """The configuration without its components built: what trained the run need not be installed to evaluate it."""
+    """The configuration without building its components: those of the run need not be installed to evaluate it."""
     core = {key: value for key, value in values.items() if key in KEYS}
     tables = {key: value for key, value in values.items() if key not in KEYS and isinstance(value, dict)}
     try:
@@ -136,5 +136,5 @@ def _check_settings(settings: Sequence[str], engine: str) -> None:
 
 
 def recorded_config(target: Target) -> dict[str, Any]:
-    """The configuration that the folder of a model by itself keeps: it has no training steps."""
+    """The configuration stored in the folder of a model that no run trained: it has no training steps."""
     return {**flatten(target.config), "steps": 0}

@@ -1,1 +1,1 @@
-"""Comparisons of evaluated runs: pairs, ablations, what they cost and how far they can be trusted."""
+"""Comparisons of evaluated runs: pairs, ablations, their costs, and differences in how they were measured."""

@@ -1,21 +1,21 @@
 """Which component matters: sets of components against a baseline, over seeds and problems.
 
-Runs whose configurations differ in nothing but the seed and the name are one arm. The figures of an arm are means over its
-seeds and over the problems that every run of it and of the baseline measured.
+Runs whose configurations differ only in the seed and the name form one arm. The figures of an arm are means over its seeds and
+over the problems that every run of the arm and of the baseline measured.
 
-The interval of a difference is for problems and seeds drawn anew. With x[s, i] the share that the run of seed s has of problem
-i, problems and seeds are crossed, as in a two-way layout with random effects, so (Cameron, Gelbach and Miller 2011, "Robust
-inference with multiway clustering", equation 2.11)
+The interval of a difference accounts for the choice of both problems and seeds. Let x[s, i] be the share of right responses of
+the run with seed s to problem i. Problems and seeds are crossed, as in a two-way layout with random effects, so (Cameron,
+Gelbach and Miller 2011, "Robust inference with multiway clustering", equation 2.11)
 
     V = V_problems + sum over both arms of max(0, V_seeds - V_both)
 
     V_problems = variance over i of the paired differences (means over seeds) / N     with N - 1 degrees of freedom
     V_seeds    = variance over s of an arm's means over problems / S                   with S - 1
-    V_both     = residual mean square of an arm's table / (S N), which the other two both hold
+    V_both     = residual mean square of an arm's table / (S N), which is part of both others
 
-and the difference is compared with Student's t, its degrees of freedom by Satterthwaite (1946, Biometrics Bulletin 2). Two runs
-of the same seed are not taken as a pair: if they go alike, the interval is wider than it would have to be. An arm of one seed
-says nothing of other seeds: the interval then leaves that part out, and `Effect.seeds` says so.
+and the difference is tested with Student's t, with degrees of freedom by Satterthwaite (1946, Biometrics Bulletin 2). Two runs
+of the same seed are not treated as a pair: if they are correlated, the interval is wider than necessary. An arm with one seed
+has no information about other seeds: the interval then omits that part, and `Effect.seeds` is false.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from dapoctl.evaluation.statistics.intervals import (
     TAIL,
     UNKNOWN,
     Interval,
-    difference_drawn_anew,
+    difference_interval,
     student_cdf,
     student_quantile,
 )
-from dapoctl.evaluation.statistics.pass_at_k import pass_at, rights
+from dapoctl.evaluation.statistics.pass_at_k import pass_at, right_counts
 from dapoctl.evaluation.statistics.significance import holm
 from dapoctl.evaluation.stored import Evaluation
 from dapoctl.runs.difference import Difference, difference
@@ -52,19 +52,19 @@ LABELS = ("the baseline", "the row")
 
 @dataclass(frozen=True)
 class Arm:
-    """Evaluations, at the same step, of runs that differ in nothing but the seed: one for each seed."""
+    """Evaluations, at the same step, of runs that differ only in the seed: one for each seed."""
 
     evaluations: tuple[Evaluation, ...]
 
     @property
     def first(self) -> Evaluation:
-        """One that stands for all."""
+        """The first evaluation, which represents the arm."""
         return self.evaluations[0]
 
     @property
     def seeds(self) -> tuple[Any, ...]:
         """The seeds, in order."""
-        return tuple(seed_of(each) for each in self.evaluations)
+        return tuple(seed_of(evaluation) for evaluation in self.evaluations)
 
 
 @dataclass(frozen=True)
@@ -94,20 +94,20 @@ class Row:
     effects: dict[str, Effect]
     """By metric: avg, pass (at the smallest k of all), maj"""
     badges: tuple[Badge, ...]
-    """What is unlike between the baseline's evaluations and the arm's"""
+    """Differences in how the baseline's evaluations and the arm's were made"""
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """Everything that `dapoctl ablation` says."""
+    """Everything that `dapoctl ablation` reports."""
 
     set: str
     baseline: Arm
     k: int
     rows: tuple[Row, ...]
-    """The baseline's own first"""
+    """The baseline's own row first"""
     left_out: tuple[tuple[str, str], ...] = ()
-    """Runs that were asked for and do not count, and why"""
+    """Runs that were requested and do not count, and why"""
 
 
 def seed_of(evaluation: Evaluation) -> Any:
@@ -116,51 +116,52 @@ def seed_of(evaluation: Evaluation) -> Any:
 
 
 def ablate(
-    found: Sequence[Evaluation], baseline: Evaluation, set_: str, left_out: Sequence[tuple[str, str]] = ()
+    evaluations: Sequence[Evaluation], baseline: Evaluation, set_: str, left_out: Sequence[tuple[str, str]] = ()
 ) -> Ablation:
-    """Group evaluations over seeds, and compare each arm with that of `baseline`, which is one of them.
+    """Group `evaluations` over seeds, and compare each arm with that of `baseline`, one of the evaluations.
 
     Raises:
         UserError: there is no other arm.
     """
-    arms, twice = group(found)
+    arms, superseded = group(evaluations)
     own = next(arm for arm in arms if baseline in arm.evaluations)
     others = [arm for arm in arms if arm is not own]
     if not others:
         raise UserError("every run has the baseline's configuration: there is nothing to compare it with")
-    k = min(each.k for each in found)
+    k = min(evaluation.k for evaluation in evaluations)
     rows = [_row(own, arm, k) for arm in [own, *others]]
     for name in METRICS:
         corrected = holm([row.effects[name].p if name in row.effects else 1.0 for row in rows[1:]])
-        for place, p in enumerate(corrected, 1):
-            if name in rows[place].effects:
-                rows[place].effects[name] = replace(rows[place].effects[name], holm=p)
-    return Ablation(set_, own, k, tuple(rows), (*left_out, *twice))
+        for row, p in zip(rows[1:], corrected, strict=True):
+            if name in row.effects:
+                row.effects[name] = replace(row.effects[name], holm=p)
+    return Ablation(set_, own, k, tuple(rows), (*left_out, *superseded))
 
 
-def group(found: Sequence[Evaluation]) -> tuple[list[Arm], list[tuple[str, str]]]:
-    """(arms in the order of their first run, what does not count since a later run has the same seed)."""
+def group(evaluations: Sequence[Evaluation]) -> tuple[list[Arm], list[tuple[str, str]]]:
+    """(arms in the order of their first run, runs that are superseded by a later run of the same seed)."""
     groups: list[list[Evaluation]] = []
-    for each in found:
-        fits = next((members for members in groups if alike(members[0], each)), None)
-        groups.append([each]) if fits is None else fits.append(each)
-    arms, twice = [], []
+    for evaluation in evaluations:
+        own = next((members for members in groups if alike(members[0], evaluation)), None)
+        groups.append([evaluation]) if own is None else own.append(evaluation)
+    arms, superseded = [], []
     for members in groups:
         newest: dict[str, Evaluation] = {}
-        for each in sorted(members, key=lambda each: each.run.id):
-            if (older := newest.get(str(seed_of(each)))) is not None:
-                twice.append((older.name, f"{each.name} is a later run of the same seed"))
-            newest[str(seed_of(each))] = each
+        for evaluation in sorted(members, key=lambda member: member.run.id):
+            seed = str(seed_of(evaluation))
+            if (older := newest.get(seed)) is not None:
+                superseded.append((older.name, f"{evaluation.name} is a later run of the same seed"))
+            newest[seed] = evaluation
         arms.append(Arm(tuple(newest[seed] for seed in sorted(newest, key=lambda text: (len(text), text)))))
-    return arms, twice
+    return arms, superseded
 
 
 def alike(first: Evaluation, second: Evaluation) -> bool:
-    """Whether two runs differ in nothing but the seed, and were evaluated at the same step."""
-    found = difference(first.run, second.run)
-    files = any(name.startswith("file of ") for name in found.versions)
-    components = found.only_first or found.only_second
-    return first.step == second.step and not components and not files and found.keys.keys() <= OF_A_SEED
+    """Whether two runs differ only in the seed, and were evaluated at the same step."""
+    change = difference(first.run, second.run)
+    files = any(name.startswith("file of ") for name in change.versions)
+    components = change.only_first or change.only_second
+    return first.step == second.step and not components and not files and change.keys.keys() <= OF_A_SEED
 
 
 def _row(own: Arm, arm: Arm, k: int) -> Row:
@@ -169,25 +170,25 @@ def _row(own: Arm, arm: Arm, k: int) -> Row:
     names = [
         name
         for name in own.first.scores
-        if all(name in each.scores and each.answers[name] == answers[name] for each in both)
+        if all(name in one.scores and one.answers[name] == answers[name] for one in both)
     ]
     ours, theirs = _tables(own, names, k), _tables(arm, names, k)
     effects = {name: effect(ours[name], theirs[name]) for name in METRICS} if names else {}
     if arm is own:
-        effects = {name: replace(each, interval=UNKNOWN, p=math.nan) for name, each in effects.items()}
-    found = {badge.kind: badge for each in both for badge in badges(own.first, each, LABELS)}
-    return Row(arm, difference(own.first.run, arm.first.run), len(names), effects, tuple(found.values()))
+        effects = {name: replace(value, interval=UNKNOWN, p=math.nan) for name, value in effects.items()}
+    unlike = {badge.kind: badge for one in both for badge in badges(own.first, one, LABELS)}
+    return Row(arm, difference(own.first.run, arm.first.run), len(names), effects, tuple(unlike.values()))
 
 
 def _tables(arm: Arm, names: Sequence[str], k: int) -> dict[str, NDArray[np.float64]]:
-    """Of each metric, a value for each seed and problem."""
-    scores = [[each.scores[name] for name in names] for each in arm.evaluations]
-    right = [rights(each) for each in scores]
-    ks = [each.k for each in arm.evaluations]
+    """Each metric's values [seeds, problems]."""
+    scores = [[evaluation.scores[name] for name in names] for evaluation in arm.evaluations]
+    right = [right_counts(of_seed) for of_seed in scores]
+    ks = [evaluation.k for evaluation in arm.evaluations]
     return {
-        "avg": np.stack([each / own for each, own in zip(right, ks, strict=True)]),
-        "pass": np.stack([pass_at(each, own, k) for each, own in zip(right, ks, strict=True)]),
-        "maj": np.array([[score.majority for score in each] for each in scores]),
+        "avg": np.stack([counts / own for counts, own in zip(right, ks, strict=True)]),
+        "pass": np.stack([pass_at(counts, own, k) for counts, own in zip(right, ks, strict=True)]),
+        "maj": np.array([[score.majority for score in of_seed] for of_seed in scores]),
     }
 
 
@@ -203,7 +204,7 @@ def effect(baseline: NDArray[np.float64], other: NDArray[np.float64]) -> Effect:
     parts = [(of_problems, len(apart) - 1), *(_of_seeds(table) for table in (baseline, other))]
     variance = sum(part for part, _ in parts)
     if variance == 0 and mean == 0:
-        return Effect(value, mean, difference_drawn_anew(apart), 1.0, math.nan, several)
+        return Effect(value, mean, difference_interval(apart), 1.0, math.nan, several)
     if not variance > 0:
         return Effect(value, mean, UNKNOWN, math.nan, math.nan, several)
     freedom = max(1.0, variance**2 / sum(part**2 / degrees for part, degrees in parts if part > 0))
@@ -214,7 +215,7 @@ def effect(baseline: NDArray[np.float64], other: NDArray[np.float64]) -> Effect:
 
 
 def _of_seeds(table: NDArray[np.float64]) -> tuple[float, int]:
-    """(what seeds add to the variance of an arm's mean beyond the problems' part, degrees of freedom)."""
+    """(variance that seeds add to an arm's mean beyond the problems' part, degrees of freedom)."""
     seeds, problems = table.shape
     if seeds < 2 or problems < 2:
         return 0.0, 1

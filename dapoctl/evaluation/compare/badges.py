@@ -1,4 +1,4 @@
-"""What is unlike between two evaluations that are compared: one badge for each such thing, never silence."""
+"""Differences in how two compared evaluations were made: one badge for each, and one for what is unknown."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SETTINGS = {
     "max_tokens": "token limit",
     "engine": "engine",
 }
-"""Keys of the protocol that are compared as they are, and the kinds of their badges"""
+"""Keys of the protocol that are compared by value, and the kinds of their badges"""
 
 
 @dataclass(frozen=True)
 class Badge:
-    """One thing that two evaluations do not share."""
+    """One difference between two evaluations."""
 
     kind: str
     """prompt, k, set, incomplete, unasked, unknown, or one of the values of `SETTINGS`"""
@@ -32,14 +32,14 @@ class Badge:
 
 
 def badges(first: Evaluation, second: Evaluation, labels: tuple[str, str] = ("A", "B")) -> list[Badge]:
-    """Everything that differs in how the two were made, besides the models; `labels` name them in the words."""
+    """Every difference in how the two were made, other than the models; `labels` name the two in `words`."""
     found, unknown = [], []
     for key, kind in SETTINGS.items():
         ours, theirs = first.protocol.get(key), second.protocol.get(key)
         if ours is None or theirs is None:
             unknown.append(kind)
         elif ours != theirs:
-            found.append(Badge(kind, f"{_shown(ours)} / {_shown(theirs)}"))
+            found.append(Badge(kind, f"{_text(ours)} / {_text(theirs)}"))
     if first.k != second.k:
         found.append(Badge("k", f"{first.k} / {second.k}"))
     for check in (_prompt, _set):
@@ -62,44 +62,44 @@ def badges(first: Evaluation, second: Evaluation, labels: tuple[str, str] = ("A"
     return found
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
 def _prompt(first: Evaluation, second: Evaluation) -> Badge | None:
-    """The instructions where both are known, else (and for tasks with prompts of their own) the prompts themselves."""
+    """Compare the instructions if both are known, else (and for tasks with prompts of their own) the prompts themselves."""
     ours, theirs = first.protocol.get("instruction"), second.protocol.get("instruction")
     if isinstance(ours, str) and isinstance(theirs, str) and (ours or theirs):
-        return None if ours == theirs else Badge("prompt", _parting(ours, theirs))
+        return None if ours == theirs else Badge("prompt", _excerpts(ours, theirs))
     both = shared(first, second)
     apart = [name for name in both if first.prompts[name] != second.prompts[name]]
     if apart:
-        words = _parting(first.prompts[apart[0]], second.prompts[apart[0]])
+        words = _excerpts(first.prompts[apart[0]], second.prompts[apart[0]])
         return Badge("prompt", f"of {len(apart)} of {len(both)} problems, such as {words}")
     return None if both else Badge("unknown", "prompt")
 
 
 PIECE = 24
-"""Characters that are shown of each of two texts, from where they part"""
+"""Characters shown of each of two texts, from where they diverge"""
 
 
-def _parting(first: str, second: str) -> str:
-    place = divergence(first, second)
-    begin = max(0, place - PIECE // 3)
+def _excerpts(first: str, second: str) -> str:
+    position = divergence(first, second)
+    begin = max(0, position - PIECE // 3)
     pieces = [repr(text[begin : begin + PIECE])[1:-1] for text in (first, second)]
     ahead = "..." if begin else ""
     return " / ".join(f'"{ahead}{piece}"' for piece in pieces)
 
 
 def divergence(first: str, second: str) -> int:
-    """How many characters two texts share from their beginning."""
+    """The length of the common prefix of two texts, in characters."""
     return next(
-        (place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+        (index for index, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
     )
 
 
 def _set(first: Evaluation, second: Evaluation) -> Badge | None:
-    """The hashes of the problems where both are known."""
+    """Compare the hashes of the problems if both are known, else their ids and answers."""
     ours, theirs = first.data.get("sha256"), second.data.get("sha256")
     if ours and ours == theirs:
         return None
@@ -115,7 +115,7 @@ def _set(first: Evaluation, second: Evaluation) -> Badge | None:
 
 
 def ids(evaluation: Evaluation) -> set[str]:
-    """The problems that the evaluation is about: as its summary has them, else those with a response."""
+    """The evaluation's problems: those listed in its summary, else those with a response."""
     listed = evaluation.data.get("ids")
     return {str(name) for name in listed} if isinstance(listed, list) and listed else set(evaluation.answers)
 

@@ -17,12 +17,12 @@ from dapoctl.evaluation.compare.cost import Cost, cost_of
 from dapoctl.evaluation.statistics.intervals import (
     UNKNOWN,
     Interval,
-    difference_drawn_anew,
+    avg_noise_interval,
+    difference_interval,
     noise_interval,
     noise_variance,
-    on_these_problems,
 )
-from dapoctl.evaluation.statistics.pass_at_k import Figure, figures, pass_at, powers, rights
+from dapoctl.evaluation.statistics.pass_at_k import Figure, figures, pass_at, powers, right_counts
 from dapoctl.evaluation.statistics.significance import Significance, holm, mcnemar, minimal_detectable, sign_flip
 from dapoctl.evaluation.stored import Evaluation, open_evaluation
 from dapoctl.runs.difference import Difference, difference
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def label(place: int) -> str:
-    """A, B, ... Z, A2, B2, ...: how the runs of a comparison are called."""
-    turn, letter = divmod(place, len(ALPHABET))
+def label(index: int) -> str:
+    """A, B, ... Z, A2, B2, ...: the label of a comparison's run."""
+    turn, letter = divmod(index, len(ALPHABET))
     return ALPHABET[letter] + (str(turn + 1) if turn else "")
 
 
@@ -46,9 +46,9 @@ class Measured:
     label: str
     evaluation: Evaluation
     figures: dict[str, Figure]
-    """For problems drawn anew; empty when no problem was measured"""
+    """With intervals by cluster bootstrap over problems; empty if no problem was measured"""
     noise: Interval
-    """Of avg@k, for these problems"""
+    """Of avg@k, for sampling noise"""
     cost: Cost
 
     def figure(self, name: str) -> Figure:
@@ -59,26 +59,26 @@ class Measured:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Another side against the baseline, over the problems that both measured."""
+    """Another side compared with the baseline, over the problems that both measured."""
 
     label: str
     problems: tuple[str, ...]
     difference: float
     """Of avg@k: the other's minus the baseline's"""
     interval: Interval
-    """For problems drawn anew"""
+    """By cluster bootstrap over problems"""
     noise: Interval
-    """For these problems"""
+    """For sampling noise"""
     test: Significance
     holm: float
     """p, corrected for the number of contrasts"""
     detectable: float
-    """The smallest true difference that this set and k show four times of five"""
+    """The minimum detectable effect of this set and k, with 80% power"""
     higher: int
-    """Problems of which the other solves more"""
+    """Problems that the other side solves more often"""
     lower: int
     curve: dict[int, Figure]
-    """Of pass@j by j: the difference"""
+    """The difference of pass@j, by j"""
     badges: tuple[Badge, ...]
     config: Difference
     """How the runs' configurations differ"""
@@ -94,23 +94,23 @@ class Line:
 
     @property
     def apart(self) -> float:
-        """The largest difference from the baseline, of shares; 0 where there is none to speak of."""
+        """The largest difference from the baseline, of shares; 0 if the baseline was not measured."""
         shares = [cell[0] / cell[1] for cell in self.cells if cell is not None]
         return max(abs(share - shares[0]) for share in shares) if self.cells[0] and shares else 0.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that `dapoctl compare` says."""
+    """Everything that `dapoctl compare` reports."""
 
     set: str
     seed: int
     sides: tuple[Measured, ...]
     """The baseline first"""
     contrasts: tuple[Contrast, ...]
-    """Of every side but the first"""
+    """One for every side but the first"""
     missing: tuple[tuple[str, str], ...] = ()
-    """What was asked for and is not there, and why"""
+    """Evaluations that were requested and are not available, and why"""
 
     @cached_property
     def matrix(self) -> tuple[Line, ...]:
@@ -120,8 +120,8 @@ class Comparison:
 
 def matrix_of(evaluations: Sequence[Evaluation]) -> tuple[Line, ...]:
     """Every problem that any evaluation measured, those that differ most from the first one first."""
-    names = sorted({name for each in evaluations for name in each.scores})
-    lines = [Line(name, tuple(_cell(each, name) for each in evaluations)) for name in names]
+    names = sorted({name for evaluation in evaluations for name in evaluation.scores})
+    lines = [Line(name, tuple(_cell(evaluation, name) for evaluation in evaluations)) for name in names]
     return tuple(sorted(lines, key=lambda line: -line.apart))
 
 
@@ -133,7 +133,7 @@ def _cell(evaluation: Evaluation, problem: str) -> tuple[int, int] | None:
 def select(
     lines: Sequence[Line], only_different: bool = False, solved: int | None = None, never: int | None = None
 ) -> list[Line]:
-    """The lines that differ from the baseline, and those that side `solved` solves at least once and `never` never."""
+    """The lines that fit every given filter: different from the baseline, solved by side `solved`, never by side `never`."""
 
     def wanted(line: Line) -> bool:
         ours = line.cells[solved] if solved is not None else None
@@ -153,7 +153,7 @@ def compare(root: Path, words: Sequence[str], set_: str, seed: int = 0) -> Compa
     Raises:
         UserError: the baseline, or every other, has no readable evaluation, or one is named twice.
     """
-    found, missing = [], []
+    evaluations, missing = [], []
     for word in words:
         try:
             evaluation = open_evaluation(root, word, set_)
@@ -164,51 +164,51 @@ def compare(root: Path, words: Sequence[str], set_: str, seed: int = 0) -> Compa
                 raise
             missing.append((word, str(error)))
         else:
-            found.append(evaluation)
-    names = [evaluation.folder.resolve() for evaluation in found]
-    twice = [evaluation.name for place, evaluation in enumerate(found) if names[place] in names[:place]]
-    if twice:
-        raise UserError(f"`{twice[0]}` is named twice; `RUN@STEP` names another evaluation of the same run")
-    if len(found) < 2:
+            evaluations.append(evaluation)
+    folders = [evaluation.folder.resolve() for evaluation in evaluations]
+    repeated = [evaluation.name for index, evaluation in enumerate(evaluations) if folders[index] in folders[:index]]
+    if repeated:
+        raise UserError(f"`{repeated[0]}` is named twice; `RUN@STEP` names another evaluation of the same run")
+    if len(evaluations) < 2:
         raise UserError("\n".join([*(why for _, why in missing)] or ["name a run to compare the baseline with"]))
-    return compare_evaluations(found, set_, seed, missing)
+    return compare_evaluations(evaluations, set_, seed, missing)
 
 
 def compare_evaluations(
-    found: Sequence[Evaluation],
+    evaluations: Sequence[Evaluation],
     set_: str,
     seed: int = 0,
     missing: Sequence[tuple[str, str]] = (),
     check: Callable[[], object] = lambda: None,
 ) -> Comparison:
-    """Compare evaluations that have been read, the baseline first; the same seed gives the same.
+    """Compare evaluations that have been read, the baseline first; the same seed gives the same result.
 
     Args:
-        found: at least one
+        evaluations: at least one
         set_: the set that they are on
         seed: of the bootstrap
-        missing: what was asked for and is not there, and why
-        check: called before each part of the work, which ends with what it raises
+        missing: evaluations that were requested and are not available, and why
+        check: called before each part of the work; what it raises ends the comparison
     """
     sides: list[Measured] = []
-    for place, evaluation in enumerate(found):
+    for index, evaluation in enumerate(evaluations):
         check()
-        sides.append(measure(evaluation, label(place), seed))
+        sides.append(measure(evaluation, label(index), seed))
     contrasts = []
     for side in sides[1:]:
         check()
         contrasts.append(contrast(sides[0], side, seed))
-    corrected = holm([each.test.p for each in contrasts])
-    adjusted = tuple(replace(each, holm=p) for each, p in zip(contrasts, corrected, strict=True))
+    corrected = holm([one.test.p for one in contrasts])
+    adjusted = tuple(replace(one, holm=p) for one, p in zip(contrasts, corrected, strict=True))
     return Comparison(set_, seed, tuple(sides), adjusted, tuple(missing))
 
 
 def measure(evaluation: Evaluation, name: str, seed: int) -> Measured:
     """One evaluation's figures."""
     scores = [*evaluation.scores.values()]
-    found = figures(scores, evaluation.k, seed) if scores else {}
-    noise = on_these_problems(rights(scores), evaluation.k) if scores else UNKNOWN
-    return Measured(name, evaluation, found, noise, cost_of(evaluation))
+    by_name = figures(scores, evaluation.k, seed) if scores else {}
+    noise = avg_noise_interval(right_counts(scores), evaluation.k) if scores else UNKNOWN
+    return Measured(name, evaluation, by_name, noise, cost_of(evaluation))
 
 
 def contrast(baseline: Measured, other: Measured, seed: int = 0) -> Contrast:
@@ -217,7 +217,7 @@ def contrast(baseline: Measured, other: Measured, seed: int = 0) -> Contrast:
     names = tuple(
         name for name in first.scores if name in second.scores and first.answers[name] == second.answers[name]
     )
-    ours, theirs = (rights([each.scores[name] for name in names]) for each in (first, second))
+    ours, theirs = (right_counts([side.scores[name] for name in names]) for side in (first, second))
     unit = math.lcm(first.k, second.k)
     whole = theirs * (unit // second.k) - ours * (unit // first.k)
     apart = whole / unit
@@ -226,7 +226,7 @@ def contrast(baseline: Measured, other: Measured, seed: int = 0) -> Contrast:
         label=other.label,
         problems=names,
         difference=float(apart.mean()) if names else math.nan,
-        interval=difference_drawn_anew(apart, seed),
+        interval=difference_interval(apart, seed),
         noise=noise_interval(float(apart.mean()), variance) if names else UNKNOWN,
         test=_test(whole, first.k == second.k == 1, seed),
         holm=math.nan,
@@ -248,20 +248,20 @@ def _test(whole: NDArray[np.int64], once: bool, seed: int) -> Significance:
 def _curve(ours: NDArray[np.int64], theirs: NDArray[np.int64], k: int, other_k: int, seed: int) -> dict[int, Figure]:
     if not len(ours):
         return {}
-    found = {}
+    by_j = {}
     for j in powers(min(k, other_k)):
         apart = pass_at(theirs, other_k, j) - pass_at(ours, k, j)
-        found[j] = Figure(float(apart.mean()), difference_drawn_anew(apart, seed))
-    return found
+        by_j[j] = Figure(float(apart.mean()), difference_interval(apart, seed))
+    return by_j
 
 
 KIND = "eval"
-"""Kind of a run that only evaluates a model: all of its configuration but the model is without meaning"""
+"""Kind of a run that only evaluates a model: only the model is meaningful in its configuration"""
 
 
 def _config(first: Evaluation, second: Evaluation) -> Difference:
-    found = difference(first.run, second.run)
+    change = difference(first.run, second.run)
     if KIND not in (first.run.spec.get("kind"), second.run.spec.get("kind")):
-        return found
-    keys = {key: values for key, values in found.keys.items() if key.startswith("model.")}
-    return replace(found, keys=keys)
+        return change
+    keys = {key: values for key, values in change.keys.items() if key.startswith("model.")}
+    return replace(change, keys=keys)

@@ -19,16 +19,16 @@ RATE, SAMPLING = "throughput/generated_tokens_per_s", "time/generate"
 
 @dataclass(frozen=True)
 class Cost:
-    """Not-a-number for what nobody wrote down."""
+    """Not-a-number for what is not recorded."""
 
     train_hours: float
-    """Seconds of the steps up to the evaluated one, without evaluations and checkpoints, times devices, in hours"""
+    """Device hours of the steps up to the evaluated one, without evaluations and checkpoints"""
     train_tokens: float
     """Generated for training"""
     eval_hours: float
     eval_tokens: float
     gpu: bool | None
-    """Whether the devices are GPUs; None when nobody wrote it down"""
+    """Whether the devices are GPUs; None if not recorded"""
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -36,7 +36,7 @@ class Cost:
 
 
 def cost_of(evaluation: Evaluation) -> Cost:
-    """The cost up to and with this evaluation."""
+    """The cost up to and including this evaluation."""
     count, gpu = _devices(evaluation)
     hours, tokens = _training(evaluation, count)
     seconds, generated = (_number(evaluation.summary.get(key)) for key in ("seconds", "generated_tokens"))
@@ -48,7 +48,7 @@ def cost_of(evaluation: Evaluation) -> Cost:
 
 
 def _training(evaluation: Evaluation, devices: int) -> tuple[float, float]:
-    """(device hours, generated tokens) up to the evaluated step; a model that was not trained cost nothing."""
+    """(device hours, generated tokens) up to the evaluated step; 0 for an untrained model."""
     if evaluation.step == 0:
         return 0.0, 0.0
     seconds = tokens = 0.0
@@ -66,17 +66,17 @@ def _training(evaluation: Evaluation, devices: int) -> tuple[float, float]:
 
 
 def _devices(evaluation: Evaluation) -> tuple[int, bool | None]:
-    """(how many devices the run's attempts had at most, whether they are GPUs)."""
+    """(largest number of devices of the run's attempts, whether they are GPUs)."""
     count, gpu = 1, None
     for folder in attempts(evaluation.run.directory):
-        found = read_json(folder / PROCESS)
-        listed = found.get("devices") if isinstance(found, dict) else None
+        process = read_json(folder / PROCESS)
+        listed = process.get("devices") if isinstance(process, dict) else None
         if isinstance(listed, list) and listed:
             count = max(count, len(listed))
-            gpu = any(isinstance(item, dict) and item.get("gpu") is True for item in listed)
+            gpu = any(isinstance(device, dict) and device.get("gpu") is True for device in listed)
     named = evaluation.summary.get("devices")
     if gpu is None and isinstance(named, list) and named:
-        gpu = not all(str(item).lower().startswith(("cpu", "slot")) for item in named)
+        gpu = not all(str(device).lower().startswith(("cpu", "slot")) for device in named)
     return count, gpu
 
 

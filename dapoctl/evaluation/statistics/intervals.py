@@ -1,9 +1,9 @@
 """95% intervals of means over problems.
 
-An interval answers one of two questions. *Problems drawn anew*: what would another set of problems like these show? Problems
-are resampled, each with all of its responses (a cluster bootstrap). *These problems*: what would other responses to the same
-problems show? Only the noise of sampling counts. The first is as a rule the wider one, and the one to report. Where few
-problems are ever solved it is somewhat too narrow: it covers 90 to 94% for 30 problems with a mean of 0.06 to 0.09.
+There are two kinds. The *cluster bootstrap over problems* answers what another set of such problems would show: it resamples
+problems, each with all of its responses. *Sampling noise* answers what other responses to the same problems would show: the
+problems are fixed. The bootstrap interval is usually the wider one, and the one to report. If few problems are ever solved it
+is somewhat too narrow: its coverage is 90 to 94% for 30 problems with a mean of 0.06 to 0.09.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 TAIL = (1 - LEVEL) / 2
 DRAWS = 10_000
-"""Bootstrap resamples: the ends of an interval then move by about a hundredth of its width from seed to seed"""
+"""Bootstrap resamples: the ends of an interval then vary by about a hundredth of its width between seeds"""
 BLOCK = 4_000_000
-"""Random numbers that exist at once"""
+"""Random numbers held in memory at once"""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure lies with a confidence of 95%; not-a-number where the data cannot tell."""
+    """A 95% confidence interval; not-a-number if the data do not determine it."""
 
     low: float
     high: float
@@ -39,13 +39,13 @@ class Interval:
 UNKNOWN = Interval(math.nan, math.nan)
 
 
-def drawn_anew(values: NDArray[np.float64], seed: int = 0, draws: int = DRAWS) -> Interval:
-    """Of the mean over problems, for problems drawn anew; see `all_drawn_anew`."""
-    return all_drawn_anew(values[:, None], seed, draws)[0]
+def bootstrap_interval(values: NDArray[np.float64], seed: int = 0, draws: int = DRAWS) -> Interval:
+    """Of the mean of `values` [problems], by cluster bootstrap over problems; see `bootstrap_intervals`."""
+    return bootstrap_intervals(values[:, None], seed, draws)[0]
 
 
-def all_drawn_anew(values: NDArray[np.float64], seed: int = 0, draws: int = DRAWS) -> list[Interval]:
-    """Of the mean of each column of `values` [problems, figures], for problems drawn anew; the same seed gives the same.
+def bootstrap_intervals(values: NDArray[np.float64], seed: int = 0, draws: int = DRAWS) -> list[Interval]:
+    """Of the mean of each column of `values` [problems, figures]; the same seed gives the same intervals.
 
     A cluster bootstrap over problems with the expanded percentiles of Hesterberg (2015, "What teachers should know about the
     bootstrap", section 5.3): plain percentiles are too narrow by sqrt((n-1)/n) and by the difference between the normal and
@@ -61,20 +61,20 @@ def all_drawn_anew(values: NDArray[np.float64], seed: int = 0, draws: int = DRAW
 
 
 def _resamples(count: int, draws: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each of `count` problems is in each resample, [some draws, count] at a time."""
+    """How often each of `count` problems is in each resample, in blocks of shape [some draws, count]."""
     rng = np.random.default_rng(seed)
     size = max(1, BLOCK // count)
     for start in range(0, draws, size):
         rows = min(size, draws - start)
-        chosen = rng.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
-        yield np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+        drawn = rng.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
+        yield np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
 
 
-def share_drawn_anew(values: NDArray[np.float64], interval: Interval) -> Interval:
-    """`interval` of a mean of shares, or what can be said where every share is 0 or every one is 1.
+def share_interval(values: NDArray[np.float64], interval: Interval) -> Interval:
+    """`interval` of a mean of shares, or an exact bound if all shares are 0 or all are 1.
 
-    Resampling the same value shows nothing. Of all distributions on [0, 1] with mean m, all of n draws are 0 with a
-    probability of at most (1-m)^n, which bounds m as Clopper and Pearson do for n yes-or-no trials.
+    Resampling a constant shows no variation. For any distribution on [0, 1] with mean m, all of n draws are 0 with
+    probability at most (1-m)^n, which bounds m as Clopper and Pearson do for n Bernoulli trials.
     """
     if len(values) == 0 or not (np.all(values == values[0]) and values[0] in (0.0, 1.0)):
         return interval
@@ -86,35 +86,35 @@ def _one_sided(trials: int, right: bool) -> Interval:
     return Interval(1 - bound, 1.0) if right else Interval(0.0, bound)
 
 
-def difference_drawn_anew(differences: NDArray[np.float64], seed: int = 0, draws: int = DRAWS) -> Interval:
-    """Of the mean of paired differences of shares, for problems drawn anew.
+def difference_interval(differences: NDArray[np.float64], seed: int = 0, draws: int = DRAWS) -> Interval:
+    """Of the mean of paired `differences` [problems] of shares, by cluster bootstrap over problems.
 
-    Where no problem differs the bound is that of `share_drawn_anew`, on both sides: a mean of m needs a share of at least
-    |m| of problems that differ.
+    If no problem differs, the bound is that of `share_interval` on both sides: for a mean of m, a share of at least |m| of
+    the problems must differ.
     """
     if len(differences) > 1 and not differences.any():
         high = _one_sided(len(differences), right=False).high
         return Interval(-high, high)
-    return drawn_anew(differences, seed, draws)
+    return bootstrap_interval(differences, seed, draws)
 
 
-def on_these_problems(right: NDArray[np.int64], k: int) -> Interval:
-    """Of avg@k on exactly these problems, from the numbers of right responses [problems], each of `k`; unknown at k = 1.
+def avg_noise_interval(right: NDArray[np.int64], k: int) -> Interval:
+    """Of avg@k, for sampling noise only, from the numbers of `right` responses of `k` [problems]; unknown at k = 1.
 
-    The closed form of resampling within each problem: a problem's share has variance p(1-p)/k, which c(k-c) / (k^2 (k-1))
-    estimates without bias; the mean over problems is taken as normal. Where nothing or everything is right, Clopper and
-    Pearson's bound for problems x k trials, which holds for unequal problems too.
+    The closed form of resampling within each problem: a problem's share has variance p(1-p)/k, of which c(k-c) / (k^2 (k-1))
+    is an unbiased estimate; the mean over problems is taken as normal. If nothing or everything is right, the bound is
+    Clopper and Pearson's for problems x k trials, which also holds for unequal problems.
     """
     if len(right) and (not right.any() or np.all(right == k)):
         return _one_sided(len(right) * k, bool(right[0]))
     if not len(right):
         return UNKNOWN
-    found = noise_interval(float(right.mean() / k), noise_variance(right, k))
-    return Interval(max(0.0, found.low), min(1.0, found.high)) if math.isfinite(found.low) else UNKNOWN
+    normal = noise_interval(float(right.mean() / k), noise_variance(right, k))
+    return Interval(max(0.0, normal.low), min(1.0, normal.high)) if math.isfinite(normal.low) else UNKNOWN
 
 
 def noise_interval(mean: float, variance: float) -> Interval:
-    """Of a mean whose noise is taken as normal with the given variance; unknown where that is, or is 0."""
+    """Of a mean with normal noise of the given variance; unknown if the variance is unknown or 0."""
     if not variance > 0:
         return UNKNOWN
     half = NormalDist().inv_cdf(1 - TAIL) * math.sqrt(variance)
@@ -122,22 +122,22 @@ def noise_interval(mean: float, variance: float) -> Interval:
 
 
 def noise_variance(right: NDArray[np.int64], k: int) -> float:
-    """The variance of avg@k from sampling alone, the problems being given; not-a-number at k = 1."""
+    """The variance of avg@k from sampling noise, with the problems fixed; not-a-number at k = 1."""
     if k < 2 or not len(right):
         return math.nan
     return float((right * (k - right)).sum()) / (k**2 * (k - 1) * len(right) ** 2)
 
 
 def student_cdf(t: float, freedom: float) -> float:
-    """Student's t distribution with `freedom` degrees of freedom, which need not be whole."""
-    # Where it is used: what lists and shows evaluations need not wait for scipy.
+    """Student's t distribution function with `freedom` degrees of freedom, not necessarily an integer."""
+    # Imported here: commands that list and show evaluations need not wait for scipy.
     from scipy.special import stdtr
 
     return float(stdtr(freedom, t))
 
 
 def student_quantile(level: float, freedom: float) -> float:
-    """The t below which a share of `level` lies."""
+    """The quantile of Student's t distribution at `level`."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, level))

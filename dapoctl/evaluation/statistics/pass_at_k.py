@@ -1,7 +1,7 @@
-"""What the k responses to each problem of a set say of a model.
+"""Metrics of a model from k responses to each problem of a set.
 
-Only problems with all k responses count. Which responses of an unfinished problem are there already depends on their length,
-so they are no fair sample of it, and one that is missing is not wrong.
+Only problems with all k responses count. Which responses of an unfinished problem exist already depends on their length, so
+they are a biased sample, and a missing response is not a wrong one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dapoctl.evaluation.statistics.intervals import Interval, all_drawn_anew, on_these_problems, share_drawn_anew
+from dapoctl.evaluation.statistics.intervals import Interval, avg_noise_interval, bootstrap_intervals, share_interval
 from dapoctl.tasks.answers import integer
 
 if TYPE_CHECKING:
@@ -26,60 +26,60 @@ RIGHT = object()
 
 @dataclass(frozen=True)
 class ProblemScore:
-    """What k responses to one problem came to; all but the first two are means over them."""
+    """The outcome of k responses to one problem; all fields but the first two are means over the responses."""
 
     right: int
     """c of k"""
     majority: float
-    """1 where most answers are the right one, its share of a tie, else 0"""
+    """1 if the right answer has the most votes, its share in a tie, else 0"""
     tokens: float
     truncated: float
     unanswered: float
     format_failure: float
-    """Unanswered though it ended by itself: an answer was given in no form that the scorer reads, or none"""
+    """Unanswered but not truncated: there is no answer, or none in a form that the scorer reads"""
     error: float
     timeout: float
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric with its 95% interval for problems drawn anew."""
+    """A metric with its 95% interval, by cluster bootstrap over problems."""
 
     value: float
     interval: Interval
 
 
 def summarize(rows: Iterable[Mapping[str, Any]], k: int) -> dict[str, float]:
-    """Metrics by name from an evaluation's rows; empty when no problem has `k` responses.
+    """Metrics by name from an evaluation's rows; empty if no problem has `k` responses.
 
-    `avg@k`, `pass@j` for j = 1, 2, 4, ... and k, `maj@k`, `length_mean` (tokens) and fractions of responses, as `figures`
-    has them. `avg@k`, `pass@k` and `maj@k` come with `/low` and `/high`, for problems drawn anew, and `avg@k` with
-    `/noise_low` and `/noise_high`, for these problems and other responses.
+    `avg@k`, `pass@j` for j = 1, 2, 4, ... and k, `maj@k`, `length_mean` (tokens) and fractions of responses, as in
+    `figures`. `avg@k`, `pass@k` and `maj@k` have `/low` and `/high`, the cluster bootstrap over problems; `avg@k` also has
+    `/noise_low` and `/noise_high`, sampling noise only.
     """
     scores = list(score_problems(rows, k).values())
     if not scores:
         return {}
-    found = figures(scores, k)
-    values = {name: figure.value for name, figure in found.items()}
+    by_name = figures(scores, k)
+    values = {name: figure.value for name, figure in by_name.items()}
     for name in (f"avg@{k}", f"pass@{k}", f"maj@{k}"):
-        values |= _ends(name, found[name].interval)
-    return values | _ends(f"avg@{k}", on_these_problems(rights(scores), k), "noise_")
+        values |= _ends(name, by_name[name].interval)
+    return values | _ends(f"avg@{k}", avg_noise_interval(right_counts(scores), k), "noise_")
 
 
-def _ends(name: str, interval: Interval, what: str = "") -> dict[str, float]:
-    ends = {f"{name}/{what}low": interval.low, f"{name}/{what}high": interval.high}
+def _ends(name: str, interval: Interval, prefix: str = "") -> dict[str, float]:
+    ends = {f"{name}/{prefix}low": interval.low, f"{name}/{prefix}high": interval.high}
     return {key: value for key, value in ends.items() if math.isfinite(value)}
 
 
 def score_problems(rows: Iterable[Mapping[str, Any]], k: int) -> dict[str, ProblemScore]:
-    """The problems that have `k` responses or more, by id, sorted; of more, the first k by number count.
+    """Scores of the problems with at least `k` responses, by id, sorted; only the first k by sample number count.
 
-    Of two rows for the same problem and sample the first counts.
+    If a problem and sample occur twice, the first row counts.
     """
     groups: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(str(row["problem"]), {}).setdefault(int(row["sample"]), row)
-    full = {name: [group[place] for place in sorted(group)[:k]] for name, group in groups.items() if len(group) >= k}
+    full = {name: [group[sample] for sample in sorted(group)[:k]] for name, group in groups.items() if len(group) >= k}
     return {name: _score(full[name]) for name in sorted(full)}
 
 
@@ -100,10 +100,11 @@ def _score(rows: Sequence[Mapping[str, Any]]) -> ProblemScore:
 
 
 def majority(rows: Sequence[Mapping[str, Any]]) -> float:
-    """maj@k of one problem (self-consistency; Wang et al. 2022, arXiv:2203.11171): 1 where most answers are right.
+    """maj@k of one problem (self-consistency; Wang et al. 2022, arXiv:2203.11171): 1 if most answers are right.
 
-    A response without an extracted answer is no vote, and no votes are 0. Right responses vote alike however they write it,
-    wrong ones when they give the same integer (`033`, `33`) or the same text. Of m answers that tie, each wins 1/m.
+    A response without an extracted answer has no vote; without votes the result is 0. All right responses vote for the same
+    answer; wrong ones agree if they give the same integer (`033`, `33`) or the same text. In a tie of m answers each counts
+    1/m.
     """
     votes: Counter[object] = Counter(vote for row in rows if (vote := _vote(row)) is not None)
     if not votes:
@@ -125,55 +126,55 @@ def _vote(row: Mapping[str, Any]) -> object:
 def pass_at(right: NDArray[np.int64], k: int, j: int) -> NDArray[np.float64]:
     """pass@j of each problem from its `right` responses of `k`: the share of sets of j responses with a right one.
 
-    1 - C(k-c, j) / C(k, j), which has no bias for j <= k (Chen et al. 2021, arXiv:2107.03374, equation 1), as a product of
-    k-c-i over k-i, so that nothing overflows.
+    1 - C(k-c, j) / C(k, j), unbiased for j <= k (Chen et al. 2021, arXiv:2107.03374, equation 1), computed as a product of
+    (k-c-i) / (k-i) so that nothing overflows.
 
     Raises:
         ValueError: j is not from 1 to k.
     """
     if not 1 <= j <= k:
         raise ValueError(f"pass@{j} needs 1 <= j <= k = {k}")
-    places = np.arange(j)
-    wrong = np.maximum(k - right[:, None] - places, 0)
-    result: NDArray[np.float64] = 1 - np.prod(wrong / (k - places), axis=1)
+    drawn = np.arange(j)
+    wrong = np.maximum(k - right[:, None] - drawn, 0)
+    result: NDArray[np.float64] = 1 - np.prod(wrong / (k - drawn), axis=1)
     return result
 
 
 def powers(k: int) -> list[int]:
-    """1, 2, 4, ... below k, and k: the j of pass@j that are shown."""
+    """1, 2, 4, ... below k, and k: the values of j for which pass@j is shown."""
     return [*(2**exponent for exponent in range(k.bit_length()) if 2**exponent < k), k]
 
 
-def rights(scores: Sequence[ProblemScore]) -> NDArray[np.int64]:
-    """How many responses to each problem are right."""
+def right_counts(scores: Sequence[ProblemScore]) -> NDArray[np.int64]:
+    """The number of right responses to each problem [problems]."""
     return np.array([score.right for score in scores], dtype=np.int64)
 
 
 def columns(scores: Sequence[ProblemScore], k: int) -> dict[str, NDArray[np.float64]]:
     """Each metric's value for every problem; a metric is the mean of its column."""
-    right = rights(scores)
+    right = right_counts(scores)
 
-    def each(name: str) -> NDArray[np.float64]:
+    def column(name: str) -> NDArray[np.float64]:
         return np.array([getattr(score, name) for score in scores], dtype=np.float64)
 
     return {
         f"avg@{k}": right / k,
         **{f"pass@{j}": pass_at(right, k, j) for j in powers(k)},
-        f"maj@{k}": each("majority"),
-        "length_mean": each("tokens"),
-        "truncated_fraction": each("truncated"),
-        "unanswered_fraction": each("unanswered"),
-        "format_failure_fraction": each("format_failure"),
-        "error_fraction": each("error"),
-        "timeout_fraction": each("timeout"),
+        f"maj@{k}": column("majority"),
+        "length_mean": column("tokens"),
+        "truncated_fraction": column("truncated"),
+        "unanswered_fraction": column("unanswered"),
+        "format_failure_fraction": column("format_failure"),
+        "error_fraction": column("error"),
+        "timeout_fraction": column("timeout"),
     }
 
 
 def figures(scores: Sequence[ProblemScore], k: int, seed: int = 0) -> dict[str, Figure]:
-    """Every metric with its 95% interval for problems drawn anew."""
-    found = columns(scores, k)
-    intervals = all_drawn_anew(np.stack([*found.values()], axis=1), seed)
+    """Every metric with its 95% interval, by cluster bootstrap over problems."""
+    by_metric = columns(scores, k)
+    intervals = bootstrap_intervals(np.stack([*by_metric.values()], axis=1), seed)
     return {
-        name: Figure(float(values.mean()), interval if name == "length_mean" else share_drawn_anew(values, interval))
-        for (name, values), interval in zip(found.items(), intervals, strict=True)
+        name: Figure(float(values.mean()), interval if name == "length_mean" else share_interval(values, interval))
+        for (name, values), interval in zip(by_metric.items(), intervals, strict=True)
     }

@@ -1,4 +1,4 @@
-"""Whether two evaluations of the same problems differ: tests, their correction, and what they could have shown."""
+"""Whether two evaluations of the same problems differ: tests, correction for multiple tests, minimum detectable effect."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FLIPS = 100_000
-"""Random sign flips where there are too many to count them all: p then has an error of 0.0007 near 0.05"""
+"""Random sign flips if there are too many to count exactly: the error of p is then 0.0007 near 0.05"""
 MOST_WORK = 2e8
-"""Additions that counting all sign flips may take: 1,000 problems at k = 32 take a sixth of it"""
+"""Limit of additions for counting all sign flips: 1,000 problems at k = 32 need a sixth of it"""
 POWER = 0.8
 
 
@@ -27,16 +27,17 @@ class Significance:
 
     p: float
     method: str
-    """In words, `exact` included where it is"""
+    """Name of the test, with `exact` if it is"""
 
 
 def sign_flip(differences: NDArray[np.int64], seed: int = 0, draws: int = FLIPS) -> Significance:
-    """Permutation test of paired `differences` [problems], in whole units: that exchanging the two sides changes nothing.
+    """Sign-flip permutation test of paired `differences` [problems], in whole units.
 
-    If it does not, each difference has either sign with the same probability, and p is the share of the 2^n sign patterns
-    whose sum is as far from 0 as the observed one (Fisher 1935, "The Design of Experiments", section 21). Patterns are not
-    listed but counted by their sum, one problem at a time. Where that is too much work, `draws` random patterns stand for
-    all, and p = (b+1) / (draws+1) (Phipson and Smyth 2010, arXiv:1603.05766), which is never 0.
+    Under the null hypothesis, that the two sides are exchangeable, each difference has either sign with equal probability.
+    p is the share of the 2^n sign patterns whose sum is at least as far from 0 as the observed one (Fisher 1935, "The Design
+    of Experiments", section 21). Patterns are not listed but counted by their sum, one problem at a time. If that is too
+    much work, `draws` random patterns are used, and p = (b+1) / (draws+1), which is never 0 (Phipson and Smyth 2010,
+    arXiv:1603.05766).
     """
     sizes = np.abs(differences[differences != 0]).astype(np.int64)
     observed, total = abs(int(differences.sum())), int(sizes.sum())
@@ -50,8 +51,8 @@ def sign_flip(differences: NDArray[np.int64], seed: int = 0, draws: int = FLIPS)
 
 
 def _share_as_far(sizes: NDArray[np.int64], observed: int, total: int) -> float:
-    """Of the patterns' sums, the share that is at least `observed` from 0."""
-    # A sum is total - 2 x (the sizes with a minus sign): the share of patterns by that subset's sum.
+    """The share of sign patterns whose sum is at least `observed` away from 0."""
+    # A pattern's sum is total - 2 x (sum of the sizes with a minus sign): shares are indexed by that subset sum.
     shares = np.zeros(total + 1)
     shares[0] = 1.0
     reached = 0
@@ -75,35 +76,37 @@ def _sampled_share(sizes: NDArray[np.int64], observed: int, seed: int, draws: in
 
 
 def mcnemar(only_first: int, only_second: int) -> Significance:
-    """Exact test at k = 1 from the problems that only the first and only the second solves (McNemar 1947).
+    """Exact test at k = 1 from the numbers of problems that only the first or only the second side solves (McNemar 1947).
 
-    Given their number n, either side has each with probability 1/2: p = min(1, 2 P(Binomial(n, 1/2) <= the smaller)).
+    Under the null hypothesis each of these n problems belongs to either side with probability 1/2, so
+    p = min(1, 2 P(Binomial(n, 1/2) <= the smaller)).
     """
     count, fewer = only_first + only_second, min(only_first, only_second)
-    below = sum(math.comb(count, place) for place in range(fewer + 1))
-    # Whole numbers, so that 2^count may be beyond a float.
+    below = sum(math.comb(count, successes) for successes in range(fewer + 1))
+    # Integers, since 2^count may exceed a float.
     return Significance(min(1.0, 2 * below / 2**count), "McNemar, exact")
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values adjusted for being several, by Holm's step-down method (1979, Scandinavian Journal of Statistics 6).
+    """p-values adjusted for multiple tests by Holm's step-down method (1979, Scandinavian Journal of Statistics 6).
 
-    The i-th smallest of m is multiplied by m - i + 1, and none may be below one before it. Below 0.05 then means: the
-    chance of even one false finding among them is at most 5%, however they depend on each other.
+    The i-th smallest of m is multiplied by m - i + 1, and none may be below the previous one. Values below 0.05 control the
+    family-wise error rate: the chance of any false positive is at most 5%, whatever the dependence between the tests.
     """
     adjusted, floor = [0.0] * len(values), 0.0
-    for rank, place in enumerate(sorted(range(len(values)), key=lambda index: values[index])):
-        floor = max(floor, min(1.0, (len(values) - rank) * values[place]))
-        adjusted[place] = floor
+    for rank, index in enumerate(sorted(range(len(values)), key=lambda index: values[index])):
+        floor = max(floor, min(1.0, (len(values) - rank) * values[index]))
+        adjusted[index] = floor
     return adjusted
 
 
 def minimal_detectable(differences: NDArray[np.float64], step: float) -> float:
-    """The smallest true difference that a test at 5% finds in four of five repetitions, on problems and k like these.
+    """The minimum detectable effect: the smallest true difference that a test at 5% finds with 80% power.
 
     (t_{0.975} + t_{0.8}) standard errors of the mean of the paired `differences`, with n - 1 degrees of freedom (Bloom 1995,
-    Evaluation Review 19). Never less than the smallest difference that can reach p < 0.05 at all: six problems, each by
-    `step`, the smallest difference of one problem (1/k); fewer cannot, since 2/2^5 > 0.05. Not-a-number for one problem.
+    Evaluation Review 19). Never less than the smallest difference that can reach p < 0.05: six problems that differ by `step`
+    each, the smallest difference of one problem (1/k). Five cannot, since 2/2^5 > 0.05. Not-a-number for fewer than two
+    problems.
     """
     count = len(differences)
     if count < 2:
@@ -114,4 +117,4 @@ def minimal_detectable(differences: NDArray[np.float64], step: float) -> float:
 
 
 FEWEST = math.floor(math.log2(1 / TAIL)) + 1
-"""Problems that must differ, all to one side, for p < 0.05: 6"""
+"""Problems that must differ, all in one direction, for p < 0.05: 6"""

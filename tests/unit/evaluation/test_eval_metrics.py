@@ -17,7 +17,7 @@ from dapoctl.evaluation.statistics.pass_at_k import (
     majority,
     pass_at,
     powers,
-    rights,
+    right_counts,
     score_problems,
     summarize,
 )
@@ -168,4 +168,4 @@ def test_unknown_lengths_are_unknown() -> None:
     found = figures(scores, 1)
     assert math.isnan(found["length_mean"].value)
     assert found["avg@1"].value == 1.0
-    assert rights(scores).tolist() == [1, 1]
+    assert right_counts(scores).tolist() == [1, 1]

@@ -11,12 +11,12 @@ from scipy import stats
 from statsmodels.stats import contingency_tables, multitest
 
 from dapoctl.evaluation.statistics.intervals import (
-    all_drawn_anew,
-    difference_drawn_anew,
-    drawn_anew,
+    avg_noise_interval,
+    bootstrap_interval,
+    bootstrap_intervals,
+    difference_interval,
     noise_variance,
-    on_these_problems,
-    share_drawn_anew,
+    share_interval,
     student_cdf,
     student_quantile,
 )
@@ -144,17 +144,17 @@ def test_the_bootstrap_is_scipys() -> None:
     theirs = stats.bootstrap(
         (values,), np.mean, confidence_level=level, n_resamples=50_000, method="percentile", rng=1
     ).confidence_interval
-    ours = drawn_anew(values, draws=50_000)
+    ours = bootstrap_interval(values, draws=50_000)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_nearly() -> None:
     values = np.random.default_rng(0).random(30)
-    assert drawn_anew(values, seed=7) == drawn_anew(values, seed=7)
-    assert drawn_anew(values, seed=7) != drawn_anew(values, seed=8)
-    assert drawn_anew(values, seed=7).low == pytest.approx(drawn_anew(values, seed=8).low, abs=0.01)
-    both = all_drawn_anew(np.stack([values, values + 1], axis=1), seed=7)
-    assert both[0].low == pytest.approx(drawn_anew(values, seed=7).low)
+    assert bootstrap_interval(values, seed=7) == bootstrap_interval(values, seed=7)
+    assert bootstrap_interval(values, seed=7) != bootstrap_interval(values, seed=8)
+    assert bootstrap_interval(values, seed=7).low == pytest.approx(bootstrap_interval(values, seed=8).low, abs=0.01)
+    both = bootstrap_intervals(np.stack([values, values + 1], axis=1), seed=7)
+    assert both[0].low == pytest.approx(bootstrap_interval(values, seed=7).low)
     assert both[1].low == pytest.approx(both[0].low + 1)
 
 
@@ -163,16 +163,16 @@ def test_where_resampling_shows_nothing_the_bound_is_clopper_and_pearsons(count:
     for right in (0, count):
         exact = stats.binomtest(right, count).proportion_ci(0.95, method="exact")
         values = np.full(count, float(right > 0))
-        found = share_drawn_anew(values, drawn_anew(values))
+        found = share_interval(values, bootstrap_interval(values))
         assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
-    apart = difference_drawn_anew(np.zeros(30))
+    apart = difference_interval(np.zeros(30))
     assert (apart.low, apart.high) == pytest.approx((-0.1157, 0.1157), abs=1e-4)
 
 
 def test_one_problem_says_nothing_of_others() -> None:
     for values in (np.array([0.5]), np.array([])):
-        assert math.isnan(drawn_anew(values).low)
-        assert math.isnan(difference_drawn_anew(values).high)
+        assert math.isnan(bootstrap_interval(values).low)
+        assert math.isnan(difference_interval(values).high)
         assert math.isnan(minimal_detectable(values, 0.25))
 
 
@@ -195,8 +195,8 @@ def test_intervals_for_problems_drawn_anew_cover(problems: int, k: int) -> None:
     first, second, truth = differences(np.random.default_rng(0), 2000, problems, k)
     hits = np.zeros((2000, 2), dtype=bool)
     for place, (ours, theirs) in enumerate(zip(first / k, second / k, strict=True)):
-        apart = difference_drawn_anew(theirs - ours, seed=place, draws=1000)
-        own = share_drawn_anew(ours, drawn_anew(ours, seed=place, draws=1000))
+        apart = difference_interval(theirs - ours, seed=place, draws=1000)
+        own = share_interval(ours, bootstrap_interval(ours, seed=place, draws=1000))
         hits[place] = apart.low <= truth <= apart.high, own.low <= 0.6 / 1.8 <= own.high
     covered = hits.mean(axis=0)
     assert np.all((covered > 0.93) & (covered < 0.97)), covered
@@ -207,7 +207,7 @@ def test_intervals_for_these_problems_cover() -> None:
     share = rng.beta(0.6, 1.2, 30)
     hits = []
     for _ in range(2000):
-        found = on_these_problems(rng.binomial(8, share), 8)
+        found = avg_noise_interval(rng.binomial(8, share), 8)
         hits.append(found.low <= share.mean() <= found.high)
     assert 0.93 < np.mean(hits) < 0.97
 
@@ -220,8 +220,8 @@ def test_the_variance_of_sampling_is_that_of_sampling() -> None:
         (share * (1 - share)).sum() / 8 / 30**2, rel=0.01
     )
     assert right.mean(axis=1).var() / 64 == pytest.approx((share * (1 - share)).sum() / 8 / 30**2, rel=0.05)
-    assert math.isnan(on_these_problems(np.array([0, 1, 1]), 1).low)
-    nothing = on_these_problems(np.zeros(30, dtype=np.int64), 4)
+    assert math.isnan(avg_noise_interval(np.array([0, 1, 1]), 1).low)
+    nothing = avg_noise_interval(np.zeros(30, dtype=np.int64), 4)
     assert nothing.high == pytest.approx(stats.binomtest(0, 120).proportion_ci(0.95, method="exact").high)
 
 
