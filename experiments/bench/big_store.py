@@ -1,8 +1,8 @@
-"""How long looking at a large run store takes: `runs list` cold, with its index, filtered; the end of a huge log.
+"""How long reading a large run store takes: `runs list` without and with its index, filtered; the end of a huge log.
 
 python -m experiments.bench.big_store [--runs 1000] [--rows 1000] [--log-gb 1]
 
-Each figure is that of a process of its own, start-up included: the best and the median of `--rounds`.
+Each figure is measured in a new process, including its start-up: the best and the median of `--rounds`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def measure(command: list[str], rounds: int, before: object = None) -> tuple[flo
 
 
 def first_line(command: list[str]) -> tuple[float, float]:
-    """(seconds to the first line of output, peak MiB so far) of a command that goes on."""
+    """(seconds to the first line of output, peak MiB so far) of a command that keeps running."""
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -121,7 +121,7 @@ def main() -> None:
         import fcntl
 
         with (run / ".lock").open("w") as lock:
-            # Somebody works on it: following goes on until this process is gone.
+            # The run looks alive: `logs -f` follows until this process ends.
             fcntl.flock(lock, fcntl.LOCK_EX)
             found = [first_line([*dapoctl, "runs", "logs", run.name, "-f", *place]) for _ in range(options.rounds)]
         seconds = [took for took, _ in found]

@@ -1,4 +1,4 @@
-"""One measurement in a process of its own, so that its peak memory is its own.
+"""One measurement in a new process, so that peak memory is that of the measurement alone.
 
 python -m experiments.bench.child WORK SETTINGS.json RESULT.json
 """
@@ -27,7 +27,7 @@ def run_child(work: str, settings: Settings, **paths: Path) -> dict[str, Any]:
     """The result of `work` ("trl/update", "dapoctl/step", ...) in a new process with the threads that `settings` name.
 
     Raises:
-        BenchError: it failed; with the end of what it said.
+        BenchError: the process failed; the message has the end of its output.
     """
     threads = {"OMP_NUM_THREADS": str(settings.threads), "MKL_NUM_THREADS": str(settings.threads)}
     environment = {**os.environ, **threads, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
@@ -44,7 +44,7 @@ def run_child(work: str, settings: Settings, **paths: Path) -> dict[str, Any]:
 
 
 def perform(work: str, settings: Settings, paths: dict[str, Path]) -> dict[str, Any]:
-    """Do `work` here."""
+    """Do `work` in this process."""
     import torch
 
     from experiments.bench import ours

@@ -11,7 +11,7 @@ from experiments.bench.child import BenchError, run_child
 from experiments.bench.settings import Settings
 
 TOLERANCE = 1e-4
-"""Largest relative difference of two float32 gradients that are the same but for rounding"""
+"""Largest relative difference of two float32 gradients that are equal up to rounding"""
 NO_CLIPPING = 1e9
 
 
@@ -27,7 +27,7 @@ def relative_difference(path: Path, other: Path) -> float:
         if set(ours.keys()) != set(theirs.keys()):
             raise BenchError(f"gradients of different parameters: {set(ours.keys()) ^ set(theirs.keys())}")
         difference = norm = 0.0
-        for name in ours.keys():  # noqa: SIM118  (no mapping)
+        for name in ours.keys():  # noqa: SIM118  (not a mapping)
             a, b = ours.get_tensor(name).double(), theirs.get_tensor(name).double()
             difference += float((a - b).square().sum())
             norm += float(b.square().sum())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 STATUS = Path("/proc/self/status")
 SIZES = ((1024, 1024, 1024), (2048, 2048, 2048), (512, 1024, 4096))
-"""[m, k] x [k, n]: about what a small model's layers multiply"""
+"""[m, k] x [k, n]: roughly the matrix products of a small model's layers"""
 
 
 def status_bytes(field: str) -> int:
@@ -31,8 +31,8 @@ def status_bytes(field: str) -> int:
 class PeakMemory:
     """Peak memory above weights, gradients and optimizer state, of a process or of its GPU.
 
-    Made when weights and optimizer state exist. Gradients that do not exist at that moment are counted as if they did:
-    one side frees them at the end of an update, the other at the beginning of the next.
+    Create it when weights and optimizer state exist. Gradients that do not exist at that moment are counted as if they did:
+    one side frees them at the end of an update, the other at the start of the next.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], device: torch.device) -> None:
@@ -46,16 +46,16 @@ class PeakMemory:
             self.base = torch.cuda.memory_allocated() + missing
             torch.cuda.reset_peak_memory_stats()
             return
-        # Freed memory that the allocator still holds would hide what comes next.
+        # Freed memory that the allocator still holds would hide later allocations.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
         self.base = status_bytes("VmRSS") + missing
-        # Where this is refused, the peak is that of the whole life, its warm-up update included.
+        # If this is not allowed, the peak is that of the whole process, including its warm-up update.
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 
     def above(self) -> int:
-        """Bytes at the highest point since, above the base."""
+        """Peak bytes above the base since then."""
         if self.cuda:
             import torch
 
@@ -66,7 +66,7 @@ class PeakMemory:
 def matmul_parameters(model: nn.Module) -> int:
     """Weights that a token is multiplied with: every linear layer and the output head, tied or not, once each.
 
-    The embedding is a look-up and costs nothing; norms and biases are left out.
+    The embedding is a look-up and costs nothing; norms and biases are ignored.
     """
     from torch import nn
 
@@ -74,7 +74,7 @@ def matmul_parameters(model: nn.Module) -> int:
 
 
 def update_flops(parameters: int, tokens: int) -> int:
-    """Floating-point operations of forward and backward: 6 for each weight and token, attention scores left out."""
+    """Floating-point operations of forward and backward: 6 for each weight and token, without attention scores."""
     return 6 * parameters * tokens
 
 
@@ -96,7 +96,7 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) ->
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         import torch
 

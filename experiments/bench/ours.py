@@ -1,4 +1,4 @@
-"""dapoctl's side of the comparison, through the code that a run goes through."""
+"""dapoctl's side of the comparison, with the code of a run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 
 def make_learner(settings: Settings) -> Learner:
-    """A learner as a run has it."""
+    """A learner, built as in a run."""
     resolved = resolve(settings)
     return build_learner(resolved.config, resolved.pipeline)
 
 
 def record(settings: Settings) -> Recording:
-    """Sample the first problems' responses, score them, and see to it that every group's rewards vary."""
+    """Sample the first problems' responses, score them, and make sure that every group's rewards vary."""
     learner = make_learner(settings)
     problems, prompt_ids = learner.problems[: settings.prompts], learner.prompt_ids[: settings.prompts]
     sampling = Sampling(settings.tokens, settings.temperature, 1.0, settings.seed)
@@ -40,8 +40,8 @@ def record(settings: Settings) -> Recording:
     texts = [learner.policy.decode(completion.token_ids) for group in completions for completion in group]
     scores = verify(learner.pipeline, [problem for problem in problems for _ in range(settings.samples)], texts)
     groups = []
-    for place, (problem, ids, group) in enumerate(zip(problems, prompt_ids, completions, strict=True)):
-        rewards, source = settle_rewards(scores[place * settings.samples : (place + 1) * settings.samples])
+    for index, (problem, ids, group) in enumerate(zip(problems, prompt_ids, completions, strict=True)):
+        rewards, source = settle_rewards(scores[index * settings.samples : (index + 1) * settings.samples])
         responses = [
             Response(list(c.token_ids), list(c.logprobs), c.finish_reason, reward)
             for c, reward in zip(group, rewards, strict=True)
@@ -53,7 +53,7 @@ def record(settings: Settings) -> Recording:
 
 
 def recorded_batch(learner: Learner, recording: Recording) -> Batch:
-    """The recorded responses as a rollout gives them, with advantages."""
+    """The recorded responses as a batch, with advantages."""
     groups = recording.groups
     responses = [response for group in groups for response in group.responses]
     batch = build_batch(
@@ -81,7 +81,7 @@ def time_updates(settings: Settings, recording: Recording) -> dict[str, Any]:
 
 
 def time_steps(settings: Settings, recording: Recording) -> dict[str, Any]:
-    """Whole steps on the recorded prompts: sample, score, update, give the weights to the engine."""
+    """Whole steps on the recorded prompts: sample, score, update, sync the weights to the engine."""
     learner = make_learner(settings)
     learner.problems = [Problem(group.id, group.prompt, group.answer) for group in recording.groups]
     learner.prompt_ids = [group.prompt_ids for group in recording.groups]
@@ -99,15 +99,15 @@ def time_steps(settings: Settings, recording: Recording) -> dict[str, Any]:
 
 
 def timed(learner: Learner, count: int, once: Callable[[int], Batch]) -> dict[str, Any]:
-    """Seconds and trained tokens of `count` calls of `once(step)`, after one that warms up; and their peak memory."""
+    """Seconds and trained tokens of `count` calls of `once(step)` after a warm-up call, and their peak memory."""
     device = learner.policy.device
     once(1)
     learner.optimizer.zero_grad(set_to_none=True)
     memory, seconds, batches = PeakMemory(learner.policy.parameters(), device), [], []
-    for place in range(count):
+    for number in range(count):
         synchronize(device)
         begun = time.perf_counter()
-        batches.append(once(place + 2))
+        batches.append(once(number + 2))
         synchronize(device)
         seconds.append(time.perf_counter() - begun)
     result = {
@@ -128,7 +128,7 @@ def signal(batch: Batch) -> float:
 
 
 def write_gradient(settings: Settings, recording: Recording, path: Path) -> dict[str, Any]:
-    """The loss of one update on the recorded responses; its gradient, as the optimizer gets it, in a safetensors file."""
+    """The loss of one update on the recorded responses; writes the gradient that the optimizer gets to a safetensors file."""
     from safetensors.torch import save_file
 
     learner = make_learner(settings)
@@ -146,7 +146,7 @@ def write_gradient(settings: Settings, recording: Recording, path: Path) -> dict
 
 
 def close(learner: Learner) -> None:
-    """End the engine and the verifier's processes."""
+    """Close the engine and the verifier's processes."""
     learner.pipeline.close()
     learner.engine.close()
 

@@ -1,4 +1,4 @@
-"""Responses that are sampled once and then trained on by both sides, as one JSON file."""
+"""Responses that are sampled once, and that both sides then train on, as one JSON file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from experiments.bench.settings import Settings
 
 ENGINE_AND_UPDATE = ("train.", "optim.", "hf.", "vllm.")
-"""Configuration that has no part in what is sampled"""
+"""Configuration that does not affect what is sampled"""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Recording:
-    """What was sampled, and how."""
+    """Sampled responses, and the settings that gave them."""
 
     about: dict[str, Any]
-    """Model, data, sizes and seed: what the file must match to be used again"""
+    """Model, data, sizes and seed: the settings must match these to use the file again"""
     stop_ids: list[int]
     """Tokens that end a response"""
     groups: list[Group]
@@ -75,7 +75,7 @@ class Recording:
 
 
 def describe(settings: Settings) -> dict[str, Any]:
-    """What a recording for `settings` says about itself."""
+    """The `about` of a recording for `settings`."""
     return {
         "model": Path(settings.model).name,
         "data": Path(settings.data).name or "arithmetic",
@@ -89,7 +89,7 @@ def describe(settings: Settings) -> dict[str, Any]:
 
 
 def mismatch(recording: Recording, settings: Settings) -> str:
-    """How the recording differs from what `settings` ask for; empty where it does not."""
+    """How the recording differs from `settings`; empty if it matches."""
     wanted = describe(settings)
     return ", ".join(
         f"{name} is {recording.about.get(name)!r}, not {value!r}"
@@ -99,16 +99,16 @@ def mismatch(recording: Recording, settings: Settings) -> str:
 
 
 def settle_rewards(scores: list[float]) -> tuple[list[float], Literal["verifier", "assigned"]]:
-    """A group's rewards: its verifier's scores where they vary, else 1 and -1 in turn, so that there is a gradient."""
+    """A group's rewards: its verifier's scores if they vary, else alternately 1 and -1, so that there is a gradient."""
     if len(set(scores)) > 1:
         return scores, "verifier"
-    return [1.0 - 2.0 * (place % 2) for place in range(len(scores))], "assigned"
+    return [1.0 - 2.0 * (index % 2) for index in range(len(scores))], "assigned"
 
 
 def summary(recording: Recording) -> str:
     """One line about lengths and rewards."""
     lengths = recording.lengths
-    cut = sum(response.finish_reason == "length" for group in recording.groups for response in group.responses)
+    truncated = sum(response.finish_reason == "length" for group in recording.groups for response in group.responses)
     verified = sum(group.rewards_from == "verifier" for group in recording.groups)
     spread = (
         f"all of {lengths[0]} tokens"
@@ -116,7 +116,7 @@ def summary(recording: Recording) -> str:
         else f"{min(lengths)} to {max(lengths)} tokens, median {statistics.median(lengths):.0f}"
     )
     return (
-        f"{len(lengths)} responses, {sum(lengths)} tokens: {spread}; {cut} cut off; prompts of"
+        f"{len(lengths)} responses, {sum(lengths)} tokens: {spread}; {truncated} truncated; prompts of"
         f" {min(recording.prompt_lengths)} to {max(recording.prompt_lengths)} tokens; rewards from the verifier in"
         f" {verified} of {len(recording.groups)} groups, assigned in the others"
     )

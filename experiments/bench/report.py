@@ -1,4 +1,4 @@
-"""From measurements to the figures that are reported."""
+"""The reported figures, from measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from experiments.bench.measuring import MIB, update_flops
 
 @dataclass(frozen=True)
 class Spread:
-    """Several measurements of one thing."""
+    """Median and range of repeated measurements."""
 
     median: float
     low: float
@@ -20,7 +20,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Median and range."""
+        """The spread of `values`."""
         return cls(statistics.median(values), min(values), max(values))
 
     def __str__(self) -> str:
@@ -33,18 +33,18 @@ def rate(measured: dict[str, Any]) -> float:
 
 
 def efficiency(measured: dict[str, Any], gemm_flops: float) -> float:
-    """The updates' arithmetic, per second, as a fraction of what the machine's matrix products reach."""
+    """The updates' FLOP/s, as a fraction of what matrix products reach on this machine."""
     flops = update_flops(measured["parameters"], sum(measured["tokens"]))
     return float(flops / sum(measured["seconds"]) / gemm_flops)
 
 
 def figures(rounds: Sequence[dict[str, dict[str, Any]]], gemm_flops: float) -> dict[str, Any]:
-    """Everything that follows from the rounds, each {"dapoctl": measured, "trl": measured}."""
+    """All figures of the rounds, each {"dapoctl": measured, "trl": measured}."""
     sides = {
         side: {
-            "tokens_per_s": [rate(item[side]) for item in rounds],
-            "peak_mib": [item[side]["peak_bytes"] / MIB for item in rounds],
-            "gemm_fraction": [efficiency(item[side], gemm_flops) for item in rounds],
+            "tokens_per_s": [rate(measured[side]) for measured in rounds],
+            "peak_mib": [measured[side]["peak_bytes"] / MIB for measured in rounds],
+            "gemm_fraction": [efficiency(measured[side], gemm_flops) for measured in rounds],
         }
         for side in ("dapoctl", "trl")
     }
@@ -57,10 +57,10 @@ def table(found: dict[str, Any]) -> str:
     """The figures as text: a line per round, then medians."""
     lines = [f"{'round':>6} {'dapoctl tok/s':>14} {'trl tok/s':>10} {'ratio':>6} {'dapoctl MiB':>12} {'trl MiB':>9}"]
     ours, trl = found["sides"]["dapoctl"], found["sides"]["trl"]
-    for place, ratio in enumerate(found["ratios"]):
+    for index, ratio in enumerate(found["ratios"]):
         lines.append(
-            f"{place + 1:>6} {ours['tokens_per_s'][place]:>14.1f} {trl['tokens_per_s'][place]:>10.1f} {ratio:>6.2f}"
-            f" {ours['peak_mib'][place]:>12.0f} {trl['peak_mib'][place]:>9.0f}"
+            f"{index + 1:>6} {ours['tokens_per_s'][index]:>14.1f} {trl['tokens_per_s'][index]:>10.1f} {ratio:>6.2f}"
+            f" {ours['peak_mib'][index]:>12.0f} {trl['peak_mib'][index]:>9.0f}"
         )
     speed = [Spread.of(side["tokens_per_s"]) for side in (ours, trl)]
     share = [statistics.median(side["gemm_fraction"]) for side in (ours, trl)]
@@ -74,6 +74,6 @@ def table(found: dict[str, Any]) -> str:
 
 
 def line_fit(tokens: Sequence[int], seconds: Sequence[float]) -> tuple[float, float, float]:
-    """(seconds per 1000 tokens, fixed seconds, R^2) of the straight line nearest to the measurements."""
+    """(seconds per 1000 tokens, fixed seconds, R^2) of a linear regression."""
     slope, intercept = statistics.linear_regression(tokens, seconds)
     return 1000 * slope, intercept, statistics.correlation(tokens, seconds) ** 2

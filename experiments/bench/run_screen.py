@@ -1,4 +1,4 @@
-"""The screen of one run on files of the size that long runs leave."""
+"""The screen of one run, with files as large as those of long runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _text(pilot: Pilot[None]) -> str:
 
 
 def log_shown(run: Path, gigabytes: float) -> float:
-    """Seconds from opening the log of `run`, made so large, to its last line on the screen."""
+    """Seconds from opening a log of `gigabytes` in `run` to its last line on the screen."""
     log = run / "attempts" / "1" / "stdout.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     block = (json.dumps({"text": "x" * 180}) + "\n") * 5000
@@ -59,8 +59,8 @@ async def _log_shown(run: Path) -> float:
 
 
 def chart_drawn(run: Path, points: int) -> tuple[float, float]:
-    """(seconds from opening the curves of a run of so many steps to its last value, the longest turn of the event loop in
-    CPU seconds while further points come and the terminal changes its size)."""
+    """(seconds from opening the curves of a run of `points` steps to its last value; the longest turn of the event loop, in
+    CPU seconds, while points are added and the terminal is resized)."""
     generator = random.Random(0)
     path = run / "metrics.jsonl"
     before = path.read_bytes()

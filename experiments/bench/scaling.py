@@ -13,7 +13,7 @@ from experiments.bench.ours import make_learner, timed
 from experiments.bench.settings import Settings
 
 LENGTH = 128
-"""Response tokens of every response, so that sizes differ in the number of responses alone"""
+"""Response tokens of every response, so that sizes differ in the number of responses only"""
 PROMPT = 32
 GROUP = 4
 

@@ -1,9 +1,9 @@
-"""How long scoring takes: stored responses judged by each scorer, and how many of them need a process of their own.
+"""How long scoring takes: stored responses judged by each scorer, and how many of them need a separate process.
 
 python -m experiments.bench.scoring [--responses 10000] [--file SAMPLES.jsonl] [--json FILE]
 
-Without a file, responses are made up, the same every time: integers of AIME in the forms that models write, LaTeX that only
-computer algebra can compare, responses that are cut off before an answer, and none at all.
+Without a file, responses are synthetic, the same every time: AIME integers in the forms that models write, LaTeX that only
+computer algebra can compare, responses truncated before an answer, and responses without one.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ GOLDS = ("\\frac{{{0}}}{{{1}}}", "{1} + \\sqrt{{{0}}}", "\\left( {0}, \\frac{{\\
 
 
 def make_up(count: int) -> list[dict[str, Any]]:
-    """Rows with `answer` and `response`: 60% integers, 15% formulas, 20% cut off, 5% without anything to find."""
+    """Rows with `answer` and `response`: 60% integers, 15% formulas, 20% truncated, 5% without an answer."""
     draw = random.Random(0)
     rows = []
     for number in range(count):
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that it has started and that have ended: other programs do not change it much."""
+    """CPU seconds of this process and its ended children, which other programs hardly affect."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

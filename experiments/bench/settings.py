@@ -1,4 +1,4 @@
-"""What a comparison runs: the same settings for both sides, handed to each process as JSON."""
+"""The settings of a comparison, the same for both sides, passed to each process as JSON."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Settings:
     """Compute type; weights are float32 on both sides, bfloat16 computes through autocast"""
     device: str = "auto"
     updates: int = 2
-    """Timed updates or steps of a process, after one that warms it up"""
+    """Timed updates or steps of a process, after a warm-up one"""
     lr: float = 1e-6
     grad_clip: float = 1.0
     trl_batch: int = 8
     """TRL's `per_device_train_batch_size`"""
     overrides: tuple[str, ...] = ()
-    """dapoctl's `--set`, for what both sides need not share"""
+    """dapoctl's `--set`, for settings that the two sides need not share"""
     plugins: tuple[str, ...] = ("token_mean",)
 
     @property
@@ -64,7 +64,7 @@ def resolve(settings: Settings) -> Resolved:
     """dapoctl's run: the loss that TRL calls `dapo`, advantages with TRL's epsilon, one update a step.
 
     Raises:
-        UserError: a setting that dapoctl does not take.
+        UserError: dapoctl does not accept a setting.
     """
     from dapoctl.config.resolve import load
 

@@ -1,4 +1,4 @@
-"""How long the event loop is kept busy at a time, and by which handlers: nothing is drawn and no key is heard meanwhile."""
+"""How long the event loop is blocked at a time, and by which handlers: meanwhile nothing is drawn and keys are not handled."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ class Step:
     """One turn of the event loop."""
 
     seconds: float
-    """On the clock"""
+    """Wall-clock time"""
     cpu: float
-    """Of this thread; less than `seconds` where other threads or processes had the core"""
+    """CPU time of this thread; less than `seconds` if other threads or processes had the core"""
     handlers: tuple[str, ...]
-    """`Widget <- Message` of what was dispatched in it"""
+    """`Widget <- Message` for each dispatched message"""
 
     @property
     def name(self) -> str:
-        """What it did, in a few words."""
+        """A short description of what it did."""
         return ", ".join(dict.fromkeys(self.handlers[:3])) or "a task or a callback"
 
 
 def worst(rounds: Sequence[Sequence[Step]]) -> dict[str, float]:
-    """By name, the longest turn in CPU seconds; of several rounds the best, as other processes only ever add to it."""
+    """The longest turn in CPU seconds, by name; the minimum over rounds, since other processes can only add to it."""
     longest = [{step.name: step.cpu for step in sorted(steps, key=lambda step: step.cpu)} for steps in rounds]
-    names = {name for found in longest for name in found}
-    return {name: min(found.get(name, 0.0) for found in longest) for name in names}
+    names = {name for turns in longest for name in turns}
+    return {name: min(turns.get(name, 0.0) for turns in longest) for name in names}
 
 
 @contextlib.contextmanager
 def recorded(longer_than: float = 0.005) -> Iterator[list[Step]]:
-    """Every turn of the event loop inside the block that took longer."""
-    found: list[Step] = []
+    """Every turn of the event loop inside the block that took longer than `longer_than` seconds."""
+    turns: list[Step] = []
     current: list[str] = []
     run, dispatch = asyncio.events.Handle._run, MessagePump._dispatch_message  # type: ignore[attr-defined]
     draw = Screen._on_timer_update
@@ -54,7 +54,7 @@ def recorded(longer_than: float = 0.005) -> Iterator[list[Step]]:
         finally:
             took = time.perf_counter() - begun
             if took > longer_than:
-                found.append(Step(took, time.thread_time() - cpu, tuple(current)))
+                turns.append(Step(took, time.thread_time() - cpu, tuple(current)))
 
     async def named(pump: MessagePump, message: Any) -> None:
         pressed = f" {message.key}" if isinstance(message, Key) else ""
@@ -69,7 +69,7 @@ def recorded(longer_than: float = 0.005) -> Iterator[list[Step]]:
     asyncio.events.Handle._run = timed  # type: ignore[attr-defined]
     MessagePump._dispatch_message = named  # type: ignore[method-assign]
     try:
-        yield found
+        yield turns
     finally:
         asyncio.events.Handle._run = run  # type: ignore[attr-defined]
         MessagePump._dispatch_message = dispatch  # type: ignore[method-assign]

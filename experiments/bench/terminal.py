@@ -1,4 +1,4 @@
-"""`dapoctl tui` in a real terminal: a process in a pseudo-terminal, what it draws, what it costs."""
+"""`dapoctl tui` in a real terminal: a process in a pseudo-terminal, its output and its CPU time."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ class Terminal:
         os.close(theirs)
         self.seen = b""
 
-    def until(self, words: bytes, seconds: float = 60.0) -> float:
-        """Seconds from the start to the first time that `words` are written.
+    def until(self, text: bytes, seconds: float = 60.0) -> float:
+        """Seconds from the start to the first time that `text` is written.
 
         Raises:
-            SystemExit: they are not, within `seconds`.
+            SystemExit: it is not written within `seconds`.
         """
         while time.perf_counter() - self.begun < seconds:
             if select.select([self._ours], [], [], 0.1)[0]:
                 self.seen += os.read(self._ours, 65536)
-                if words in self.seen:
+                if text in self.seen:
                     return time.perf_counter() - self.begun
-        raise SystemExit(f"{words!r} did not appear within {seconds} s: {self.seen[-2000:]!r}")
+        raise SystemExit(f"{text!r} did not appear within {seconds} s: {self.seen[-2000:]!r}")
 
     def write(self, keys: bytes) -> None:
         """Press keys."""
@@ -62,11 +62,11 @@ class Terminal:
 
     def cpu(self) -> float:
         """Seconds of CPU that it has used."""
-        found = psutil.Process(self.process.pid).cpu_times()
-        return float(found.user + found.system)
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def rest(self, seconds: float) -> float:
-        """Leave it alone; the share of one core that it uses meanwhile."""
+        """Wait `seconds` without input; the share of one core that it uses meanwhile."""
         before, begun = self.cpu(), time.perf_counter()
         stop = threading.Event()
         reader = threading.Thread(target=self._drain, args=(stop,))
@@ -83,7 +83,7 @@ class Terminal:
                 os.read(self._ours, 65536)
 
     def close(self) -> None:
-        """Quit, as a user does; kill what does not go."""
+        """Quit as a user does; kill the process if it does not end."""
         with contextlib.suppress(OSError):
             self.write(b"\x11")
         stop = threading.Event()
@@ -106,8 +106,8 @@ class Terminal:
 @contextlib.contextmanager
 def terminal(root: Path, size: tuple[int, int] = SIZE) -> Iterator[Terminal]:
     """`dapoctl tui` on `root`, until the block ends."""
-    found = Terminal(root, size)
+    process = Terminal(root, size)
     try:
-        yield found
+        yield process
     finally:
-        found.close()
+        process.close()

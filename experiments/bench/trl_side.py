@@ -1,4 +1,4 @@
-"""TRL's side of the comparison: its GRPOTrainer, with the loss that dapoctl is set to."""
+"""TRL's side of the comparison: its GRPOTrainer, with the same loss as dapoctl."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ with warnings.catch_warnings():
 
 
 class Trainer(GRPOTrainer):  # type: ignore[misc, unused-ignore]
-    """GRPOTrainer on a recording's prompts; with `replay`, on its responses too, which cost no time then."""
+    """GRPOTrainer on a recording's prompts; with `replay`, also on its responses, so that sampling takes no time."""
 
     recording: Recording
     replay: bool
@@ -55,7 +55,7 @@ class Trainer(GRPOTrainer):  # type: ignore[misc, unused-ignore]
 
 
 class Stopwatch(TrainerCallback):  # type: ignore[misc, unused-ignore]
-    """Times every update, or every whole step, and the peak memory of all but the first."""
+    """Measures the time of every update or whole step, and the peak memory of all but the first."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -66,7 +66,7 @@ class Stopwatch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.begun = 0.0
 
     def start(self) -> None:
-        """Begin an update or a step; the memory of the first is not of interest."""
+        """Start an update or a step; the memory of the first is not measured."""
         device = self.trainer.accelerator.device
         if self.memory is None and self.seconds:
             model: Any = self.trainer.model
@@ -75,12 +75,12 @@ class Stopwatch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self.begun = time.perf_counter()
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """A whole step begins here; an update when its responses are there."""
+        """A whole step starts here; an update starts when its responses are generated."""
         if not self.trainer.replay:
             self.start()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """The optimizer has made its step."""
+        """The optimizer step is done."""
         synchronize(self.trainer.accelerator.device)
         self.seconds.append(time.perf_counter() - self.begun)
 
@@ -100,7 +100,7 @@ class GradientWriter(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
 
 def make_trainer(settings: Settings, recording: Recording, *, replay: bool, updates: int) -> Trainer:
-    """A trainer at its fastest for this comparison, with nothing but training to do."""
+    """A trainer with its fastest settings for this comparison, without logging and saving."""
     torch.set_num_threads(settings.threads)
     source = locate(settings.model)
     tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
@@ -140,7 +140,7 @@ def make_trainer(settings: Settings, recording: Recording, *, replay: bool, upda
         logging_steps=10**9,
         disable_tqdm=True,
     )
-    rows = [{"prompt": group.prompt, "place": place} for place, group in enumerate(recording.groups)]
+    rows = [{"prompt": group.prompt, "group": index} for index, group in enumerate(recording.groups)]
     reward = replayed_rewards(recording) if replay else verifier(settings, recording)
     trainer = Trainer(
         model=model,
@@ -172,15 +172,15 @@ def verifier(settings: Settings, recording: Recording) -> Any:
     pipeline = resolve(settings).pipeline
     problems = [Problem(group.id, group.prompt, group.answer) for group in recording.groups]
 
-    def reward(completions: list[str], place: list[int], **_: Any) -> list[float]:
-        return verify(pipeline, [problems[each] for each in place], completions)
+    def reward(completions: list[str], group: list[int], **_: Any) -> list[float]:
+        return verify(pipeline, [problems[index] for index in group], completions)
 
     reward.close = pipeline.close  # type: ignore[attr-defined]
     return reward
 
 
 def measure(settings: Settings, recording: Recording, *, replay: bool) -> dict[str, Any]:
-    """Seconds and trained tokens of each update or step after the first; and their peak memory."""
+    """Seconds and trained tokens of each update or step after the first, and their peak memory."""
     trainer = make_trainer(settings, recording, replay=replay, updates=settings.updates + 1)
     trainer.train()
     watch, model = trainer.stopwatch, trainer.model
@@ -197,7 +197,7 @@ def measure(settings: Settings, recording: Recording, *, replay: bool) -> dict[s
 
 
 def write_gradient(settings: Settings, recording: Recording, path: Path) -> dict[str, Any]:
-    """The loss of one update on the recorded responses; its gradient in a safetensors file."""
+    """The loss of one update on the recorded responses; writes its gradient to a safetensors file."""
     trainer = make_trainer(settings, recording, replay=True, updates=1)
     trainer.add_callback(GradientWriter(path))
     loss = float(trainer.train().training_loss)

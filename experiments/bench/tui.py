@@ -2,7 +2,7 @@
 
 python -m experiments.bench.tui [paint] [idle] [handlers] [log] [chart] [--runs 1000] [--store DIR]
 
-Each figure stands beside its budget; the exit code is 1 if one is exceeded. Without names all are measured.
+Each figure is printed with its budget; the exit code is 1 if one is exceeded. Without names all are measured.
 """
 
 from __future__ import annotations
@@ -34,40 +34,40 @@ SIZES = ((80, 24), (160, 50))
 
 
 class Report:
-    """Figures beside their budgets."""
+    """Figures with their budgets."""
 
     def __init__(self) -> None:
         self.exceeded: list[str] = []
 
-    def say(self, name: str, figure: float, words: str) -> None:
+    def say(self, name: str, figure: float, text: str) -> None:
         """Print a figure; remember it if it is above its budget."""
         over = figure > BUDGETS[name]
         if over:
             self.exceeded.append(name)
-        print(f"{'✗' if over else '✓'} {name:<9} {words}", flush=True)
+        print(f"{'✗' if over else '✓'} {name:<9} {text}", flush=True)
 
 
 def newest(root: Path) -> Path:
-    """The run that the first line of the screen shows."""
+    """The run on the first line of the screen."""
     return sorted(path for path in root.iterdir() if path.name[0] != ".")[-1]
 
 
 def paint(root: Path, report: Report, rounds: int = 7) -> None:
     """From exec to the first run's name on the screen."""
     tail = newest(root).name.rpartition("-")[2].encode()
-    found, cpu = [], []
+    seconds, cpu = [], []
     for _ in range(rounds):
         with terminal(root) as process:
-            found.append(process.until(tail))
+            seconds.append(process.until(tail))
             cpu.append(process.cpu())
-    median = statistics.median(found)
-    words = f"{min(found):.2f} s best, {median:.2f} s median of {rounds} ({min(cpu):.2f} s of CPU); budget 1 s"
-    report.say("paint", median, f"first paint: {words}")
+    median = statistics.median(seconds)
+    text = f"{min(seconds):.2f} s best, {median:.2f} s median of {rounds} ({min(cpu):.2f} s of CPU); budget 1 s"
+    report.say("paint", median, f"first paint: {text}")
 
 
 @contextlib.contextmanager
 def running(run: Path) -> Iterator[None]:
-    """Let `run` look as if somebody trained it: its lock is taken, a step a second is written."""
+    """Make `run` look as if it were training: its lock is held, and a step is written every second."""
     attempt = run / "attempts" / "2"
     write_json(attempt / "proc.json", {"pid": 1})
     stop = threading.Event()
@@ -96,17 +96,17 @@ def running(run: Path) -> Iterator[None]:
 
 
 def idle(root: Path, report: Report, seconds: float = 30.0) -> None:
-    """CPU while nobody touches it and one run goes on."""
+    """CPU without input while one run is training."""
     run = newest(root)
     with running(run), terminal(root) as process:
         process.until(run.name.rpartition("-")[2].encode())
         process.rest(3.0)
         share = process.rest(seconds)
-    report.say("idle", share, f"idle: {share:.1%} of a core over {seconds:g} s, one run going on; budget 3%")
+    report.say("idle", share, f"idle: {share:.1%} of a core over {seconds:g} s, one run training; budget 3%")
 
 
 def handlers(root: Path, report: Report, rounds: int = 2) -> None:
-    """The longest turns of the event loop while every screen is opened, visited again and scrolled through."""
+    """The longest turns of the event loop while every screen is opened, revisited and scrolled."""
     from experiments.bench.steps import worst
 
     longest = 0.0
@@ -174,7 +174,7 @@ def log(root: Path, report: Report, gigabytes: float = 1.0) -> None:
 
 
 def chart(root: Path, report: Report, points: int = 100_000) -> None:
-    """Drawing long curves again, as when another point has come or the terminal has another size."""
+    """Redrawing long curves, as when a point is added or the terminal is resized."""
     from experiments.bench.run_screen import chart_drawn
 
     opened, again = chart_drawn(newest(root), points)

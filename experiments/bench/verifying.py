@@ -1,4 +1,4 @@
-"""The task's verdicts, with as many responses under way at once as in a run."""
+"""The task's scores, with as many responses in flight at once as in a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ THREADS = 8
 
 
 def verify(pipeline: Pipeline, problems: Sequence[Problem], texts: Sequence[str]) -> list[float]:
-    """The score of each text as an answer to the problem in its place."""
+    """The score of each text as an answer to the problem at the same index."""
 
     def one(problem: Problem, text: str) -> float:
         return float(pipeline.one("score_response", problem=problem, text=text).value)

@@ -29,7 +29,7 @@ SCALING_MICRO_BATCH = 640
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 1 where the sides do not compute the same or a measurement fails."""
+    """Run the command; exit code 1 if the two sides do not compute the same or a measurement fails."""
     options = parse(arguments)
     settings = from_options(options)
     try:
@@ -67,7 +67,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def from_options(options: argparse.Namespace) -> Settings:
-    """What the command line asks for."""
+    """The settings of the command line."""
     name = f"{Path(options.model).name}-{Path(options.data).stem or 'arithmetic'}"
     default = Path("runs", "bench", f"{name}-{options.prompts}x{options.samples}x{options.tokens}.json")
     return Settings(
@@ -86,7 +86,7 @@ def from_options(options: argparse.Namespace) -> Settings:
 
 
 def versus(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    """Record, check that both sides compute the same, measure in turns."""
+    """Record, check that both sides compute the same, then measure them alternately."""
     if importlib.util.find_spec("trl") is None:
         raise BenchError("trl is not installed: pip install 'dapoctl[bench]'")
     recording = recorded(settings, options.record_engine)
@@ -109,21 +109,21 @@ def versus(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     ours = dataclasses.replace(settings, engine="vllm" if options.mode == "step-vllm" else "hf")
     gemm = float(run_child("gemm", settings)["flops"])
     rounds = []
-    for place in range(options.rounds):
+    for number in range(options.rounds):
         measured = {"dapoctl": run_child(f"dapoctl/{what}", ours), "trl": run_child(f"trl/{what}", settings)}
         rounds.append(measured)
         speeds = ", ".join(f"{side} {rate(result):.1f} tokens/s" for side, result in measured.items())
-        print(f"round {place + 1}: {speeds}", flush=True)
+        print(f"round {number + 1}: {speeds}", flush=True)
     found = figures(rounds, gemm)
     print(f"\n{options.mode}, {options.model}, {settings.threads} threads, {settings.dtype}\n{table(found)}")
     return {"mode": options.mode, "same": same, "tried": tried, "rounds": rounds, "about": recording.about, **found}
 
 
 def recorded(settings: Settings, engine: str) -> Recording:
-    """The recording that `settings` name, made now if it is not there.
+    """The recording of `settings`, made now if there is none.
 
     Raises:
-        BenchError: the file is of something else.
+        BenchError: the file has other responses.
     """
     path = Path(settings.record)
     if not path.is_file():
@@ -138,8 +138,8 @@ def try_batches(settings: Settings, batches: list[int]) -> dict[int, dict[str, f
     """TRL's tokens/s and peak MiB in updates of each micro-batch size."""
     found = {}
     for batch in batches:
-        each = dataclasses.replace(settings, trl_batch=batch, updates=max(1, settings.updates // 2))
-        measured = run_child("trl/update", each)
+        tried = dataclasses.replace(settings, trl_batch=batch, updates=max(1, settings.updates // 2))
+        measured = run_child("trl/update", tried)
         found[batch] = {"tokens_per_s": rate(measured), "peak_mib": measured["peak_bytes"] / MIB}
         print(
             f"TRL with per_device_train_batch_size={batch}: {found[batch]['tokens_per_s']:.1f} tokens/s,"
@@ -154,15 +154,15 @@ def scaling(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     print(f"{'tokens':>7} {'seconds':>9} {'s/1000':>8} {'peak MiB':>10} {'full logits MiB':>16}")
     rows = []
     for tokens in (int(size) for size in options.sizes.split(",")):
-        each = dataclasses.replace(
+        sized = dataclasses.replace(
             settings,
             prompts=max(1, tokens // SCALING_GROUP_TOKENS),
             tokens=128,
             plugins=tuple(options.plugins.split(",")),
-            # Small enough that the smallest size has one: sizes then differ in their number alone.
+            # The smallest size is one micro-batch, so sizes differ in the number of micro-batches only.
             overrides=(f"train.micro_batch_tokens={SCALING_MICRO_BATCH}", *settings.overrides),
         )
-        found = run_child("dapoctl/scaling", each)
+        found = run_child("dapoctl/scaling", sized)
         seconds, count = min(found["seconds"]), found["tokens"][0]
         logits = 4 * count * found["vocabulary"] / MIB
         rows.append({"tokens": count, "seconds": seconds, "peak_mib": found["peak_bytes"] / MIB, "logits_mib": logits})
