@@ -74,7 +74,7 @@ def closing(result: Result, progress: Progress, runs_dir: Path | None) -> list[s
     lines.append(_fact("run", str(result.directory)))
     lines.append(_fact("details", command("show", result.id, runs_dir)))
     if not finished:
-        lines.append(_fact("go on", command("resume", result.id, runs_dir)))
+        lines.append(_fact("resume", command("resume", result.id, runs_dir)))
     return [*lines, *profile_table(result.profile, result.directory)] if result.profile else lines
 
 
@@ -84,7 +84,7 @@ def after_failure(display: Display, runs_dir: Path | None) -> list[str]:
         return []
     lines = [f"run {one_line(display.run.id)} ended after step {display.progress.step} of {display.progress.steps}"]
     lines.append(_fact("run", str(display.run.directory)))
-    lines.append(_fact("go on", f"{command('resume', display.run.id, runs_dir)}   from its last checkpoint"))
+    lines.append(_fact("resume", f"{command('resume', display.run.id, runs_dir)}   from its last checkpoint"))
     return lines
 
 

@@ -51,7 +51,7 @@ def summary_of(
 
 
 def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """How `wanted` differs from `stored`, such as `k: 32 there, 4 asked for`; empty if they are the same."""
+    """How `wanted` differs from `stored`, such as `k: 32 stored, 4 requested`; empty if they are the same."""
     changed = []
     old, new = _table(stored, "protocol"), _table(wanted, "protocol")
     for key in new:
@@ -76,7 +76,7 @@ def _table(summary: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _difference(key: str, old: Any, new: Any) -> str:
-    return f"{key}: {_short(old)} there, {_short(new)} asked for"
+    return f"{key}: {_short(old)} stored, {_short(new)} requested"
 
 
 def _short(value: Any) -> str:

@@ -202,9 +202,9 @@ def test_other_settings_are_named(undisturbed: dict[str, Any]) -> None:
     words = call(root, *TINY, "-k", "3", "--limit", "5", "--seed", "9", code=2).stderr
     for part in (
         "incomplete",
-        "k: 2 there, 3 asked for",
-        "seed: 0 there, 9",
-        "problems: 4 there, 5",
+        "k: 2 stored, 3 requested",
+        "seed: 0 stored, 9",
+        "problems: 4 stored, 5",
         "--again",
         "--as",
     ):
@@ -274,7 +274,7 @@ def test_a_run_is_evaluated_at_its_latest_checkpoint_or_another(run: Path) -> No
     words = call(root, "eval", run.name, *asked, "--step", "7", code=2).stderr
     assert "checkpoints of the steps 1, 2" in words
     words = call(root, "eval", run.name, "--task", "arithmetic", code=2).stderr
-    assert "k: 2 there, 32 asked for" in " ".join(words.split())
+    assert "k: 2 stored, 32 requested" in " ".join(words.split())
     listed = {summary.id: summary for summary in list_runs(root)}
     assert "eval/sums/avg@1" in listed[run.name].metrics
 
@@ -375,7 +375,7 @@ def test_differences_of_what_is_stored(tmp_path: Path) -> None:
     assert differences(renamed, job.wanted) == []
     # Written by code that did not say what was asked.
     old = {"step": 0, "metrics": {}, "seed": 1}
-    assert "k: 'unknown' there, 1 asked for" in differences(old, job.wanted)
+    assert "k: 'unknown' stored, 1 requested" in differences(old, job.wanted)
     changed = job.wanted | {"data": job.wanted["data"] | {"sha256": "0" * 64}}
     assert differences(changed, job.wanted) == ["the problems themselves have changed"]
 
