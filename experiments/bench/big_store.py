@@ -97,15 +97,15 @@ def main() -> None:
         fill(root, options.runs, options.rows)
         size = sum(path.stat().st_size for path in root.rglob("*.json*")) / MIB
         print(f"{options.runs} runs x {options.rows} rows, {size:.0f} MiB")
-        place = ["--runs-dir", str(root)]
+        store = ["--runs-dir", str(root)]
         for name, command, before in (
             ("dapoctl --version", [*dapoctl, "--version"], None),
-            ("runs list, no index", [*dapoctl, "runs", "list", *place], lambda: (root / INDEX).unlink(missing_ok=True)),
-            ("runs list, index", [*dapoctl, "runs", "list", *place], None),
-            ("runs list --json, index", [*dapoctl, "runs", "list", "--json", *place], None),
+            ("runs list, no index", [*dapoctl, "runs", "list", *store], lambda: (root / INDEX).unlink(missing_ok=True)),
+            ("runs list, index", [*dapoctl, "runs", "list", *store], None),
+            ("runs list --json, index", [*dapoctl, "runs", "list", "--json", *store], None),
             (
                 "runs list --filter, index",
-                [*dapoctl, "runs", "list", "--filter", "gkl and state=finished and eval.aime24.avg>0.1", *place],
+                [*dapoctl, "runs", "list", "--filter", "gkl and state=finished and eval.aime24.avg>0.1", *store],
                 None,
             ),
         ):
@@ -123,11 +123,11 @@ def main() -> None:
         with (run / ".lock").open("w") as lock:
             # The run looks alive: `logs -f` follows until this process ends.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            found = [first_line([*dapoctl, "runs", "logs", run.name, "-f", *place]) for _ in range(options.rounds)]
-        seconds = [took for took, _ in found]
+            timings = [first_line([*dapoctl, "runs", "logs", run.name, "-f", *store]) for _ in range(options.rounds)]
+        seconds = [took for took, _ in timings]
         print(
             f"runs logs -f, {options.log_gb:g} GB{'':<9} first line: best {min(seconds):.2f} s, median"
-            f" {statistics.median(seconds):.2f} s, {max(peak for _, peak in found):.0f} MiB"
+            f" {statistics.median(seconds):.2f} s, {max(peak for _, peak in timings):.0f} MiB"
         )
 
 

@@ -32,14 +32,14 @@ def run_child(work: str, settings: Settings, **paths: Path) -> dict[str, Any]:
     threads = {"OMP_NUM_THREADS": str(settings.threads), "MKL_NUM_THREADS": str(settings.threads)}
     environment = {**os.environ, **threads, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     with tempfile.TemporaryDirectory(prefix="dapoctl-bench-") as folder:
-        given, found = Path(folder, "settings.json"), Path(folder, "result.json")
+        given, written = Path(folder, "settings.json"), Path(folder, "result.json")
         settings.write(given)
         extra = [f"{name}={path}" for name, path in paths.items()]
-        command = [sys.executable, "-m", "experiments.bench.child", work, str(given), str(found), *extra]
+        command = [sys.executable, "-m", "experiments.bench.child", work, str(given), str(written), *extra]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BenchError(f"{work} failed:\n{(done.stderr or done.stdout).strip()[-3000:]}")
-        result: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
+        result: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
         return result
 
 
@@ -79,15 +79,15 @@ def main() -> None:
     """Read settings, work, write the result."""
     from dapoctl import UserError
 
-    work, given, found, *extra = sys.argv[1:]
-    paths = {name: Path(value) for name, _, value in (item.partition("=") for item in extra)}
+    work, given, output, *extra = sys.argv[1:]
+    paths = {name: Path(value) for name, _, value in (pair.partition("=") for pair in extra)}
     settings = Settings.read(Path(given))
     try:
         result = perform(work, settings, paths)
     except UserError as error:
         raise SystemExit(str(error)) from None
     result["settings"] = dataclasses.asdict(settings)
-    Path(found).write_text(json.dumps(result), encoding="utf-8")
+    Path(output).write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def check_same(settings: Settings) -> dict[str, float]:
             side: float(run_child(f"{side}/gradient", exact, gradient=path)["loss"]) for side, path in paths.items()
         }
         difference = relative_difference(paths["dapoctl"], paths["trl"])
-    found = {"dapoctl_loss": losses["dapoctl"], "trl_loss": losses["trl"], "gradient_difference": difference}
+    result = {"dapoctl_loss": losses["dapoctl"], "trl_loss": losses["trl"], "gradient_difference": difference}
     if not difference <= TOLERANCE or not math.isclose(*losses.values(), rel_tol=TOLERANCE, abs_tol=1e-6):
-        raise BenchError(f"the two sides do not compute the same: {found}; no timing would mean anything")
-    return found
+        raise BenchError(f"the two sides do not compute the same: {result}; no timing would mean anything")
+    return result

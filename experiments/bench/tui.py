@@ -117,13 +117,13 @@ def handlers(root: Path, report: Report, rounds: int = 2) -> None:
                 for part, steps in zip(turns.values(), asyncio.run(_visit(root, size)), strict=True):
                     part.append(steps)
             for title, part in turns.items():
-                found = sorted(worst(part).items(), key=lambda item: item[1], reverse=True)
+                slowest = sorted(worst(part).items(), key=lambda turn: turn[1], reverse=True)
                 print(
                     f"  {size[0]}x{size[1]}, screens {title}; longest turns in CPU time, of {rounds} rounds the best:"
                 )
-                for name, seconds in found[:6]:
+                for name, seconds in slowest[:6]:
                     print(f"    {seconds * 1e3:6.1f} ms  {name}", flush=True)
-                longest = max(longest, found[0][1] if found else 0.0)
+                longest = max(longest, slowest[0][1] if slowest else 0.0)
     report.say("handlers", longest, f"longest turn of the event loop: {longest * 1e3:.0f} ms; budget 50 ms")
 
 
@@ -178,10 +178,10 @@ def chart(root: Path, report: Report, points: int = 100_000) -> None:
     from experiments.bench.run_screen import chart_drawn
 
     opened, again = chart_drawn(newest(root), points)
-    words = (
+    text = (
         f"{points:,} points of four metrics drawn again: {again * 1e3:.1f} ms; budget 50 ms (opened in {opened:.1f} s)"
     )
-    report.say("chart", again, words)
+    report.say("chart", again, text)
 
 
 MEASURES: dict[str, Callable[[Path, Report], None]] = {

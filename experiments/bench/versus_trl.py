@@ -33,12 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     settings = from_options(options)
     try:
-        found = scaling(settings, options) if options.mode == "scaling" else versus(settings, options)
+        result = scaling(settings, options) if options.mode == "scaling" else versus(settings, options)
     except BenchError as error:
         print(f"bench: {error}")
         return 1
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -114,9 +114,9 @@ def versus(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         rounds.append(measured)
         speeds = ", ".join(f"{side} {rate(result):.1f} tokens/s" for side, result in measured.items())
         print(f"round {number + 1}: {speeds}", flush=True)
-    found = figures(rounds, gemm)
-    print(f"\n{options.mode}, {options.model}, {settings.threads} threads, {settings.dtype}\n{table(found)}")
-    return {"mode": options.mode, "same": same, "tried": tried, "rounds": rounds, "about": recording.about, **found}
+    reported = figures(rounds, gemm)
+    print(f"\n{options.mode}, {options.model}, {settings.threads} threads, {settings.dtype}\n{table(reported)}")
+    return {"mode": options.mode, "same": same, "tried": tried, "rounds": rounds, "about": recording.about, **reported}
 
 
 def recorded(settings: Settings, engine: str) -> Recording:
@@ -136,17 +136,17 @@ def recorded(settings: Settings, engine: str) -> Recording:
 
 def try_batches(settings: Settings, batches: list[int]) -> dict[int, dict[str, float]]:
     """TRL's tokens/s and peak MiB in updates of each micro-batch size."""
-    found = {}
+    measurements = {}
     for batch in batches:
         tried = dataclasses.replace(settings, trl_batch=batch, updates=max(1, settings.updates // 2))
         measured = run_child("trl/update", tried)
-        found[batch] = {"tokens_per_s": rate(measured), "peak_mib": measured["peak_bytes"] / MIB}
+        measurements[batch] = {"tokens_per_s": rate(measured), "peak_mib": measured["peak_bytes"] / MIB}
         print(
-            f"TRL with per_device_train_batch_size={batch}: {found[batch]['tokens_per_s']:.1f} tokens/s,"
-            f" {found[batch]['peak_mib']:.0f} MiB",
+            f"TRL with per_device_train_batch_size={batch}: {measurements[batch]['tokens_per_s']:.1f} tokens/s,"
+            f" {measurements[batch]['peak_mib']:.0f} MiB",
             flush=True,
         )
-    return found
+    return measurements
 
 
 def scaling(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
@@ -162,10 +162,12 @@ def scaling(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
             # The smallest size is one micro-batch, so sizes differ in the number of micro-batches only.
             overrides=(f"train.micro_batch_tokens={SCALING_MICRO_BATCH}", *settings.overrides),
         )
-        found = run_child("dapoctl/scaling", sized)
-        seconds, count = min(found["seconds"]), found["tokens"][0]
-        logits = 4 * count * found["vocabulary"] / MIB
-        rows.append({"tokens": count, "seconds": seconds, "peak_mib": found["peak_bytes"] / MIB, "logits_mib": logits})
+        measured = run_child("dapoctl/scaling", sized)
+        seconds, count = min(measured["seconds"]), measured["tokens"][0]
+        logits = 4 * count * measured["vocabulary"] / MIB
+        rows.append(
+            {"tokens": count, "seconds": seconds, "peak_mib": measured["peak_bytes"] / MIB, "logits_mib": logits}
+        )
         print(
             f"{count:>7} {seconds:>9.2f} {1000 * seconds / count:>8.2f} {rows[-1]['peak_mib']:>10.0f} {logits:>16.1f}",
             flush=True,

@@ -33,33 +33,33 @@ class Badge:
 
 def badges(first: Evaluation, second: Evaluation, labels: tuple[str, str] = ("A", "B")) -> list[Badge]:
     """Every difference in how the two were made, other than the models; `labels` name the two in `words`."""
-    found, unknown = [], []
+    unlike, unknown = [], []
     for key, kind in SETTINGS.items():
         ours, theirs = first.protocol.get(key), second.protocol.get(key)
         if ours is None or theirs is None:
             unknown.append(kind)
         elif ours != theirs:
-            found.append(Badge(kind, f"{_text(ours)} / {_text(theirs)}"))
+            unlike.append(Badge(kind, f"{_text(ours)} / {_text(theirs)}"))
     if first.k != second.k:
-        found.append(Badge("k", f"{first.k} / {second.k}"))
+        unlike.append(Badge("k", f"{first.k} / {second.k}"))
     for check in (_prompt, _set):
         badge = check(first, second)
         if badge is not None and badge.kind == "unknown":
             unknown.append(badge.words)
         elif badge is not None:
-            found.append(badge)
+            unlike.append(badge)
     for evaluation, label in zip((first, second), labels, strict=True):
         if not evaluation.complete:
             words = f"{label} has {len(evaluation.scores)} of {evaluation.expected} problems"
-            found.append(Badge("incomplete", words))
+            unlike.append(Badge("incomplete", words))
         unasked = evaluation.summary.get("unasked")
         if isinstance(unasked, int) and unasked > 0:
-            found.append(Badge("unasked", f"{label} had no room for {unasked} prompts, which count as wrong"))
+            unlike.append(Badge("unasked", f"{label} had no room for {unasked} prompts, which count as wrong"))
     if unknown:
-        sides = [label for each, label in zip((first, second), labels, strict=True) if not each.protocol]
+        sides = [label for side, label in zip((first, second), labels, strict=True) if not side.protocol]
         of = f" of {' and '.join(sides)}" if sides else ""
-        found.append(Badge("unknown", f"{', '.join(unknown)}{of}"))
-    return found
+        unlike.append(Badge("unknown", f"{', '.join(unknown)}{of}"))
+    return unlike
 
 
 def _text(value: Any) -> str:

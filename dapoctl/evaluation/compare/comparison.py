@@ -147,22 +147,22 @@ def select(
     return [line for line in lines if wanted(line)]
 
 
-def compare(root: Path, words: Sequence[str], set_: str, seed: int = 0) -> Comparison:
-    """Compare the evaluations on `set_` that `words` (RUN or RUN@STEP) name, the baseline first.
+def compare(root: Path, names: Sequence[str], set_: str, seed: int = 0) -> Comparison:
+    """Compare the evaluations on `set_` that `names` (RUN or RUN@STEP) refer to, the baseline first.
 
     Raises:
         UserError: the baseline, or every other, has no readable evaluation, or one is named twice.
     """
     evaluations, missing = [], []
-    for word in words:
+    for name in names:
         try:
-            evaluation = open_evaluation(root, word, set_)
+            evaluation = open_evaluation(root, name, set_)
             if not evaluation.rows:
                 raise UserError(f"`{evaluation.folder}`: {'; '.join(evaluation.trouble)}")
         except UserError as error:
-            if word == words[0]:
+            if name == names[0]:
                 raise
-            missing.append((word, str(error)))
+            missing.append((name, str(error)))
         else:
             evaluations.append(evaluation)
     folders = [evaluation.folder.resolve() for evaluation in evaluations]
