@@ -99,10 +99,9 @@ def evaluate(
         bool, typer.Option("--sets", help="List the sets by name and exit.", callback=_list_sets, is_eager=True)
     ] = False,
 ) -> None:
-    """Measure a model or a run's checkpoint on a set of problems. Every response is stored and never sampled twice.
+    """Measure a model or a run's checkpoint on a set of problems. Stored responses are not sampled again.
 
-    Ctrl-C stops it; the same command continues, and shows the result if it is complete. `dapoctl compare` compares
-    evaluations.
+    Ctrl-C stops it; the same command continues, and shows the result if it is complete. See `dapoctl compare`.
     """
     from dapoctl.evaluation.plan import Request, plan
     from dapoctl.runs.store import runs_root
