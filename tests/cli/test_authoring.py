@@ -1,4 +1,7 @@
-"""`dapoctl plugins new`: what it writes works as it is, and nothing is overwritten."""
+"""`dapoctl plugins new`: what it writes works as it is, and nothing is overwritten.
+
+Slow: the tests of a new package for each stage but one, by a pytest of their own.
+"""
 
 from __future__ import annotations
 

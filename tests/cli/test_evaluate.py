@@ -1,4 +1,7 @@
-"""`dapoctl eval`: what it stores, how it goes on after a kill, what it refuses."""
+"""`dapoctl eval`: what it stores, how it goes on after a kill, what it refuses.
+
+Slow: those in which processes are killed, or stand in each other's way.
+"""
 
 from __future__ import annotations
 
@@ -333,6 +336,7 @@ def test_mistakes_are_named(tmp_path: Path, arguments: Sequence[str], words: Seq
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_two_at_once_do_not_write_one_file(undisturbed: dict[str, Any], tmp_path: Path) -> None:
     process = subprocess.Popen(command(tmp_path, *ASKED), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,4 +1,7 @@
-"""`dapoctl run --profile` on the embedded model: times that add up, a trace that opens, numbers that do not change."""
+"""`dapoctl run --profile` on the embedded model: times that add up, a trace that opens, numbers that do not change.
+
+Slow: a process that is interrupted while it is profiled.
+"""
 
 from __future__ import annotations
 
@@ -185,6 +188,7 @@ def test_a_run_that_goes_on_can_be_profiled(tmp_path: Path) -> None:
     assert (directory / "profile" / "step_5.json.gz").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_an_interrupted_profile_leaves_a_whole_trace_or_none(tmp_path: Path) -> None:
     arguments = command(tmp_path, "--profile-steps", "2-2", "--set", "steps=40")

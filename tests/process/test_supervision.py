@@ -1,6 +1,7 @@
 """Runs in the background: they outlive who started them, end when told, and say how they ended.
 
-Processes: supervisors, trainers, their signals and what outlives them are the subject.
+Processes: supervisors, trainers, their signals and what outlives them are the subject. Slow ones: each trainer imports torch
+and transformers, four seconds; `make test` has one for each way to start and to end.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def test_a_killed_supervisor_leaves_a_lost_run_that_can_be_stopped_and_resumed(s
     assert not processes_left(directory)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)])
 def test_a_killed_trainer_is_failed_with_its_signal(store: Store, number: signal.Signals) -> None:
     directory = store.run("--detach", settings=LONG)
     wait_for_step(directory, 1)
@@ -169,6 +170,7 @@ GREEDY = """
 """
 
 
+@pytest.mark.slow
 def test_memory_that_torch_cannot_have_is_told_apart(store: Store) -> None:
     path = plugin_file(store.cwd, GREEDY)
     directory = store.run("--detach", "--plugins", f"{path}:Greedy")
@@ -219,6 +221,7 @@ def small_memory() -> Path:
     group.rmdir()
 
 
+@pytest.mark.slow
 def test_the_kernels_word_that_memory_ran_out_is_heard(store: Store, small_memory: Path) -> None:
     path = plugin_file(store.cwd, CROWDED)
     directory = store.run("--detach", "--plugins", f"{path}:Crowded", "--set", f"crowded.group={small_memory}")
@@ -272,6 +275,7 @@ def test_nothing_is_left_of_a_stubborn_run_and_nobody_else_is_hit(store: Store) 
     bystander.wait()
 
 
+@pytest.mark.slow
 def test_a_second_more_urgent_wish_is_heard(store: Store) -> None:
     path = plugin_file(store.cwd, STUBBORN)
     directory = store.run("--detach", "--plugins", f"{path}:Stubborn", settings=LONG)
@@ -335,6 +339,7 @@ def test_a_run_in_the_foreground_can_be_stopped_from_elsewhere(store: Store) -> 
     assert "step 1/5000" in store.call("runs", "logs", "last").stdout
 
 
+@pytest.mark.slow
 def test_a_silent_run_is_stalled(store: Store) -> None:
     directory = store.run("--detach", settings=LONG)
     wait_for_step(directory, 1)
@@ -364,6 +369,7 @@ def test_a_run_that_cannot_be_started_says_so(store: Store) -> None:
     assert store.json("queue", "list")["waiting"] == []
 
 
+@pytest.mark.slow
 def test_logs_follow_to_the_end(store: Store) -> None:
     directory = store.run("--detach", settings=LONG)
     wait_for_step(directory, 1)

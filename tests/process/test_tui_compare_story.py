@@ -1,6 +1,6 @@
 """Two runs that the trainer made are evaluated from the screens, compared, and one problem is read; and who does that work.
 
-Processes: evaluations go on in the background.
+Slow: evaluations go on in the background, and each of the processes imports torch and transformers.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ def test_evaluate_both_compare_and_read(store: Store, monkeypatch: pytest.Monkey
     play(store.root, (80, 24), look)
 
 
+@pytest.mark.slow
 def test_the_next_run_is_asked_alike(store: Store) -> None:
     folder = store.root / store.ids()[0]
     start([(folder, None)], ASKED.split())
@@ -97,6 +98,7 @@ def test_the_next_run_is_asked_alike(store: Store) -> None:
     assert "stored already" in again["note"]
 
 
+@pytest.mark.slow
 def test_one_that_is_stopped_goes_on(store: Store) -> None:
     first, second = (store.root / name for name in store.ids())
     options = ["--task", "arithmetic", "-k", "64", "--limit", "200", "--as", "long", "--max-tokens", "24"]
@@ -121,6 +123,7 @@ def test_one_that_is_stopped_goes_on(store: Store) -> None:
     assert summary["complete"] is False
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_made_says_why(store: Store) -> None:
     folder = store.root / store.ids()[0]
     start([(folder, 77)], ["--task", "arithmetic"])
@@ -158,6 +161,7 @@ def test_the_name_that_a_set_will_have(options: list[str], label: str) -> None:
     assert label_of(options) == label
 
 
+@pytest.mark.slow
 def test_the_command_evaluates_in_the_background_too(store: Store) -> None:
     folder = store.root / store.ids()[0]
     options = [

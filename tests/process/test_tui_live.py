@@ -1,6 +1,6 @@
 """The terminal UI and runs that really go on: started, stopped and resumed, by it and by others.
 
-Processes: runs go on beside the screen, and a terminal is a real one.
+Processes: runs go on beside the screen, and a terminal is a real one. Slow: stories of several runs.
 """
 
 from __future__ import annotations

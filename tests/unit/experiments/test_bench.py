@@ -1,4 +1,7 @@
-"""The comparison with TRL: its arithmetic, its files, and one run of it on `tiny`."""
+"""The comparison with TRL: its arithmetic, its files, and one run of it on `tiny`.
+
+Slow: TRL trains beside dapoctl, in processes of their own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Adapters: only they are trained, the reference is the model without them, engines get them merged."""
+"""Adapters: only they are trained, the reference is the model without them, engines get them merged.
+
+Slow: a process that is killed, and a training to its end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The scorers on the design's table and around it, and on a thousand answers that nobody would write."""
+"""The scorers on the design's table and around it, and on a thousand answers that nobody would write.
+
+Slow: a thousand answers, of which many take the verifier's whole limit.
+"""
 
 from __future__ import annotations
 

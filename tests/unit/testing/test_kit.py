@@ -1,4 +1,7 @@
-"""The conformance kit: what holds passes, and what is broken fails for the right reason."""
+"""The conformance kit: what holds passes, and what is broken fails for the right reason.
+
+Slow: the real vLLM, held to everything that an engine must be.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whole runs of the embedded model: the same twice, the same after a kill, nothing lost on a full disk."""
+"""Whole runs of the embedded model: the same twice, the same after a kill, nothing lost on a full disk.
+
+Processes: those that are killed or interrupted. Slow: a kill at other moments.
+"""
 
 from __future__ import annotations
 
