@@ -243,7 +243,7 @@ def test_runs_by_query_and_baseline_by_name(found: list[Evaluation], tmp_path: P
         ([], ["--filter"]),
         (["nope"], ["no run `nope`"]),
         (["r001", "r002"], ["nothing to compare"]),
-        (["--filter", "steps=7"], ["0 runs that fit"]),
+        (["--filter", "steps=7"], ["none of the 0 matching runs"]),
         (["--filter", "steps=100", "--json", "--csv"], ["choose one format"]),
         (["r001", "r004@3"], ["every run has the baseline's configuration"]),
     ],
