@@ -17,6 +17,7 @@ from dapoctl.doctor.machine import GIB, Machine, look
 from dapoctl.doctor.packages import requirements, version
 from dapoctl.runs.jobs.gpus import Gpu, visible
 from tests.support.cli import Done, dapoctl
+from tests.support.processes import run_dapoctl
 
 GEMMA_4B = {
     "architectures": ["Gemma3ForConditionalGeneration"],
@@ -341,10 +342,13 @@ def test_an_engine_that_answers_for_itself(tmp_path: Path) -> None:
     assert "cache" not in memory["updating"]
 
 
+@pytest.mark.process  # this one has imported torch
 def test_torch_that_does_not_import(tmp_path: Path) -> None:
     (tmp_path / "site" / "torch").mkdir(parents=True)
     (tmp_path / "site" / "torch" / "__init__.py").write_text("raise OSError('libcudart.so.13: cannot open')")
-    found = report(cwd=tmp_path, code=1, packages=[tmp_path / "site"])
+    done = run_dapoctl("doctor", "--json", cwd=tmp_path, packages=[tmp_path / "site"])
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
     assert "libcudart.so.13" in named(found["run"], "model")["text"]
     assert found["memory"] is None
     assert found["plan"]["prompts"] > 0

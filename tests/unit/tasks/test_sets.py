@@ -203,19 +203,19 @@ def test_protocols_that_make_no_sense(name: str | None, changes: dict[str, Any],
 
 def test_sets_of_a_run_are_asked_as_it_asks_its_own(tmp_path: Path) -> None:
     from dapoctl.config.resolve import load
-    from dapoctl.training.build import _source
+    from dapoctl.training.build import _eval_source
 
     path = tmp_path / "words.jsonl"
     path.write_text('{"problem": "1+1?", "answer": "2"}\n')
     settings = ["task=math", f"math.data={path}", 'math.instruction="Q: {problem}"', "math.scorer=dapo"]
     for scorer in ("math", "strict"):
         resolved = load([], [*settings, f"eval.scorer={scorer}"])
-        file = _source(str(path), resolved.config, resolved.pipeline)
+        file = _eval_source(str(path), resolved.config, resolved.pipeline)
         assert (file.label, file.judged_by, file.load()[0].prompt) == ("words", scorer, "Q: 1+1?")
-        own = _source("math", resolved.config, resolved.pipeline)
+        own = _eval_source("math", resolved.config, resolved.pipeline)
         # The reward keeps its own rule.
         assert (own.label, own.judged_by, own.instruction) == ("math", scorer, "Q: {problem}")
         assert resolved.pipeline.components["math"].scorer == "dapo"  # type: ignore[attr-defined]
     other = load([], [])
-    assert _source("arithmetic", other.config, other.pipeline).judged_by == "arithmetic"
-    assert "Answer: $Answer" in _source(str(path), other.config, other.pipeline).load()[0].prompt
+    assert _eval_source("arithmetic", other.config, other.pipeline).judged_by == "arithmetic"
+    assert "Answer: $Answer" in _eval_source(str(path), other.config, other.pipeline).load()[0].prompt
