@@ -65,7 +65,7 @@ def _show(runs_dir: Path | None, json: bool) -> None:
 
 
 def _age(seconds: float) -> str:
-    from dapoctl.runs.state import duration_text
+    from dapoctl.runs.amounts import duration_text
 
     return f"for {duration_text(max(0.0, seconds))}"
 

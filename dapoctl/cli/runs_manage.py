@@ -170,8 +170,8 @@ def remove(
     json: Json = False,
 ) -> None:
     """Delete runs, or only their checkpoints."""
+    from dapoctl.runs.amounts import byte_size
     from dapoctl.runs.remove import check_removable, remove_checkpoints, remove_run, size_of
-    from dapoctl.views.numbers import byte_size
 
     directories = _find(runs_dir, runs)
     for directory in directories:

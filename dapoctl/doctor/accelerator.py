@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 from dapoctl.doctor.checks import Check
-from dapoctl.doctor.machine import Machine, size
+from dapoctl.doctor.machine import Machine
+from dapoctl.runs.amounts import byte_size
 
 BESIDE_TORCH = ("torchvision", "torchaudio")
 """Packages with compiled parts that transformers imports if they are installed; they must match torch's build"""
@@ -90,7 +91,7 @@ def _gpus(machine: Machine) -> Iterator[Check]:
         hidden = f"; CUDA_VISIBLE_DEVICES hides {machine.hidden_gpus}" if machine.hidden_gpus else ""
         yield Check("gpu", "note", f"none{hidden}")
     for gpu in machine.gpus:
-        text = f"{gpu.index}: {gpu.name}, {size(gpu.free)} of {size(gpu.total)} free, driver {machine.driver}"
+        text = f"{gpu.index}: {gpu.name}, {byte_size(gpu.free)} of {byte_size(gpu.total)} free, driver {machine.driver}"
         if gpu.capability < NATIVE_BFLOAT16:
             major, minor = gpu.capability
             text += f"; compute capability {major}.{minor} has no bfloat16"

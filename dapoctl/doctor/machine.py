@@ -86,11 +86,6 @@ def _read(path: str) -> str:
         return ""
 
 
-def size(amount: float) -> str:
-    """Bytes as `812 MiB` or `1.3 GiB`."""
-    return f"{amount / GIB:.1f} GiB" if amount >= GIB else f"{amount / 2**20:.0f} MiB"
-
-
 def disk(path: Path) -> tuple[Path, int]:
     """(the nearest folder of `path` that exists, bytes free there)."""
     folder = path.expanduser().absolute()

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from dapoctl.doctor.checks import Check
 from dapoctl.doctor.engine import obstacle_of
-from dapoctl.doctor.machine import GIB, disk, size
+from dapoctl.doctor.machine import GIB, disk
 from dapoctl.doctor.memory import Estimate
 from dapoctl.doctor.workload import FLOAT, Workload, extremes
+from dapoctl.runs.amounts import byte_size
 
 if TYPE_CHECKING:
     from dapoctl.components.pipeline import Pipeline
@@ -126,11 +127,11 @@ def checkpoint_bytes(work: Workload) -> int:
 def check_disk(config: RunConfig, work: Workload | None, runs: Path) -> Check:
     """Whether the checkpoints that are kept, and the one being written, have room."""
     folder, free = disk(runs)
-    text = f"{size(free)} free in {folder}"
+    text = f"{byte_size(free)} free in {folder}"
     if work is None:
         return Check("disk", "ok" if free > GIB else "warn", text)
     one, count = checkpoint_bytes(work), config.checkpoint.keep + 1
-    text += f"; {count} checkpoints of {size(one)} at a time"
+    text += f"; {count} checkpoints of {byte_size(one)} at a time"
     if count * one > free:
         return Check("disk", "fail", text, "--set checkpoint.keep=1, or --runs-dir on a larger disk")
     return Check("disk", "ok", text)

@@ -10,12 +10,13 @@ from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
 from dapoctl.doctor.advice import ROOM, Advice, advise, waste
 from dapoctl.doctor.checks import Check, failed
 from dapoctl.doctor.engine import other_engines, packages_of
-from dapoctl.doctor.machine import GIB, Machine, look, size
+from dapoctl.doctor.machine import GIB, Machine, look
 from dapoctl.doctor.memory import Estimate, estimate
 from dapoctl.doctor.packages import check_packages
 from dapoctl.doctor.plan import Plan, check_disk, check_plan, fits, plan_of
 from dapoctl.doctor.source import Model, find_model
 from dapoctl.doctor.workload import Workload
+from dapoctl.runs.amounts import byte_size
 
 if TYPE_CHECKING:
     from dapoctl.components.base import Component
@@ -140,7 +141,7 @@ def _judge(report: Report, work: Workload, where: str, machine: Machine, gpu: Gp
     assert report.memory is not None
     peak, capacity = report.memory.peak, report.capacity
     free = "free " if gpu or where == "memory" else ""
-    text = f"about {size(peak)} of the {size(capacity)} {free}in {where}"
+    text = f"about {byte_size(peak)} of the {byte_size(capacity)} {free}in {where}"
     if report.memory.unknown:
         text += f", without what engine `{work.engine.name}` takes: that is not estimated"
     if fits(work, report.memory, capacity, ROOM):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dapoctl.runs.amounts import duration_text
 from dapoctl.runs.attempts import EXIT, HEARTBEAT, LOCK, PROCESS, WRITER, attempts, read_activity, read_stop
 from dapoctl.runs.files import read_json
 from dapoctl.runs.locks import is_locked
@@ -94,13 +95,6 @@ def processes_of(directory: Path) -> tuple[str, list[dict[str, Any]]]:
     if not isinstance(process, dict):
         return "", []
     return str(process.get("mark", "")), [process, *([process["supervisor"]] if "supervisor" in process else [])]
-
-
-def duration_text(seconds: float) -> str:
-    """`47 s`, `12 min`, `3.5 h`"""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _modified(path: Path) -> float:

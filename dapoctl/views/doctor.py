@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from dapoctl.views.numbers import byte_size
+from dapoctl.runs.amounts import byte_size
 from dapoctl.views.terminal import colours, width
 from dapoctl.views.text import one_line
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dapoctl.runs.state import ALIVE, duration_text
+from dapoctl.runs.amounts import duration_text
+from dapoctl.runs.state import ALIVE
 from dapoctl.views.health_limits import (
     ALIKE,
     BEYOND,

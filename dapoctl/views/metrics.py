@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dapoctl.views.numbers import byte_size, number, percent
+from dapoctl.runs.amounts import byte_size
+from dapoctl.views.numbers import number, percent
 
 REWARD, ENTROPY, HELD_OUT = "reward/mean", "policy/entropy", "eval/**/avg@*"
 BOUNDS = ("/low", "/high")

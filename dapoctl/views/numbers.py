@@ -98,13 +98,6 @@ def hours(value: float) -> str:
     return "0" if value == 0 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"
 
 
-def byte_size(size: float, small: bool = False) -> str:
-    """`812 MiB` or `1.3 GiB`; with `small` also `14 KiB` and `812 B`, which otherwise are `0 MiB`."""
-    if small and size < 2**20:
-        return f"{size:.0f} B" if size < 2**10 else f"{size / 2**10:.0f} KiB"
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
-
-
 def duration(seconds: float) -> str:
     """`0:42`, `1:02:03`, `2d 03:04:05`."""
     whole = max(0, round(seconds))

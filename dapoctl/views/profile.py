@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dapoctl.views.numbers import byte_size, percent
+from dapoctl.runs.amounts import byte_size
+from dapoctl.views.numbers import percent
 from dapoctl.views.text import one_line, plain
 
 OPERATORS = 10

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dapoctl.runs.amounts import byte_size
 from dapoctl.runs.logfile import Kept, LogFile, Row, Sought
-from dapoctl.views.numbers import byte_size
 
 AROUND = 300
 """Lines that are held before and after a place"""

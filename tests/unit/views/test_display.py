@@ -17,7 +17,8 @@ from dapoctl import Component, DapoctlError, RunInfo
 from dapoctl.cli.foreground import closing, foreground
 from dapoctl.cli.live import Display, console_on
 from dapoctl.components.pipeline import Pipeline
-from dapoctl.views.numbers import byte_size, duration, number, sparkline
+from dapoctl.runs.amounts import byte_size
+from dapoctl.views.numbers import duration, number, sparkline
 from dapoctl.views.progress import Progress
 from dapoctl.views.progress_block import block, step_line
 
