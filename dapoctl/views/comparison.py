@@ -105,13 +105,11 @@ def verdict(contrast: Contrast, base: str) -> str:
     p = f"p = {numbers.p_value(contrast.holm)}".replace("= <", "< ")
     if is_significant(contrast):
         return f"{contrast.label} is {'higher' if contrast.difference > 0 else 'lower'} than {base} ({p}) {over}"
-    least = (
-        f"{numbers.points(contrast.detectable, signed=False)} points"
-        if math.isfinite(contrast.detectable)
-        else "any size"
-    )
-    sentence = f"{contrast.label} shows no significant difference from {base} ({p}) {over}"
-    return f"{sentence}; a difference below {least} would be missed more often than one time in five"
+    sentence = f"{contrast.label}: no significant difference from {base} ({p}) {over}"
+    if not math.isfinite(contrast.detectable):
+        return f"{sentence}; too few problems to detect a difference of any size"
+    least = numbers.points(contrast.detectable, signed=False)
+    return f"{sentence}; minimum detectable effect {least} points (80% power)"
 
 
 def _caution(contrast: Contrast) -> str:

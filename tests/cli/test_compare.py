@@ -89,7 +89,7 @@ def test_the_page_at_80_columns(root: Path) -> None:
     assert " 0.250 " in other
     text = "\n".join(lines)
     running = " ".join(text.split())
-    assert "B shows no significant difference from A (p = 0.250) over 8 problems, of which 5 differ;" in running
+    assert "B: no significant difference from A (p = 0.250) over 8 problems, of which 5 differ;" in running
     assert "Where fewer than 6 problems differ" in text
     assert text.endswith(AT_80)
 

@@ -67,7 +67,7 @@ def test_the_figures_are_those_of_the_command(root: Path) -> None:
             assert f"{points(each['difference'])} [{points(each['low'])}, {points(each['high'])}]" in rows[label]
             assert f" {each['p_holm']:.3f} " in rows[label]
             assert f" {100 * each['detectable']:.1f} " in f"{rows[label]} "
-        assert "B shows no significant difference from A" in text(pilot)
+        assert "B: no significant difference from A" in text(pilot)
         assert "cost: A ?" in text(pilot)
         lines = [each.problem for each in screen_of(pilot).lines]
         assert lines == [each["id"] for each in said["problems"]]
@@ -383,7 +383,7 @@ def test_a_baseline_without_an_evaluation_gives_way(root: Path) -> None:
 
     async def story(pilot: Pilot[None]) -> None:
         await compared(pilot, ["20260104-000000-new-dddd", A, B])
-        assert "B shows no significant difference from A" in text(pilot)
+        assert "B: no significant difference from A" in text(pilot)
 
     play(root, (80, 24), story)
 
