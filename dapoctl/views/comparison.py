@@ -121,13 +121,14 @@ def notes(comparison: Comparison, columns: int) -> Iterator[Text]:
     """How the figures are to be read."""
     methods = sorted({contrast.test.method for contrast in comparison.contrasts})
     count = len(comparison.contrasts)
+    corrected = f"; Holm: corrected for {count} comparisons" if count > 1 else ""
+    tests = f" p: {' / '.join(methods)}{corrected}." if methods else ""
     yield Text()
     yield tables.note(
         "[95%]: cluster bootstrap over problems."
         f"{' sampling noise: for other responses to the same problems.' if columns >= WIDEST else ''}"
-        " Differences in points, paired by problem."
-        f" p: {' / '.join(methods)}{f'; Holm: corrected for {count} comparisons' if count > 1 else ''}."
-        " MDE: minimum detectable effect, the smallest true difference that such problems and k show four times of five."
+        f" Differences in points, paired by problem.{tests}"
+        " MDE: minimum detectable effect, the smallest true difference that such problems and k show with 80% power."
         " Hours and tokens: what training up to the step took; eval: what the evaluation took."
     )
     if any(0 <= contrast.higher + contrast.lower < FEWEST and contrast.problems for contrast in comparison.contrasts):
