@@ -153,6 +153,8 @@ async def clone(view: View, run: str) -> str:
         await view.press("tab")
     await put(view, "gkl.coef", "2.5")
     await view.until(lambda _: "--set gkl.coef=2.5" in launch_of(view).line)
+    # The line follows each key; what differs, the resolver, which is asked a moment later.
+    await view.until(lambda _: not launch_of(view).pending)
     difference = launch_of(view).difference
     assert difference is not None
     assert difference.keys == {"gkl.coef": (0.001, 2.5)}
