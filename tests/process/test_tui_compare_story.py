@@ -105,7 +105,7 @@ def test_one_that_is_stopped_goes_on(store: Store) -> None:
     start([(first, None), (second, None)], options)
     wait_for(lambda: "sample" in background(first).words)  # type: ignore[union-attr]
     assert background(second).state == "waiting"  # type: ignore[union-attr]
-    with pytest.raises(UserError, match="evaluated already"):
+    with pytest.raises(UserError, match="already being evaluated"):
         start([(second, None)], options)
 
     async def story(pilot: Pilot[None]) -> None:
