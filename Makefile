@@ -7,8 +7,8 @@ TORCH ?= torch==2.13.0
 RUN ?= run --plugins clip_higher,gkl
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Processes that share the tests, and what each of them is told.
-WORKERS ?= 2
+# Processes that share the tests: one more than the two cores that CI has, since many tests wait for a process or a screen.
+WORKERS ?= 3
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --durations=20
 # More extras to install beside vLLM's, such as gguf,bench
 EXTRAS ?=
