@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from dapoctl.tui.compare import model
 from dapoctl.tui.compare.matrix import Matrix, natural
-from dapoctl.tui.compare.model import Shelf, fetch
+from dapoctl.tui.compare.model import Shelf, fetch, stamps_now
 from dapoctl.tui.screen import GivenUp
 from dapoctl.tui.widgets.pick import Pick
 from tests.support.cli import on_store as dapoctl
@@ -457,3 +458,33 @@ def test_a_matrix_without_problems(tmp_path: Path) -> None:
         assert screen.query_one(Matrix).count() == 0
 
     play(tmp_path, (80, 24), story)
+
+
+def test_the_heads_of_the_columns_are_right_when_the_empty_screen_was_seen_first(root: Path) -> None:
+    async def story(pilot: Pilot[None]) -> None:
+        await pilot.press("4")
+        await until(pilot, lambda: "Nothing is compared yet" in text(pilot))
+        await pilot.press("1", "home", "space", "space", "c")
+        await until(pilot, lambda: screen_of(pilot).found is not None)
+        await settled(pilot)
+        head = next(line for line in shown(pilot) if line.lstrip().startswith("prob"))
+        assert "runs more" not in head
+        assert head.split()[:3] == ["problem", "A", "B"], head
+
+    play(root, (80, 24), story)
+
+
+def test_what_is_written_while_it_is_read_is_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf()
+    compare = model.compare_evaluations
+
+    def slow(*args: object, **options: object) -> object:
+        evaluate(root / B, rows_of(counted(FIRST), 4))
+        return compare(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model, "compare_evaluations", slow)
+    found = fetch(shelf, root, [A, B], "aime24")
+    stamps = stamps_now(root, [A, B], "aime24")
+    assert found.stamps != stamps
+    monkeypatch.undo()
+    assert fetch(shelf, root, [A, B], "aime24").stamps == stamps

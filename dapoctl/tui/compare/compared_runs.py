@@ -14,7 +14,7 @@ from textual.widgets import Static
 from dapoctl.evaluation.background import Background, background
 from dapoctl.evaluation.compare.comparison import Line
 from dapoctl.runs.jobs.watch import Snapshot
-from dapoctl.tui.compare.matrix import Matrix
+from dapoctl.tui.compare.matrix import Matrix, MatrixHead
 from dapoctl.tui.compare.model import Found, Shelf, Side, Stamps, fetch, stamps_now
 from dapoctl.tui.compare.run_rows import BARE, columns_of, rows_of
 from dapoctl.tui.compare.summary import (
@@ -69,8 +69,9 @@ class ComparedRuns(WorkbenchScreen):
                 yield Static(markup=False)
             with Horizontal(id="lower"):
                 with Vertical(id="problems"):
-                    yield Static(id="matrix-head", markup=False)
-                    yield Matrix()
+                    matrix = Matrix()
+                    yield MatrixHead(matrix)
+                    yield matrix
                 with VerticalScroll(id="details"):
                     yield Static(markup=False)
         yield Static(data(EMPTY), id="compare-empty", markup=False)
@@ -204,7 +205,7 @@ class ComparedRuns(WorkbenchScreen):
         if compared is None:
             return
         self.matrix.show(compared, self.lines)
-        self.query_one("#matrix-head", Static).update(self.matrix.header(self.matrix.size.width))
+        self.query_one(MatrixHead).refresh()
         pane = self.query_one("#details")
         if pane.display:
             width = max(20, pane.scrollable_content_region.width)

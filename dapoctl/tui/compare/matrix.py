@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from rich.text import Text
+from textual.widget import Widget
 
 from dapoctl.evaluation.compare.comparison import Comparison, Line
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -100,3 +101,14 @@ class Matrix(VirtualList):
         points = largest_difference(each)
         style = "dim" if points in ("", "0.0") else "green" if points.startswith("+") else "red"
         return made.append(cell(points, POINTS, right=True), style)
+
+
+class MatrixHead(Widget):
+    """Titles above the columns of a matrix, drawn at the width that it has."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        super().__init__(id="matrix-head")
+        self.matrix = matrix
+
+    def render(self) -> Text:
+        return self.matrix.header(self.size.width)

@@ -134,6 +134,8 @@ def fetch(
             words = [f"{word}@{steps[0]}", f"{word}@{steps[-1]}"]
             places = [_place(root, each) for each in words]
             note = "one run: what did its training do?"
+    # Before the files are read: what is written meanwhile is news.
+    stamps = stamps_now(root, words, chosen)
     sides: list[Side] = []
     seen: set[Path] = set()
     for word, directory, step, why in places:
@@ -144,7 +146,7 @@ def fetch(
     compared = compare_evaluations(found, chosen, seed, missing, check) if found else None
     if compared is not None:
         _ = compared.matrix  # worked out here, not where it is drawn
-    return Found(chosen, sets, tuple(sides), compared, stamps_now(root, words, chosen), note)
+    return Found(chosen, sets, tuple(sides), compared, stamps, note)
 
 
 def stamps_now(root: Path, words: Sequence[str], set_: str) -> Stamps:
