@@ -99,6 +99,8 @@ class Workbench(App[None]):
         self.session = Session(root, readonly, {place.mode: place.title for place in PLACES})
         self.keymap_file = keymap
         self._settled = False
+        self._again = False
+        """Whether the store was changed while it was being read"""
         for place in PLACES:
             self.add_mode(place.mode, partial(place.build, self.session))
 
@@ -117,13 +119,21 @@ class Workbench(App[None]):
             self.set_keymap(read_keymap(self.keymap_file, binding_ids()))
         self.switch_mode("runs")
         self.look()
-        self.set_interval(STATES_EVERY, self.look)
+        self.set_interval(STATES_EVERY, self._look_unless_busy)
         self.set_interval(TICK, self._tick)
+
+    def _look_unless_busy(self) -> None:
+        if not self._is_looking():
+            self.look()
+
+    def _is_looking(self) -> bool:
+        return any(worker.group == "store" and not worker.is_finished for worker in self.workers)
 
     @on(ReadStore)
     def look(self) -> None:
-        """Look at the store in a thread, unless that is being done."""
-        if any(worker.group == "store" for worker in self.workers):
+        """Look at the store in a thread; once more if that is being done, for it may have begun before the change."""
+        self._again = self._is_looking()
+        if self._again:
             return
         front = self.front
         self._read_store(front.visible_runs() if front is not None else set())
@@ -154,18 +164,24 @@ class Workbench(App[None]):
             self._settled = True
             self.settle()
             self._import_the_rest()
-        for screen in self.screen_stack:
-            if isinstance(screen, WorkbenchScreen) and screen.ready:
-                screen.store_changed(message.snapshot)
-                screen.refresh_bar()
+        # A screen below is told when it comes to the front: Textual would draw all of what covers it for each of its lines.
+        if (screen := self._uppermost) is not None:
+            screen.store_changed(message.snapshot)
+            screen.refresh_bar()
+        if self._again:
+            self.look()
+
+    @property
+    def _uppermost(self) -> WorkbenchScreen | None:
+        """The screen that is seen, under a dialog too."""
+        shown = (screen for screen in reversed(self.screen_stack) if isinstance(screen, WorkbenchScreen))
+        screen = next(shown, None)
+        return screen if screen is not None and screen.ready else None
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.ERROR and event.worker.error is not None:
-            shown = (
-                screen for screen in reversed(self.screen_stack) if isinstance(screen, WorkbenchScreen) and screen.ready
-            )
-            if (screen := next(shown, None)) is not None:
-                screen.show_error(event.worker.error)
+        failed = event.state is WorkerState.ERROR
+        if failed and event.worker.error is not None and (screen := self._uppermost) is not None:
+            screen.show_error(event.worker.error)
 
     def _tick(self) -> None:
         if (front := self.front) is not None:

@@ -101,9 +101,9 @@ class WorkbenchScreen(Screen[None]):
             self.store_changed(self.session.snapshot)
 
     def refresh_bar(self) -> None:
-        """Draw the bar again."""
+        """Draw the bar again, if it says something else now."""
         for bar in self.query(TopBar):
-            bar.refresh()
+            bar.renew()
 
     def work(self, function: Callable[[], T], then: Callable[[T], None], group: str, unless_busy: bool = False) -> None:
         """Do `function` in a thread, then `then` with its result in the app; what either raises becomes a card.

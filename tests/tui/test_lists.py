@@ -10,9 +10,11 @@ import pytest
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.strip import Strip
 from textual.widgets import Static
 
+from dapoctl.tui.app import Workbench
 from dapoctl.tui.home.run_table import RunTable
 from dapoctl.tui.widgets.renew import renew
 from dapoctl.tui.widgets.virtual import VirtualList
@@ -174,6 +176,36 @@ def test_a_store_in_which_nothing_happens_draws_nothing(tmp_path: Path, monkeypa
                 await view.pilot.pause(0.2)
                 drawn_between.append(len(drawn))
             # At first the runs' metrics come in.
+            assert drawn_between[-2:] == [0, 0]
+
+    play(story())
+
+
+@pytest.mark.parametrize("tab", "clsefv")
+def test_a_run_that_has_ended_draws_nothing(tab: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[object] = []
+    old = Workbench._display
+
+    def display(app: Workbench, screen: Screen[object], renderable: object) -> None:
+        drawn.append(renderable)
+        old(app, screen, renderable)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Workbench, "_display", display)
+    many(tmp_path, 3)
+
+    async def story() -> None:
+        async with bench(tmp_path) as view:
+            await view.press("enter", tab)
+            await view.pilot.pause(0.3)
+            drawn_between = []
+            for _ in range(4):
+                before = view.app.session.snapshot
+                drawn.clear()
+                view.app.look()
+                await view.until(lambda _text, before=before: view.app.session.snapshot is not before)
+                await view.pilot.pause(0.2)
+                drawn_between.append(len(drawn))
+            # At first the tab's files come in.
             assert drawn_between[-2:] == [0, 0]
 
     play(story())

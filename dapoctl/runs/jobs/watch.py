@@ -22,6 +22,8 @@ from dapoctl.runs.tickets import tickets
 STATES_EVERY = 2.0
 """Seconds between readings of the runs' states"""
 FOLDERS_EVERY = 5.0
+"""Seconds after which the folders are listed though the store's own time of change says that none came or went: a network
+file system may say so late"""
 EVERYTHING_EVERY = 60.0
 
 
@@ -58,6 +60,24 @@ class StoreWatch:
         self.readonly = readonly
         self.snapshot = Snapshot()
         self._folders = self._everything = float("-inf")
+        self._changed = 0
+        """The store's time of change when its folders were last listed"""
+        self._made: set[str] = set()
+
+    def include(self, run: str) -> None:
+        """A run was made just now: it is there at once, and until a look has found it."""
+        self._made.add(run)
+        self._remember(replace(self.snapshot, runs=self._with_made({each.id: each for each in self.snapshot.runs})))
+
+    def _with_made(self, runs: dict[str, RunSummary]) -> tuple[RunSummary, ...]:
+        self._made -= runs.keys()
+        queued = {ticket.run for ticket in tickets(self.root)} if self._made else set()
+        for run in [*self._made]:
+            if (self.root / run).is_dir():
+                runs[run] = _read(self.root / run, run in queued)
+            else:
+                self._made.discard(run)
+        return tuple(sorted(runs.values(), key=lambda run: run.id, reverse=True))
 
     def look(self, visible: Collection[str] = (), now: float | None = None) -> Snapshot:
         """What the store holds now.
@@ -73,13 +93,14 @@ class StoreWatch:
         problem = self._schedule()
         if now - self._everything >= EVERYTHING_EVERY:
             self._everything = self._folders = now
+            self._changed = _modified(self.root)
             runs = {run.id: run for run in list_runs(self.root)}
         else:
             runs = self._update_known(visible, now)
         devices_here, taken = self._machine()
         return self._remember(
             Snapshot(
-                tuple(sorted(runs.values(), key=lambda run: run.id, reverse=True)),
+                self._with_made(runs),
                 devices_here,
                 taken,
                 len(tickets(self.root)),
@@ -94,8 +115,9 @@ class StoreWatch:
 
     def _update_known(self, visible: Collection[str], now: float) -> dict[str, RunSummary]:
         known = {run.id: run for run in self.snapshot.runs}
-        if now - self._folders >= FOLDERS_EVERY:
-            self._folders = now
+        changed = _modified(self.root)
+        if changed != self._changed or now - self._folders >= FOLDERS_EVERY:
+            self._folders, self._changed = now, changed
             names = {path.name for path in run_directories(self.root)}
             known = {name: known.get(name) or RunSummary(name, self.root / name) for name in names}
         queued = {ticket.run for ticket in tickets(self.root)}
@@ -126,3 +148,9 @@ def _read(directory: Path, queued: bool) -> RunSummary:
     if summary.problem:
         return replace(summary, state="unreadable")
     return with_standing(summary, standing(directory, queued))
+
+
+def _modified(folder: Path) -> int:
+    with contextlib.suppress(OSError):
+        return folder.stat().st_mtime_ns
+    return 0

@@ -82,16 +82,16 @@ def _wait_for_its_end(run: RunSummary) -> None:
         time.sleep(0.1)
 
 
-def start_defaults(root: Path) -> str:
-    """Start the run that `dapoctl run` alone describes, in the background; what became of it, in words."""
-    return start_new(load([], [], {}), root, ["dapoctl", "run"]).words
-
-
 class Sent(NamedTuple):
     """A run that was sent off, and what became of it."""
 
     run: str
     words: str
+
+
+def start_defaults(root: Path) -> Sent:
+    """Start the run that `dapoctl run` alone describes, in the background."""
+    return start_new(load([], [], {}), root, ["dapoctl", "run"])
 
 
 def start_new(resolved: Resolved, root: Path, argv: list[str], queue: bool = True) -> Sent:

@@ -195,6 +195,7 @@ class LaunchScreen(LaunchForm):
         def sent(found: Sent | NothingFreeError) -> None:
             if isinstance(found, Sent):
                 self.app.notify(found.words, markup=False)
+                self.session.store.include(found.run)
                 self.post_message(ReadStore())
                 self.post_message(OpenRun(found.run))
                 return

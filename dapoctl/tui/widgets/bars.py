@@ -17,8 +17,19 @@ class TopBar(Static):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self._drawn = Text()
+
+    def renew(self) -> None:
+        """Draw it again, if it says something else now."""
+        if self.words() != self._drawn:
+            self.refresh()
 
     def render(self) -> Text:
+        self._drawn = self.words()
+        return self._drawn
+
+    def words(self) -> Text:
+        """The screens with their digits on the left, the store on the right."""
         session = self.session
         text = Text(no_wrap=True, end="")
         for digit, (mode, title) in enumerate(session.places.items(), 1):

@@ -50,15 +50,13 @@ def test_ended_runs_are_read_again_only_while_they_are_seen(tmp_path: Path, read
     assert reads == [seen]
 
 
-def test_folders_are_listed_every_five_seconds_and_everything_is_read_every_minute(tmp_path: Path) -> None:
+def test_a_new_folder_is_seen_at_once_and_everything_is_read_every_minute(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     first = add_run(root, "20260101-000001-a-0001", name="a")
     watch = StoreWatch(root)
     watch.look(now=0.0)
     add_run(root, "20260101-000002-b-0002", name="b")
-    watch.look(now=4.0)
-    assert len(ids(watch)) == 1
-    watch.look(now=5.0)
+    watch.look(now=2.0)
     assert [run.name for run in watch.snapshot.runs] == ["b", "a"]
     spec = json.loads((first / "spec.json").read_text())
     (first / "spec.json").write_text(json.dumps(spec | {"name": "renamed"}))
@@ -66,6 +64,37 @@ def test_folders_are_listed_every_five_seconds_and_everything_is_read_every_minu
     assert watch.snapshot.runs[1].name == "a"
     watch.look(now=66.0)
     assert watch.snapshot.runs[1].name == "renamed"
+
+
+def test_folders_are_listed_every_five_seconds_though_the_store_says_that_nothing_changed(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    add_run(root, "20260101-000001-a-0001", name="a")
+    stamp = root.stat()
+    watch = StoreWatch(root)
+    watch.look(now=0.0)
+    add_run(root, "20260101-000002-b-0002", name="b")
+    # As a network file system that answers from its cache.
+    os.utime(root, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    watch.look(now=4.0)
+    assert len(ids(watch)) == 1
+    watch.look(now=5.0)
+    assert len(ids(watch)) == 2
+
+
+def test_a_run_that_was_made_here_is_there_before_the_next_look_and_after_one_that_missed_it(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    add_run(root, "20260101-000001-a-0001", name="a")
+    stamp = root.stat()
+    watch = StoreWatch(root)
+    watch.look(now=0.0)
+    made = add_run(root, "20260101-000002-b-0002", name="b").name
+    os.utime(root, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    watch.include(made)
+    assert [run.name for run in watch.snapshot.runs] == ["b", "a"]
+    watch.look(now=1.0)
+    assert [run.name for run in watch.snapshot.runs] == ["b", "a"]
+    watch.include("20260101-000003-gone-0003")
+    assert len(ids(watch)) == 2
 
 
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:
