@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dapoctl.runs.plugin_changes import agreed
 from dapoctl.runs.summary import RunSummary
-from dapoctl.views.metrics import is_held_out, title
-from dapoctl.views.numbers import number, percent
+from dapoctl.views.metrics import is_held_out
+from dapoctl.views.numbers import number
 from dapoctl.views.profile import profile_place
 from dapoctl.views.text import line, one_line
 
@@ -137,12 +138,21 @@ def called(run: RunSummary) -> str:
     return line(f"{run.name} {tail}" if run.name and run.name != run.id else run.id)
 
 
-def held_out(metrics: Mapping[str, float]) -> tuple[str, float] | None:
-    """(title, value) of the run's first held-out accuracy."""
-    return next(((title(name), value) for name, value in metrics.items() if is_held_out(name)), None)
+def held_out(metrics: Mapping[str, float], set_: str) -> float | None:
+    """The run's accuracy on a held-out set: its avg@k of the largest k; None where it was not evaluated on it."""
+    of_set = {k: name for name, each, k in _held_out(metrics) if each == set_}
+    return float(metrics[of_set[max(of_set)]]) if of_set else None
 
 
-def held_out_text(metrics: Mapping[str, float]) -> str:
-    """`45.3%`, or nothing."""
-    figure = held_out(metrics)
-    return percent(float(figure[1])) if figure else ""
+def held_out_sets(runs: Iterable[RunSummary]) -> list[str]:
+    """The sets that the runs were evaluated on, the one that most of them have first."""
+    sets = Counter(set_ for run in runs for set_ in {set_ for _, set_, _ in _held_out(run.metrics)})
+    return sorted(sets, key=lambda set_: (-sets[set_], set_))
+
+
+def _held_out(metrics: Iterable[str]) -> Iterator[tuple[str, str, int]]:
+    """(metric, set, k) of each avg@k, such as `eval/aime24/avg@32`."""
+    for name in metrics:
+        if name.startswith("eval/") and is_held_out(name):
+            set_, _, figure = name.removeprefix("eval/").rpartition("/")
+            yield name, set_, int(figure.removeprefix("avg@"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any
 
@@ -11,9 +11,10 @@ from dapoctl.runs.summary import RunSummary
 from dapoctl.views import columns
 from dapoctl.views.columns import Column, Place
 from dapoctl.views.metrics import REWARD
-from dapoctl.views.numbers import age, number
-from dapoctl.views.runs import COLOURS, called, changes, held_out_text, state_of, state_text
+from dapoctl.views.numbers import age, number, percent
+from dapoctl.views.runs import COLOURS, called, changes, held_out, held_out_sets, state_of, state_text
 from dapoctl.views.terminal import width
+from dapoctl.views.text import line
 
 SPARK, SPARK_NARROW = 12, 6
 """Widths of the reward's sparkline"""
@@ -47,6 +48,8 @@ class RunRow:
 
     run: RunSummary
     live: Live = field(default_factory=Live)
+    set: str = ""
+    """The held-out set whose accuracy is shown: those of two sets must not stand under each other"""
 
 
 def _steps(row: RunRow) -> str:
@@ -58,11 +61,17 @@ def _reward(row: RunRow, signed: bool) -> str:
     return "" if value is None else number(float(value), signed)
 
 
+def _held_out(row: RunRow) -> str:
+    found = held_out(row.run.metrics, row.set)
+    return "" if found is None else percent(found)
+
+
 def _components(row: RunRow) -> str:
     run = row.run
     return run.problem or ",".join(run.components) + (f"  ({run.why})" if run.why else "")
 
 
+HELD_OUT = "held_out"
 TERMINAL, GRID, JSON = Place.TERMINAL, Place.GRID, Place.JSON
 
 # At 80 columns a name says what the components do, as long as nobody gave another.
@@ -87,8 +96,7 @@ COLUMNS: Sequence[Column[RunRow]] = (
            sizes={70: SPARK_NARROW, 100: SPARK}, places=GRID),
     Column(key="reward", title="reward", text=lambda row: _reward(row, signed=False), places=TERMINAL),
     Column(key="reward", text=lambda row: _reward(row, signed=True), sizes={60: 6}, places=GRID),
-    Column(key="held_out", title="held-out", titles={GRID: "eval"}, text=lambda row: held_out_text(row.run.metrics),
-           sizes={50: 6}, places=TERMINAL | GRID),
+    Column(key=HELD_OUT, title="held-out", text=_held_out, sizes={50: 6, 110: 11}, places=TERMINAL | GRID),
     Column(key="gpus", title="on", text=lambda row: row.live.gpus(row.run), right=False, sizes={130: 8}, places=GRID),
     Column(key="age", title="age", text=lambda row: age(row.run.updated or row.run.created), sizes={60: 4}, places=GRID),
     Column(key="components", title="components", text=_components, escape=True, places=TERMINAL),
@@ -96,11 +104,20 @@ COLUMNS: Sequence[Column[RunRow]] = (
 )  # fmt: skip
 
 
-def runs_lines(runs: Iterable[RunSummary]) -> list[str]:
-    """One line per run under a header; columns are aligned, the components last."""
+def columns_of(set_: str) -> Sequence[Column[RunRow]]:
+    """The columns, with the name of the held-out set above its accuracy."""
+    return [replace(column, title=line(set_)) if set_ and column.key == HELD_OUT else column for column in COLUMNS]
+
+
+def runs_lines(runs: Sequence[RunSummary]) -> list[str]:
+    """One line per run under a header; columns are aligned, the components last. Of held-out sets the one that most of the
+    runs were evaluated on is shown, and the others are named below."""
     limit = width()
-    lines = columns.lines(COLUMNS, map(RunRow, runs))
-    return [line if len(line) <= limit else line[: limit - 1] + "…" for line in lines]
+    first, *others = held_out_sets(runs) or [""]
+    lines = columns.lines(columns_of(first), [RunRow(run, set=first) for run in runs])
+    if others:
+        lines += ["", f"evaluated on {', '.join(map(line, others))} too: `dapoctl runs show RUN`, `dapoctl compare`"]
+    return [each if len(each) <= limit else each[: limit - 1] + "…" for each in lines]
 
 
 def run_values(run: RunSummary) -> dict[str, Any]:

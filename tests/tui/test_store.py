@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dapoctl.tui.actions.runs import Sent
 from dapoctl.tui.app import Workbench
 from tests.support.stores import BEGAN, add_run, learning, many
 from tests.support.tui import NARROW, SIZES, SMALL, WIDE, View, bench, play
@@ -344,3 +345,66 @@ def test_readonly_changes_nothing(tmp_path: Path) -> None:
     play(story())
     assert sorted(str(path) for path in root.rglob("*") if path.name != ".index.json") == before
     assert not (tmp_path / "none").exists()
+
+
+def test_a_run_that_was_started_here_opens_without_being_called_gone(tmp_path: Path) -> None:
+    many(tmp_path, 2)
+
+    async def story() -> None:
+        async with bench(tmp_path) as view:
+            made = add_run(tmp_path, "20270101-000000-made-0000", name="made").name
+            view.app.session.store.include(made)
+            view.app.open_run(made)
+            await view.until(made[-4:])
+            texts = [view.text]
+            for _ in range(3):
+                view.app.look()
+                before = view.app.session.snapshot
+                await view.until(lambda _text, before=before: view.app.session.snapshot is not before)
+                texts.append(view.text)
+            assert not any("gone" in text for text in texts)
+
+    play(story())
+
+
+def test_f_pressed_twice_starts_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def start(root: Path) -> Sent:
+        asked.append(root)
+        time.sleep(0.3)
+        return Sent(add_run(root, "20270101-000000-first-0000", name="first").name, "started")
+
+    monkeypatch.setattr("dapoctl.tui.actions.runs.start_defaults", start)
+
+    async def story() -> None:
+        async with bench(tmp_path) as view:
+            await view.press("f", "f")
+            await view.until("first 0000")
+            await view.press("f")
+            assert "No runs" not in view.text
+
+    play(story())
+    assert len(asked) == 1
+
+
+# In a wider one the inspector has the accuracies of all sets.
+@pytest.mark.parametrize("size", [NARROW, (110, 30)])
+def test_the_column_of_accuracies_is_of_one_set_and_says_of_which(size: tuple[int, int], tmp_path: Path) -> None:
+    for number, figures in enumerate(({"gsm8k": 0.934}, {"gsm8k": 0.719}, {"gsm8k": 0.5, "aime24": 0.125})):
+        add_run(tmp_path, f"2026010{number}-000000-run-000{number}", name=f"run{number}", steps=1, evals=figures)
+
+    async def story() -> None:
+        async with bench(tmp_path, size) as view:
+            await view.until("93.4%")
+            assert "accuracy on gsm8k, t for 1 more" in view.text
+            assert [part in view.text for part in ("71.9%", "50.0%", "12.5%")] == [True, True, False]
+            await view.press("t")
+            await view.until("12.5%")
+            assert [part in view.line("accuracy on") for part in ("aime24", "gsm8k")] == [True, False]
+            assert not any(part in view.text for part in ("93.4%", "71.9%", "50.0%"))
+            await view.press("s", "s", "s")
+            await view.until("sorted by held-out")
+            assert view.text.index("run2") < view.text.index("run0")
+
+    play(story())

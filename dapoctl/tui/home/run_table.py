@@ -16,7 +16,7 @@ from dapoctl.views.columns import Column, Place, columns_in
 from dapoctl.views.metrics import REWARD
 from dapoctl.views.numbers import sparkline, time_left
 from dapoctl.views.runs import held_out
-from dapoctl.views.runs_table import COLUMNS, SPARK, SPARK_NARROW, Live, RunRow
+from dapoctl.views.runs_table import SPARK, SPARK_NARROW, Live, RunRow, columns_of
 from dapoctl.views.text import cell, line, middle
 
 TAIL = 5
@@ -33,6 +33,8 @@ class RunTable(VirtualList):
         self.snapshot = Snapshot()
         self.marked: Collection[str] = ()
         self.baseline: str | None = None
+        self.set = ""
+        """The held-out set whose accuracy is shown"""
         self._live = _LiveRuns(self)
 
     def show(self, runs: Sequence[RunSummary], snapshot: Snapshot) -> None:
@@ -57,21 +59,27 @@ class RunTable(VirtualList):
 
     def header(self, width: int) -> Text:
         """Titles above the columns."""
-        titles = [(column.title_in(Place.GRID), size, column.right) for column, size in _shown(width)]
+        titles = [(column.title_in(Place.GRID), size, column.right) for column, size in self._shown(width)]
         cells = [cell(title, size or len(title), right) for title, size, right in titles]
         return Text(" ".join(cells), "bold dim", no_wrap=True, end="")
 
     def row(self, index: int, width: int) -> Text:
         run = self.runs[index]
         text = Text(end="")
-        for column, size in _shown(width):
-            found = column.cell(RunRow(run, self._live))
+        for column, size in self._shown(width):
+            found = column.cell(RunRow(run, self._live, self.set))
             words = middle(found.plain, size, TAIL) if column.middle else found.plain
             text.append(f"{cell(words, size, column.right)} " if size else words, found.style)
             if column.key == "name" and run.problem:
                 # There is nothing to put into the other columns.
                 return text.append(line(run.problem))
         return text
+
+    def _shown(self, width: int) -> Iterator[tuple[Column[RunRow], int]]:
+        """The columns that a table of this width has, and how wide they are; the last may take what is left (0)."""
+        for column in columns_in(columns_of(self.set), Place.GRID):
+            if (size := column.size_in(width)) >= 0:
+                yield column, size
 
 
 class _LiveRuns(Live):
@@ -101,21 +109,14 @@ class _LiveRuns(Live):
         return self._table.snapshot.gpus(run.id)
 
 
-def _shown(width: int) -> Iterator[tuple[Column[RunRow], int]]:
-    """The columns that a table of this width has, and how wide they are; the last may take what is left (0)."""
-    for column in columns_in(COLUMNS, Place.GRID):
-        if (size := column.size_in(width)) >= 0:
-            yield column, size
-
-
-ORDERS: dict[str, Callable[[RunSummary], object]] = {
-    "newest": lambda run: run.id,
-    "last written": lambda run: run.updated,
-    "reward": lambda run: _or_least(run.metrics.get(REWARD)),
-    "held-out": lambda run: _or_least(found[1] if (found := held_out(run.metrics)) else None),
-    "step": lambda run: run.step,
+ORDERS: dict[str, Callable[[RunSummary, str], object]] = {
+    "newest": lambda run, _set: run.id,
+    "last written": lambda run, _set: run.updated,
+    "reward": lambda run, _set: _or_least(run.metrics.get(REWARD)),
+    "held-out": lambda run, set_: _or_least(held_out(run.metrics, set_)),
+    "step": lambda run, _set: run.step,
 }
-"""Sort orders by name, the largest first"""
+"""Sort orders by name, the largest first; of a run and the held-out set that is shown"""
 
 
 def _or_least(value: float | None) -> float:

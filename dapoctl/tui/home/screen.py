@@ -25,6 +25,7 @@ from dapoctl.tui.session import Session
 from dapoctl.tui.widgets.dialogs import Ask
 from dapoctl.tui.widgets.renew import renew
 from dapoctl.tui.widgets.virtual import VirtualList
+from dapoctl.views.runs import held_out_sets
 from dapoctl.views.text import data, line
 
 EMPTY = """
@@ -48,6 +49,7 @@ class RunsScreen(WorkbenchScreen):
         key("slash", "filter", "Filter", "runs.filter"),
         key("s", "sort", "Sort", "runs.sort", show=False),
         key("space", "mark", "Mark", "runs.mark"),
+        key("t", "set", "Choose the held-out set", "runs.set", show=False),
         key("p", "pin", "Pin as baseline", "runs.pin", show=False),
         key("c", "compare", "Compare", "runs.compare"),
         key("l", "open('logs')", "Logs", "runs.logs", show=False),
@@ -62,6 +64,9 @@ class RunsScreen(WorkbenchScreen):
         super().__init__(session)
         self.filter_text = ""
         self.order = "newest"
+        self.set = ""
+        """The held-out set that was chosen; empty for the one that most runs were evaluated on"""
+        self.sets: list[str] = []
 
     def body(self) -> Iterable[Widget]:
         with Vertical(id="runs"):
@@ -101,7 +106,9 @@ class RunsScreen(WorkbenchScreen):
             runs = select(runs, self.filter_text) if self.filter_text else runs
         except UserError as error:
             self.show_error(error)
-        runs.sort(key=ORDERS[self.order], reverse=True)  # type: ignore[arg-type]
+        self.sets = held_out_sets(runs)
+        table.set = self.set if self.set in self.sets else next(iter(self.sets), "")
+        runs.sort(key=lambda run: ORDERS[self.order](run, table.set), reverse=True)  # type: ignore[arg-type,return-value]
         table.show(runs, snapshot)
         # The table has its width only when it has been laid out, as after an empty store.
         self.call_after_refresh(self._head)
@@ -114,6 +121,8 @@ class RunsScreen(WorkbenchScreen):
             notes.append(f"{len(self.table.runs)} of {len(self.session.snapshot.runs)} fit `{self.filter_text}`")
         if self.order != "newest":
             notes.append(f"sorted by {self.order}")
+        if len(self.sets) > 1:
+            notes.append(f"accuracy on {line(self.table.set)}, t for {len(self.sets) - 1} more")
         if problem := self.session.snapshot.problem:
             notes.append(problem)
         head = self.table.header(self.table.size.width)
@@ -173,6 +182,12 @@ class RunsScreen(WorkbenchScreen):
         self.order = names[(names.index(self.order) + 1) % len(names)]
         self.store_changed(self.session.snapshot)
 
+    def action_set(self) -> None:
+        """The next set that runs were evaluated on."""
+        if self.sets:
+            self.set = self.sets[(self.sets.index(self.table.set) + 1) % len(self.sets)]
+            self.store_changed(self.session.snapshot)
+
     def action_mark(self) -> None:
         run, marked = self._current(), self.session.marked
         if run is None:
@@ -205,13 +220,15 @@ class RunsScreen(WorkbenchScreen):
     def action_first(self) -> None:
         """On an empty store only: a run with every default."""
         snapshot, root = self.session.snapshot, self.session.root
-        if snapshot.runs or not snapshot.read or self.refuse_readonly("start"):
+        if snapshot.runs or not snapshot.read or self.is_busy("first") or self.refuse_readonly("start"):
             return
 
-        from dapoctl.tui.actions.runs import start_defaults
+        from dapoctl.tui.actions.runs import Sent, start_defaults
 
-        def started(message: str) -> None:
-            self.app.notify(message, markup=False)
+        def started(sent: Sent) -> None:
+            self.app.notify(sent.words, markup=False)
+            self.session.store.include(sent.run)
+            self.store_changed(self.session.snapshot)
             self.post_message(ReadStore())
 
         self.work(lambda: start_defaults(root), started, "first")
