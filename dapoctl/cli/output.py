@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import shlex
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 import typer
 
 from dapoctl.views.terminal import colours
-from dapoctl.views.text import finite, plain
+from dapoctl.views.text import json_text, plain
 
 
 def emit(text: str, to_error: bool = False) -> None:
@@ -29,7 +28,7 @@ def emit(text: str, to_error: bool = False) -> None:
 
 def emit_json(value: Any, compact: bool = False) -> None:
     """Write `value` as JSON to stdout, on one line if `compact`; non-finite numbers become "NaN", "Infinity", "-Infinity"."""
-    emit(json.dumps(finite(value), indent=None if compact else 2, ensure_ascii=False, default=str, allow_nan=False))
+    emit(json_text(value, indent=None if compact else 2))
 
 
 def error(message: str) -> None:

@@ -80,10 +80,17 @@ def escaped(cell: str) -> str:
 
 
 def csv_text(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Comma-separated values under a header; an unknown number is empty."""
+    """Comma-separated values under a header; an unknown number is empty, and text is on one line and no formula."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(headers)
     for row in rows:
-        writer.writerow(["" if (value := known(cell)) is None else value for cell in row])
+        writer.writerow([_csv_cell(known(cell)) for cell in row])
     return file.getvalue().rstrip("\n")
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, str):
+        # An apostrophe is what spreadsheets take for "this is text".
+        return f"'{text}" if (text := one_line(value)).startswith(("=", "+", "-", "@")) else text
+    return "" if value is None else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -45,7 +46,13 @@ def middle(text: str, width: int, tail: int) -> str:
     return cell(text, width - cell_len(text[-tail:])).rstrip() + text[-tail:]
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\ud800-\uf8ff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000f0000-\U0010ffff]"
+)
+"""Of Unicode: controls but for tab and line feed, what has no shape of its own (categories Cf, Zl, Zp), halves of pairs, and
+what is left to private agreement"""
 
 
 def plain(text: str) -> str:
@@ -56,6 +63,12 @@ def plain(text: str) -> str:
 def one_line(text: str) -> str:
     """`plain` text on one line."""
     return plain(" ".join(text.split()))
+
+
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """`value` as JSON whose strings cannot steer a terminal; it is read as the same value. See `finite`."""
+    text = json.dumps(finite(value), indent=indent, ensure_ascii=False, default=str, allow_nan=False)
+    return _CONTROL.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
 def finite(value: Any) -> Any:

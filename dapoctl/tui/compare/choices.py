@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from dapoctl.tui.widgets.pick import Pick
 from dapoctl.views import comparison_export
 from dapoctl.views.numbers import percent
 from dapoctl.views.runs import called, state_text
-from dapoctl.views.text import finite
+from dapoctl.views.text import json_text
 
 if TYPE_CHECKING:
     from dapoctl.tui.screen import WorkbenchScreen
@@ -134,7 +133,7 @@ def export_comparison(screen: WorkbenchScreen, found: Comparison, lines: Sequenc
 
 def as_json(value: object) -> str:
     """As the commands print it."""
-    return json.dumps(finite(value), indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    return json_text(value)
 
 
 def export(screen: WorkbenchScreen, stem: str, texts: dict[str, Callable[[], str]]) -> None:
