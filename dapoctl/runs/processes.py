@@ -21,6 +21,8 @@ MARK = "DAPOCTL_ATTEMPT"
 """The environment variable that every process of an attempt has; its value is known to that attempt alone"""
 SUPERVISOR = "supervisor"
 """The mark of supervisors, which belong to no attempt: whoever starts one may be a process of another"""
+MODULE = ("-P", "-m")
+"""How Python runs a module for dapoctl: nothing is imported from the folder that the user is in"""
 POLL = 0.05
 UNKILLABLE = 30.0
 """Seconds after which a process that was killed is taken for one that waits for a device and cannot die"""

@@ -6,6 +6,7 @@ Processes: the server starts one for each session.
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import subprocess
@@ -13,8 +14,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from yarl import URL
 
 from dapoctl.config.resolve import load
 from dapoctl.errors import UserError
@@ -43,7 +46,7 @@ def test_a_session_has_the_options_of_the_server(tmp_path: Path) -> None:
     from dapoctl.cli.serving import session
 
     words = session(tmp_path / "a b", readonly=True, keys=tmp_path / "k.toml", theme="nord")
-    assert words.startswith(f"{sys.executable} -m dapoctl tui --runs-dir '{tmp_path}/a b' --readonly --keys ")
+    assert words.startswith(f"{sys.executable} -P -m dapoctl tui --runs-dir '{tmp_path}/a b' --readonly --keys ")
     assert words.endswith("--theme nord")
 
 
@@ -69,7 +72,8 @@ def served(tmp_path: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     out = tmp_path / "out.txt"
     with out.open("w") as file:
-        command = [sys.executable, "-m", "dapoctl", "tui", "--serve", "--port", str(port)]
+        (tmp_path / "typing_extensions.py").write_text("raise SystemExit(98)")
+        command = [sys.executable, "-P", "-m", "dapoctl", "tui", "--serve", "--port", str(port)]
         process = subprocess.Popen(command, cwd=tmp_path, env=store.env, stdout=file, stderr=subprocess.STDOUT)
     try:
         wait_for(lambda: "ctrl+c" in out.read_text(), 60, out.read_text)
@@ -78,6 +82,25 @@ def served(tmp_path: Path) -> Iterator[str]:
         assert process.wait(30) == 0, out.read_text()
     finally:
         process.kill()
+
+
+def port_of(base: str) -> str:
+    return base.rstrip("/").rpartition(":")[2]
+
+
+async def status_of(url: str, headers: dict[str, str]) -> int:
+    """Of an answer to a request with just these headers, sent as they are."""
+    place = urlsplit(url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    lines = [
+        f"GET {place.path} HTTP/1.1",
+        f"Host: {place.netloc}",
+        *(f"{name}: {text}" for name, text in headers.items()),
+    ]
+    writer.write("\r\n".join([*lines, "Connection: close", "", ""]).encode(errors="surrogateescape"))
+    status = int((await reader.readline()).split()[1])
+    writer.close()
+    return status
 
 
 def test_the_page_is_for_those_with_the_token(served: str) -> None:
@@ -89,13 +112,55 @@ def test_the_page_is_for_those_with_the_token(served: str) -> None:
             assert (await stranger.get(base)).status == 403
             assert (await stranger.get(f"{base}?token=guess")).status == 403
             assert (await stranger.get(f"{base}ws")).status == 403
+            # Bytes that are no text, and an address that would lead elsewhere.
+            odd = {"Cookie": f"dapoctl-{port_of(base)}=\udcff\udc80"}
+            assert await status_of(base, odd) == 403
         async with ClientSession() as user:
             page = await user.get(served)
             assert page.status == 200
             assert "token" not in str(page.url)
-            assert "ws://localhost" in await page.text()
+            text = await page.text()
+            assert f"ws://localhost:{port_of(base)}{page.url.path}ws" in text
             # Another site's page in the same browser: it has the cookie, and says where it comes from.
-            assert (await user.get(f"{base}ws", headers={"Origin": "http://evil.example"})).status == 403
+            assert (await user.get(f"{page.url}ws", headers={"Origin": "http://evil.example"})).status == 403
+            # Another name that leads here.
+            assert (await user.get(page.url, headers={"Host": "rebound.example"})).status == 403
+            # What the page needs is on this server.
+            assert not [
+                url for url in re.findall(r"(?:href|src)=\"(https?://[^\"]+)", text) if not url.startswith(base)
+            ]
+            for url in re.findall(r"(?:href|src)=\"([^\"]+)", text):
+                assert (await user.get(url)).status == 200, url
+            assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+            assert page.headers["X-Frame-Options"] == "DENY"
+            assert page.headers["Referrer-Policy"] == "no-referrer"
+
+    asyncio.run(visit())
+
+
+def test_the_cookie_is_for_no_other_service_of_this_machine(served: str) -> None:
+    """A browser sends a host's cookies to all of its ports, within their path: nobody else is told that."""
+
+    async def visit() -> None:
+        from aiohttp import ClientSession
+
+        base = served.partition("?")[0]
+        async with ClientSession() as user:
+            page = await user.get(served)
+            await page.read()
+            async with user.get(served.replace("/?", "//evil.example/?"), allow_redirects=False) as answer:
+                assert answer.headers["Location"] == page.url.path
+            (cookie,) = user.cookie_jar
+            assert cookie["path"] == page.url.path
+            assert len(page.url.path) > 20
+            for other in (base, base.replace(port_of(base), "9"), f"{base}static/js/textual.js"):
+                assert not user.cookie_jar.filter_cookies(URL(other))
+            # Whoever has seen the cookie alone, or the path alone, is not let in.
+            stolen = {"Cookie": f"{cookie.key}={cookie.value}"}
+        assert await status_of(base, stolen) == 403
+        assert await status_of(f"{base}ws", stolen) == 403
+        assert await status_of(str(page.url), {}) == 403
+        assert await status_of(str(page.url), stolen) == 200
 
     asyncio.run(visit())
 
@@ -106,8 +171,8 @@ def test_a_browser_gets_a_session_on_the_store(served: str) -> None:
 
         base = served.partition("?")[0]
         async with ClientSession() as user:
-            await user.get(served)
-            async with user.ws_connect(f"{base}ws?width=80&height=24", origin=base.rstrip("/")) as socket_:
+            page = await user.get(served)
+            async with user.ws_connect(f"{page.url}ws?width=80&height=24", origin=base.rstrip("/")) as socket_:
                 seen = b""
 
                 async def read() -> Any:
