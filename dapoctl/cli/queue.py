@@ -9,6 +9,7 @@ import typer
 
 from dapoctl.cli.options import Json, RunsDir
 from dapoctl.cli.output import emit, emit_json, show_help, warn
+from dapoctl.cli.runs import start_waiting
 from dapoctl.views.text import one_line, plain
 
 group = typer.Typer(help="Runs that wait for a GPU: list, reorder, hold, drop.", invoke_without_command=True)
@@ -32,18 +33,21 @@ def add_to(app: typer.Typer) -> None:
 
 @group.command("list")
 def list_(runs_dir: RunsDir = None, json: Json = False) -> None:
-    """List waiting runs, the next one first, and what each waits for."""
+    """List waiting runs, the next one first, and what each waits for.
+
+    Your own runs whose turn it is are started first; nobody else's are.
+    """
     _show(runs_dir, json)
 
 
 def _show(runs_dir: Path | None, json: bool) -> None:
     """Start the runs that can start, then show the rest."""
-    from dapoctl.runs.jobs.scheduler import outlook, schedule
+    from dapoctl.runs.jobs.scheduler import outlook
     from dapoctl.runs.store import runs_root
     from dapoctl.runs.tickets import state
 
     root = runs_root(runs_dir)
-    started = schedule(root) if root.is_dir() else []
+    started = start_waiting(root) if root.is_dir() else []
     waiting, queue = outlook(root), state(root)
     if json:
         rows = [{**asdict(entry.ticket), "why": entry.why} for entry in waiting]

@@ -8,6 +8,7 @@ import typer
 
 from dapoctl.cli.options import Json, RunId, RunsDir
 from dapoctl.cli.output import emit, emit_json, show_help, warn
+from dapoctl.views.text import one_line
 
 group = typer.Typer(help="List, show, stop, resume and delete runs.", invoke_without_command=True)
 
@@ -23,6 +24,16 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="runs")
 
 
+def start_waiting(root: Path) -> list[str]:
+    """Start the user's own runs whose turn it is, and return them; what cannot be started keeps nobody from looking."""
+    from dapoctl.runs.jobs.scheduler import schedule_if_possible
+
+    started, problem = schedule_if_possible(root)
+    if problem:
+        warn(f"no waiting run was started: {problem}")
+    return started
+
+
 @group.command("list")
 def list_(
     filter_: Annotated[
@@ -33,6 +44,8 @@ def list_(
     json: Json = False,
 ) -> None:
     """List every run, the newest last.
+
+    Of your own queued runs those whose turn it is are started first, and named; nobody else's are.
 
     A QUERY combines tests with `and`, `or`, `not` and parentheses. A word alone matches a component, a tag, a state or a part
     of the id; `field=value` (also != < <= > >= and ~ for "contains") tests id, name, state, step, created, group, tag,
@@ -48,9 +61,8 @@ def list_(
         parse(filter_)
     root = runs_root(runs_dir)
     if tickets(root):
-        from dapoctl.runs.jobs.scheduler import schedule
-
-        schedule(root)
+        for run in start_waiting(root):
+            emit(f"started {one_line(run)}", to_error=True)
     selected = everything = list_runs(root)
     if filter_ is not None:
         selected = select(everything, filter_)

@@ -21,7 +21,8 @@ from typing import Any
 
 from dapoctl.errors import StorageError, UserError
 from dapoctl.runs.files import SCHEMA, read_json, write_json
-from dapoctl.runs.processes import MARK, Identity, run_starter, send
+from dapoctl.runs.ownership import refuse_foreign
+from dapoctl.runs.processes import MARK, MODULE, Identity, run_starter, send
 from dapoctl.runs.summary import EVALS
 
 LOG, RECORD = "eval.log", "eval.json"
@@ -68,7 +69,7 @@ def start(runs: Sequence[tuple[Path, int | None]], options: Sequence[str]) -> No
         jobs.append({"run": str(directory.resolve()), "options": [*options, *chosen]})
     environment = {name: value for name, value in os.environ.items() if name != MARK}
     failure = run_starter(
-        [sys.executable, "-m", "dapoctl.evaluation.background", json.dumps(jobs)],
+        [sys.executable, *MODULE, "dapoctl.evaluation.background", json.dumps(jobs)],
         STARTED_WITHIN,
         env={**environment, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
         stdout=subprocess.DEVNULL,
@@ -97,7 +98,11 @@ def stop(directory: Path) -> bool:
     """Ask the process that evaluates this run to stop, together with its waiting jobs; False if there is no such process.
 
     Responses that are stored are kept, and the same evaluation continues from there.
+
+    Raises:
+        UserError: the run is another user's.
     """
+    refuse_foreign(directory)
     identity = Identity.read(read_json(directory / EVALS / RECORD))
     process = identity.find() if identity is not None else None
     known = background(directory)
@@ -145,7 +150,7 @@ class _Worker:
     def _evaluate(self, job: dict[str, Any]) -> int:
         directory = Path(job["run"])
         self.record(job, "evaluating")
-        command = [sys.executable, "-m", "dapoctl", "eval", str(directory), *job["options"]]
+        command = [sys.executable, *MODULE, "dapoctl", "eval", str(directory), *job["options"]]
         with (directory / EVALS / LOG).open("wb") as log:
             self.child = subprocess.Popen(
                 [*command, "--runs-dir", str(directory.parent)], stdin=subprocess.DEVNULL, stdout=log, stderr=log

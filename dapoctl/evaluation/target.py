@@ -16,6 +16,7 @@ from dapoctl.errors import ConfigError, UserError, validation_message
 from dapoctl.evaluation.summary import fingerprint
 from dapoctl.models import kind_of, locate
 from dapoctl.runs.checkpoints import checkpoints, latest, step_of
+from dapoctl.runs.ownership import not_my_run
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import EVALUATION, read_record
 
@@ -95,11 +96,25 @@ def _run(directory: Path, step: int | None, engine: str | None, settings: Sequen
     for setting in settings:
         layers.add(parse_override(setting), "--set")
     config = _config({**layers.values, "engine": engine}, str(directory))
+    _check_trust(directory, config, settings)
     chosen = _checkpoint(directory, step)
     weights = chosen / "model" if chosen else None
     return Target(
         config, config.model.path, directory, step_of(chosen) if chosen else 0, weights, chosen.name if chosen else ""
     )
+
+
+def _check_trust(directory: Path, config: RunConfig, settings: Sequence[str]) -> None:
+    """Refuse to run what another user's run asks for: code that comes with a model, and engines in files."""
+    said = any(setting.strip().startswith("model.trust_remote_code") for setting in settings)
+    asked = config.model.trust_remote_code and not said
+    if (asked or ".py" in config.engine) and (why := not_my_run(directory)):
+        what, option = "code that comes with its model", "--set model.trust_remote_code=true (or false)"
+        if ".py" in config.engine:
+            what, option = f"the engine `{config.engine}`", "--engine NAME"
+        raise UserError(
+            f"run `{directory.name}` wants to run {what}, and it is not yours alone: {why}; {option} decides"
+        )
 
 
 def _checkpoint(directory: Path, step: int | None) -> Path | None:

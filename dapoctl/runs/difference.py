@@ -66,7 +66,8 @@ def _made_of(run: RunSummary) -> dict[str, Any]:
     spec = run.spec
     git = spec.get("git") or {}
     found = {str(name): version for name, version in dict(spec.get("versions") or {}).items()}
-    found |= {"commit": git.get("commit", ABSENT), "uncommitted changes": "yes" if git.get("diff") else "no"}
+    changed = bool(git.get("diff") or git.get("diff_note"))
+    found |= {"commit": git.get("commit", ABSENT), "uncommitted changes": "yes" if changed else "no"}
     files = {name: origin.get("sha256") for name, origin in dict(spec.get("pipeline") or {}).items()}
     found |= {f"file of {name}": digest[:12] for name, digest in files.items() if digest}
     for change in agreed(run.directory):

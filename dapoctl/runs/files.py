@@ -7,12 +7,13 @@ import errno
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from dapoctl.errors import StorageError
 
@@ -21,43 +22,57 @@ BLOCK = 16 * 2**10
 """Bytes that are read at a time from a file's end"""
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, mode: int = 0o666) -> None:
     """Write `value` so that a reader sees the old file or the new one, never a part.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written.
     """
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", mode)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` under a temporary name, flush it to the disk, rename it.
+def write_text(path: Path, text: str, mode: int = 0o666) -> None:
+    """Write `text` under a temporary name, flush it to the disk, rename it; `mode` is what the umask takes from.
 
     Raises:
         StorageError: see `write_json`.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        name = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)  # noqa: PTH101
-            os.replace(name, path)  # noqa: PTH105
+            name.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(name)  # noqa: PTH108
+                name.unlink()
             raise
 
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file; None when there is no such file or it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open_file(path) as file:
+            return json.loads(file.read().decode())
+    except (OSError, ValueError, RecursionError):
         return None
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """Open a file to read it; a pipe or a device in its place, whose reader could wait for ever, is none.
+
+    Raises:
+        OSError: it cannot be opened, or is no file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def number_or_none(value: Any) -> float | None:
@@ -110,7 +125,7 @@ class JsonLines:
             OSError: the file cannot be read.
         """
         self.torn = False
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             file.seek(self.place)
             for number, text in enumerate(file, 1):
                 value = parse_object(text)
@@ -142,7 +157,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 def last_row(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
     """The last row of a JSON-lines file that is `wanted`, by the rules of `JsonLines`, read from the end; None without one."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = file.seek(0, os.SEEK_END)
             rest = b""
             while start > 0:

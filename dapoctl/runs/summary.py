@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dapoctl.runs.files import SCHEMA, last_row, number_or_none, read_json, read_lines
+from dapoctl.runs.files import SCHEMA, last_row, number_or_none, open_file, read_json, read_lines
 from dapoctl.runs.state import Standing, standing
 from dapoctl.runs.tickets import find_ticket
 
-SPEC, METRICS, NOTES, EVALS = "spec.json", "metrics.jsonl", "notes.json", "evals"
+SPEC, METRICS, NOTES, EVALS, LAUNCH = "spec.json", "metrics.jsonl", "notes.json", "evals", "launch.json"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def read_record(directory: Path) -> RunSummary:
 def _unreadable(directory: Path, path: Path) -> str:
     try:
         path.stat()
-        with path.open("rb"):
+        with open_file(path):
             return "spec.json is damaged"
     except FileNotFoundError:
         return "no spec.json: not a run" if directory.is_dir() else "no such folder"

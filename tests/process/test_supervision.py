@@ -39,6 +39,15 @@ from tests.support.helpers import plugin_file
 
 pytestmark = pytest.mark.process
 
+IDEA = """
+from dapoctl import Component, hookimpl
+
+class Idea(Component):
+    @hookimpl
+    def on_step_end(self, step, metrics):
+        pass
+"""
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
@@ -49,11 +58,23 @@ def settings(*values: str) -> list[str]:
     return [part for value in values for part in ("--set", value)]
 
 
+def plant_traps(folder: Path) -> Path:
+    """Files of the folder that a user is in with the names of modules that the trainer imports; where they tell of it."""
+    trace = folder / "imported"
+    for name in ("datasets", "typing_extensions", "concurrent", "dapoctl"):
+        (folder / f"{name}.py").write_text(f"open({str(trace)!r}, 'a').write({name!r})\nraise SystemExit(98)\n")
+    return trace
+
+
 def test_a_detached_run_finishes_and_says_everything(store: Store) -> None:
-    directory = store.run("--detach")
+    trace = plant_traps(store.cwd)
+    (store.cwd / "idea.py").write_text(IDEA)
+    directory = store.run("--detach", "--plugins", "./idea.py")
     assert read_run(directory).state in ("starting", "running")
     summary = wait_for_state(directory, "finished", "failed")
     assert (summary.state, summary.step) == ("finished", 3)
+    assert not trace.exists()
+    assert "idea" in summary.components
     wait_for(lambda: not is_locked(directory / ".lock"))
     ended = read_json(directory / "attempts" / "1" / "exit.json")
     assert (ended["state"], ended["code"], ended["signal"], ended["processes_killed"]) == ("finished", 0, "", 0)

@@ -17,8 +17,9 @@ from dapoctl.runs.files import SCHEMA, write_json
 from dapoctl.runs.jobs.launch import launch
 from dapoctl.runs.jobs.leases import Device, allowed_gpus, devices, foreign, give_back, holder, lease
 from dapoctl.runs.jobs.queue import changing, drop, enqueue
-from dapoctl.runs.jobs.scheduler import busy, decide
+from dapoctl.runs.jobs.scheduler import busy, decide, not_startable
 from dapoctl.runs.locks import is_locked, release, try_lock
+from dapoctl.runs.ownership import refuse_foreign
 from dapoctl.runs.processes import Identity, kill_family, send
 from dapoctl.runs.state import ALIVE, processes_of
 from dapoctl.runs.summary import EVALUATION, RunSummary, read_run
@@ -43,6 +44,7 @@ def check_resumable(summary: RunSummary, supervised: bool = False) -> None:
     """
     if summary.problem:
         raise UserError(f"`{summary.directory}` cannot be resumed: {summary.problem}")
+    refuse_foreign(summary.directory)
     if summary.spec.get("kind") == EVALUATION:
         raise UserError(f"`{summary.id}` holds evaluations of a model; the same `dapoctl eval` command continues them")
     if supervised:
@@ -114,7 +116,7 @@ def start_now(directory: Path, ticket: Ticket) -> list[Device]:
     root = directory.parent
     with changing(root):
         devices_here = devices()
-        waiting = [other for other in tickets(root) if not other.held]
+        waiting = [other for other in tickets(root) if not other.held and not not_startable(root, other)]
         decision = decide([*waiting, ticket], devices_here, busy(devices_here))[-1]
         if not decision.devices:
             raise NothingFreeError(f"nothing is free: it {decision.why}; `--queue` instead of `--detach` waits for it")
@@ -196,6 +198,7 @@ def stop(directory: Path, grace: float, wait: bool = True) -> Stopped:
     summary = read_run(directory)
     if summary.problem:
         raise UserError(f"`{directory}` cannot be stopped: {summary.problem}")
+    refuse_foreign(directory)
     if summary.state == "queued":
         drop(directory.parent, directory.name)
         return Stopped(summary.id, read_run(directory).state, "removed from the queue")

@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -16,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 from dapoctl.config.load import flatten
 from dapoctl.config.schema import RunConfig
 from dapoctl.runs.files import SCHEMA, storage_errors, write_json
+from dapoctl.runs.jobs.git import working_tree
 from dapoctl.runs.jobs.launch import remember_launch
+from dapoctl.runs.locks import check_locks
+from dapoctl.runs.ownership import MINE, MY_FOLDER
+from dapoctl.runs.secrets import check_values, without_secrets
 from dapoctl.runs.store import new_run_id
 from dapoctl.runs.summary import SPEC, TRAINING
 
@@ -81,13 +84,16 @@ def create_run(
         kind: what it does, `TRAINING` or `EVALUATION`
 
     Raises:
-        StorageError: the store cannot be written.
+        ConfigError: the configuration holds a password, which would be written down.
+        StorageError: the store cannot be written, or has no locks.
     """
+    check_values(config)
+    check_locks(root)
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         directory = root / new_run_id(name)
         scratch = root / f".{directory.name}.new"
-        scratch.mkdir()
+        scratch.mkdir(MY_FOLDER)
     spec = {
         "schema": SCHEMA,
         "kind": kind,
@@ -97,14 +103,14 @@ def create_run(
         "created": time.time(),
         "config": dict(config),
         "pipeline": {key: dict(value) for key, value in pipeline.items()},
-        "argv": list(argv),
-        "git": _git(),
+        "argv": without_secrets(argv),
+        "git": working_tree(),
         "host": {"name": socket.gethostname(), "system": platform.platform(), "cpus": os.cpu_count()},
         "python": platform.python_version(),
         "versions": _versions(),
     }
     try:
-        write_json(scratch / SPEC, spec)
+        write_json(scratch / SPEC, spec, mode=MINE)
         remember_launch(scratch)
         with storage_errors(directory):
             scratch.rename(directory)
@@ -122,17 +128,3 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def _git() -> dict[str, str]:
-    """The commit and the uncommitted changes of the folder that the run was started in; empty outside a repository."""
-
-    def ask(*command: str) -> str:
-        done = subprocess.run(["git", *command], capture_output=True, text=True, check=False, timeout=10)
-        return done.stdout if done.returncode == 0 else ""
-
-    try:
-        commit = ask("rev-parse", "HEAD").strip()
-        return {"commit": commit, "diff": ask("diff", "HEAD")} if commit else {}
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
-        return {}

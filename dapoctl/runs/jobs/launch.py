@@ -15,17 +15,16 @@ from dapoctl.errors import StorageError
 from dapoctl.runs.attempts import EXIT, attempt_folder
 from dapoctl.runs.files import SCHEMA, read_json, write_json
 from dapoctl.runs.jobs.leases import Lease
-from dapoctl.runs.processes import MARK, SUPERVISOR, run_starter
+from dapoctl.runs.processes import MARK, MODULE, SUPERVISOR, run_starter
+from dapoctl.runs.secrets import is_secret
+from dapoctl.runs.summary import LAUNCH
 
-LAUNCH = "launch.json"
 KEPT = (
     "CONDA_", "CUBLAS_", "CUDA_", "DAPOCTL_", "HF_", "KMP_", "LD_", "MALLOC_", "MKL_", "NCCL_", "OMP_", "OPENBLAS_", "PYTHON",
     "PYTORCH_", "TOKENIZERS_", "TORCH", "TRACKIO_", "TRANSFORMERS_", "VIRTUAL_ENV", "VLLM_", "WANDB_", "XDG_",
 )  # fmt: skip
 """Prefixes of the environment variables that a run is always started with"""
 KEPT_WHOLE = ("PATH", "HOME", "USER", "LANG", "TMPDIR")
-SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD")
-"""Suffixes of the names of variables that are never written to disk"""
 OF_THE_ATTEMPT = (MARK, "CUDA_VISIBLE_DEVICES")
 READY_WITHIN = 120.0
 """Seconds that a supervisor may take to report that it runs"""
@@ -42,7 +41,7 @@ def remember_launch(directory: Path) -> None:
         StorageError: the run's folder cannot be written.
     """
     values = {"schema": SCHEMA, "python": sys.executable, "cwd": str(Path.cwd()), "env": kept(os.environ)}
-    write_json(directory / LAUNCH, values)
+    write_json(directory / LAUNCH, values, mode=0o600)
 
 
 def kept(environment: Mapping[str, str]) -> dict[str, str]:
@@ -50,7 +49,7 @@ def kept(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if (name in KEPT_WHOLE or name.startswith(KEPT)) and name not in OF_THE_ATTEMPT and not name.endswith(SECRET)
+        if (name in KEPT_WHOLE or name.startswith(KEPT)) and name not in OF_THE_ATTEMPT and not is_secret(name, value)
     }
 
 
@@ -87,7 +86,7 @@ def _launch(directory: Path, number: int, leases: Sequence[Lease], lock: int) ->
             f"the folder it was started in, `{settings['cwd']}`, is gone; its data files may be relative to it"
         )
     devices = [{"key": lease.device.key, "label": lease.device.label, "gpu": lease.device.is_gpu} for lease in leases]
-    command = [settings["python"], "-m", "dapoctl.runs.jobs.supervisor", str(directory.resolve()), str(number)]
+    command = [settings["python"], *MODULE, "dapoctl.runs.jobs.supervisor", str(directory.resolve()), str(number)]
     command += [f"--lock={lock}", f"--leases={json.dumps([lease.descriptor for lease in leases])}"]
     command += [f"--devices={json.dumps(devices)}"]
     other_variables = {

@@ -1,26 +1,28 @@
 """What a run computes on: GPUs, or slots if there are none; and the leases that keep two runs off the same one.
 
 A lease is a lock on a file of this machine, named after the GPU's UUID: every dapoctl process here, with any store,
-respects it, and it ends with the processes that hold it.
+respects it, and it ends with the processes that hold it. Its folder may be one that all users write to, so what lies there
+is opened without following links and never changed; who holds a lease stands in a file of its holder's own beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import getpass
-import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from dapoctl.errors import UserError
-from dapoctl.runs.files import read_json
+from dapoctl.errors import StorageError, UserError
+from dapoctl.runs.files import read_json, storage_errors, write_json
 from dapoctl.runs.jobs import gpus
 from dapoctl.runs.jobs.gpus import Gpu, visible
 from dapoctl.runs.locks import is_locked, release, try_lock
+from dapoctl.runs.ownership import user_name
 
 SLOTS = "DAPOCTL_SLOTS"
 FOLDER = "DAPOCTL_LEASES"
@@ -111,13 +113,16 @@ def lease(device: Device, run: str) -> Lease | None:
     Raises:
         StorageError: the folder of leases cannot be used.
     """
-    descriptor = try_lock(_lock_of(device))
+    path = _lock_of(device)
+    with storage_errors(path.parent):
+        path.parent.mkdir(0o755, parents=True, exist_ok=True)
+    descriptor = try_lock(path, shared=True, instead=f"{FOLDER}=DIR names a folder on a local disk")
     if descriptor is None:
         return None
-    with contextlib.suppress(OSError):
+    record = path.with_suffix(f".{os.getuid()}.json")
+    with contextlib.suppress(StorageError):
         # Only for `holder`: the lock is the lease.
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"run": run, "user": getpass.getuser(), "since": time.time()}).encode(), 0)
+        write_json(record, {"run": run, "user": user_name(), "since": time.time()})
     return Lease(device, descriptor)
 
 
@@ -127,11 +132,26 @@ def give_back(leases: Sequence[Lease]) -> None:
 
 
 def holder(device: Device) -> str:
-    """The run that leases the device; empty if none does."""
-    if not is_locked(_lock_of(device)):
+    """The run that leases the device; empty if none does. Where that cannot be found out, why not: somebody may."""
+    try:
+        path = _lock_of(device)
+        os.close(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+    except FileNotFoundError:
         return ""
-    record = read_json(_lock_of(device))
-    return str(record.get("run", "")) if isinstance(record, dict) else "another run"
+    except StorageError as error:
+        return f"someone unknown ({error})"
+    except OSError as error:
+        return f"someone unknown (`{path}` cannot be opened: {error.strerror})"
+    if not is_locked(path):
+        return ""
+    records = [read_json(record) for record in path.parent.glob(f"{path.stem}.*.json")]
+    # Of an earlier lease of each user a record may be left.
+    since = {float(record["since"]): str(record["run"]) for record in records if _is_record(record)}
+    return since[max(since)] if since else "another run"
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("since"), (int, float)) and "run" in value
 
 
 def foreign(device: Device) -> str:
@@ -143,18 +163,37 @@ def foreign(device: Device) -> str:
 
 
 def lease_folder() -> Path:
-    """Where this machine's leases are: DAPOCTL_LEASES, or a folder that all its users share."""
+    """Where this machine's leases are: DAPOCTL_LEASES, or a folder that all its users share.
+
+    Raises:
+        StorageError: it is another user's, who could take leases away.
+    """
     setting = os.environ.get(FOLDER)
-    if setting:
-        return Path(setting)
     shared = Path("/run/lock")
-    base = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
-    folder = base / "dapoctl"
-    with contextlib.suppress(OSError):
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o1777)
+    folder = Path(setting or (shared if os.access(shared, os.W_OK) else tempfile.gettempdir()))
+    with contextlib.suppress(FileNotFoundError):
+        _check_owner(folder)
     return folder
 
 
+def _check_owner(folder: Path) -> None:
+    instead = f"{FOLDER}=DIR names another folder for leases"
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"`{folder}` cannot be used for leases: {error.strerror}; {instead}") from error
+    if found.st_uid not in (0, os.geteuid()):
+        owner = user_name(found.st_uid)
+        raise StorageError(
+            f"leases of GPUs cannot be kept in `{folder}`: it belongs to {owner}, who could take them away; {instead}"
+        )
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise StorageError(
+            f"leases of GPUs cannot be kept in `{folder}`: every user can delete them there; chmod +t {folder}, or {instead}"
+        )
+
+
 def _lock_of(device: Device) -> Path:
-    return lease_folder() / f"{device.key}.lock"
+    return lease_folder() / f"dapoctl-{device.key}.lock"

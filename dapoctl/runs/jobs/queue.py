@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from dapoctl.errors import UserError
+from dapoctl.errors import StorageError, UserError
 from dapoctl.runs.files import SCHEMA, storage_errors, write_json
 from dapoctl.runs.locks import locked
+from dapoctl.runs.ownership import MINE, not_mine
 from dapoctl.runs.processes import boot_id
 from dapoctl.runs.tickets import FOLDER, STATE, State, Ticket, find_ticket, state, ticket_file, tickets
 
@@ -56,9 +57,13 @@ def put(root: Path, ticket: Ticket) -> None:
     """Write a ticket; the caller is `changing` the queue.
 
     Raises:
+        UserError: another user's ticket is there; written by this one it would be this one's.
         StorageError: the store cannot be written.
     """
-    write_json(ticket_file(root, ticket.run), {"schema": SCHEMA, **asdict(ticket)})
+    path = ticket_file(root, ticket.run)
+    if why := not_mine(path):
+        raise UserError(f"the place of `{ticket.run}` in the queue is not yours to change: {why}")
+    write_json(path, {"schema": SCHEMA, **asdict(ticket)}, mode=MINE)
 
 
 def take(root: Path, run: str) -> None:
@@ -89,10 +94,13 @@ def drop(root: Path, run: str) -> None:
 
     Raises:
         UserError: it is not queued.
+        StorageError: the ticket is another user's and stays.
     """
     with changing(root):
         _waiting(root, run)
         take(root, run)
+        if find_ticket(root, run) is not None:
+            raise StorageError(f"`{ticket_file(root, run)}` cannot be removed: {not_mine(ticket_file(root, run))}")
 
 
 def hold(root: Path, run: str | None = None, held: bool = True) -> None:

@@ -2,6 +2,9 @@
 
 Strictly in order: a run that needs more devices than are free reserves those that it may use, so that
 a stream of small runs cannot starve it.
+
+In a store that several users share everyone's processes start that one's own runs and no others: what is started acts as who
+starts it. Between users the leases decide.
 """
 
 from __future__ import annotations
@@ -11,12 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dapoctl.errors import DapoctlError
 from dapoctl.runs.attempts import LOCK, was_started
 from dapoctl.runs.jobs.launch import LaunchError, launch
 from dapoctl.runs.jobs.leases import Device, Lease, devices, foreign, give_back, holder, lease
 from dapoctl.runs.jobs.queue import LOCK_FILE, changing, take
 from dapoctl.runs.locks import is_locked, release, try_lock
-from dapoctl.runs.tickets import FOLDER, Ticket, state, tickets
+from dapoctl.runs.ownership import not_mine, not_my_run
+from dapoctl.runs.tickets import FOLDER, Ticket, state, ticket_file, tickets
 
 IN_USE = "in use by"
 LEASED = "leased by"
@@ -92,6 +97,16 @@ def busy(all_devices: Sequence[Device]) -> dict[str, str]:
     return reasons
 
 
+def not_startable(root: Path, ticket: Ticket) -> str:
+    """Why this process does not start a waiting run when its turn comes, in words; empty if it does.
+
+    Only what this user alone can have written is started: the ticket, the run's folder, and the files in it that name a Python,
+    its environment and components.
+    """
+    why = not_mine(ticket_file(root, ticket.run)) or not_my_run(root / ticket.run)
+    return f"not yours to start: {why}" if why else ""
+
+
 def outlook(root: Path) -> list[Decision]:
     """What happens to each waiting run, without starting any.
 
@@ -104,11 +119,12 @@ def outlook(root: Path) -> list[Decision]:
             Decision(t, why=f"the queue is held: {queue_state.why}; `dapoctl queue release` lets it go on")
             for t in line
         ]
+    foreign_ones = {ticket.run: why for ticket in line if (why := not_startable(root, ticket))}
     all_devices = devices()
-    return [
-        Decision(decision.ticket, why=decision.why or "starts as soon as a process looks at the queue")
-        for decision in decide(line, all_devices, busy(all_devices))
-    ]
+    mine = [ticket for ticket in line if ticket.run not in foreign_ones]
+    decisions = {decision.ticket.run: decision.why for decision in decide(mine, all_devices, busy(all_devices))}
+    later = "starts as soon as a process looks at the queue"
+    return [Decision(t, why=foreign_ones.get(t.run) or decisions[t.run] or later) for t in line]
 
 
 def blocked_by_memory(root: Path) -> bool:
@@ -133,12 +149,21 @@ def schedule(root: Path, wait: bool = True) -> list[str]:
     with changing(root):
         if state(root).held:
             return started
-        line = [ticket for ticket in tickets(root) if not _is_left_over(root, ticket)]
+        mine = [ticket for ticket in tickets(root) if not not_startable(root, ticket)]
+        line = [ticket for ticket in mine if not _is_left_over(root, ticket)]
         all_devices = devices()
         for decision in decide(line, all_devices, busy(all_devices)):
             if decision.devices and _start(root, decision):
                 started.append(decision.ticket.run)
     return started
+
+
+def schedule_if_possible(root: Path) -> tuple[list[str], str]:
+    """`schedule` for those who came to look: (the runs that were started, why not all whose turn it is)."""
+    try:
+        return schedule(root), ""
+    except (DapoctlError, OSError) as error:
+        return [], str(error)
 
 
 def _is_left_over(root: Path, ticket: Ticket) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dapoctl.errors import UserError
+from dapoctl.errors import StorageError, UserError
 
 if TYPE_CHECKING:
     from dapoctl.runs.tickets import Ticket
@@ -27,39 +29,37 @@ def check(asked: Background, config: dict[str, Any]) -> None:
 
     Raises:
         UserError: see `needed`.
+        StorageError: see `lease_folder`.
     """
     from dapoctl.runs.jobs.control import needed
-    from dapoctl.runs.jobs.leases import devices
+    from dapoctl.runs.jobs.leases import devices, lease_folder
 
     needed(config, asked.gpus, devices())
+    lease_folder()
 
 
 def send_off(directories: Sequence[Path], asked: Background, config: dict[str, Any], new: bool) -> list[dict[str, Any]]:
     """Start or queue runs; for each its id, state and a message.
 
     Args:
-        new: the folders were created for this; one that cannot be started at once is removed again
+        new: the folders were created for this; those that can be neither started nor queued are removed again
 
     Raises:
         UserError: no device is free, or the run is already running.
+        StorageError: leases or the queue cannot be written, or a run was started in vain.
     """
-    import shutil
-
     from dapoctl.runs.jobs.control import queue_run, start_now, ticket_for
     from dapoctl.runs.jobs.scheduler import outlook, schedule
 
     if not asked.queue:
         (directory,) = directories
-        try:
+        with _gone_if_refused(directories if new else ()):
             leased = start_now(directory, ticket_for(directory, config, asked.gpus))
-        except UserError:
-            if new:
-                shutil.rmtree(directory, ignore_errors=True)
-            raise
         return [_entry(directory, "started", f"on {', '.join(device.label for device in leased)}")]
-    queued: list[Ticket] = [
-        queue_run(directory, ticket_for(directory, config, asked.gpus, asked.priority)) for directory in directories
-    ]
+    with _gone_if_refused(directories if new else ()):
+        queued: list[Ticket] = [
+            queue_run(directory, ticket_for(directory, config, asked.gpus, asked.priority)) for directory in directories
+        ]
     root = directories[0].parent
     started = schedule(root)
     waiting = {decision.ticket.run: (number, decision.why) for number, decision in enumerate(outlook(root), 1)}
@@ -71,6 +71,21 @@ def send_off(directories: Sequence[Path], asked: Background, config: dict[str, A
         else:
             entries.append(_entry(directory, *_outcome(directory)))
     return entries
+
+
+@contextlib.contextmanager
+def _gone_if_refused(directories: Sequence[Path]) -> Iterator[None]:
+    """Remove new runs again that nobody began to start or queued."""
+    from dapoctl.runs.attempts import was_started
+    from dapoctl.runs.tickets import find_ticket
+
+    try:
+        yield
+    except (UserError, StorageError):
+        for directory in directories:
+            if not was_started(directory, 1) and find_ticket(directory.parent, directory.name) is None:
+                shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 def _outcome(directory: Path) -> tuple[str, str]:

@@ -30,7 +30,7 @@ from dapoctl.runs.files import SCHEMA, read_json, write_json
 from dapoctl.runs.jobs.launch import OF_THE_ATTEMPT
 from dapoctl.runs.jobs.scheduler import blocked_by_memory, schedule
 from dapoctl.runs.locks import release
-from dapoctl.runs.processes import MARK, Identity, kill_family, send
+from dapoctl.runs.processes import MARK, MODULE, Identity, kill_family, send
 
 LOOK = 0.2
 """Seconds between two looks at the trainer and at requests"""
@@ -79,7 +79,7 @@ class Supervisor:
         gpus = [device["key"] for device in self.devices if device["gpu"]]
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        command = [sys.executable, "-m", "dapoctl", "runs", "attempt", str(self.directory), str(self.number)]
+        command = [sys.executable, *MODULE, "dapoctl", "runs", "attempt", str(self.directory), str(self.number)]
         with (self.folder / LOG).open("ab") as log:
             process = subprocess.Popen(
                 command,
