@@ -34,6 +34,17 @@ def start_waiting(root: Path) -> list[str]:
     return started
 
 
+def _tell_of_foreign(root: Path) -> None:
+    from dapoctl.runs.jobs.scheduler import not_startable
+    from dapoctl.runs.tickets import tickets
+
+    left = [(ticket.run, why) for ticket in tickets(root) if (why := not_startable(root, ticket))]
+    if left:
+        run, why = left[0]
+        others = f"; {len(left) - 1} more: see `dapoctl queue list`" if len(left) > 1 else ""
+        warn(f"`{run}` waits and was not started: it is {why}{others}")
+
+
 @group.command("list")
 def list_(
     filter_: Annotated[
@@ -63,6 +74,7 @@ def list_(
     if tickets(root):
         for run in start_waiting(root):
             emit(f"started {one_line(run)}", to_error=True)
+        _tell_of_foreign(root)
     selected = everything = list_runs(root)
     if filter_ is not None:
         selected = select(everything, filter_)

@@ -11,7 +11,7 @@ from dapoctl.cli.background import announce, asked_background
 from dapoctl.cli.options import Detach, Gpus, Json, Priority, Queue, RunId, RunsDir, Yes
 from dapoctl.cli.output import emit, emit_json
 from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
-from dapoctl.cli.runs import group
+from dapoctl.cli.runs import group, start_waiting
 from dapoctl.errors import UserError
 from dapoctl.runs.jobs.submit import check, send_off
 from dapoctl.views.text import one_line, plain
@@ -89,7 +89,6 @@ def stop(
     from dataclasses import asdict
 
     from dapoctl.runs.jobs.control import stop as stop_run
-    from dapoctl.runs.jobs.scheduler import schedule
 
     outcomes = []
     for directory in _find(runs_dir, runs):
@@ -97,7 +96,7 @@ def stop(
         outcomes.append(asdict(ended))
         if not json:
             emit(one_line(f"{ended.state} {ended.run}: {ended.words}"))
-        schedule(directory.parent)
+        start_waiting(directory.parent)
     if json:
         emit_json(outcomes)
 

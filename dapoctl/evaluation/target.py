@@ -91,12 +91,12 @@ def _run(directory: Path, step: int | None, engine: str | None, settings: Sequen
         return _model(str(record.config.get("model", {}).get("path", "")), step, engine, settings)
     layers = Layers()
     layers.add(record.config, f"{directory}/spec.json")
-    engine = engine or str(record.config.get("engine", "hf"))
+    given, engine = engine, engine or str(record.config.get("engine", "hf"))
     _check_settings(settings, engine)
     for setting in settings:
         layers.add(parse_override(setting), "--set")
     config = _config({**layers.values, "engine": engine}, str(directory))
-    _check_trust(directory, config, settings)
+    _check_trust(directory, config, given, settings)
     chosen = _checkpoint(directory, step)
     weights = chosen / "model" if chosen else None
     return Target(
@@ -104,13 +104,14 @@ def _run(directory: Path, step: int | None, engine: str | None, settings: Sequen
     )
 
 
-def _check_trust(directory: Path, config: RunConfig, settings: Sequence[str]) -> None:
+def _check_trust(directory: Path, config: RunConfig, given: str | None, settings: Sequence[str]) -> None:
     """Refuse to run what another user's run asks for: code that comes with a model, and engines in files."""
     said = any(setting.strip().startswith("model.trust_remote_code") for setting in settings)
     asked = config.model.trust_remote_code and not said
-    if (asked or ".py" in config.engine) and (why := not_my_run(directory)):
+    engine_asked = given is None and ".py" in config.engine
+    if (asked or engine_asked) and (why := not_my_run(directory)):
         what, option = "code that comes with its model", "--set model.trust_remote_code=true (or false)"
-        if ".py" in config.engine:
+        if engine_asked:
             what, option = f"the engine `{config.engine}`", "--engine NAME"
         raise UserError(
             f"run `{directory.name}` wants to run {what}, and it is not yours alone: {why}; {option} decides"

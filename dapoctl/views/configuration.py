@@ -115,12 +115,18 @@ def _made(spec: Mapping[str, Any]) -> list[Line]:
     diff = str(git.get("diff") or "")
     if git.get("commit"):
         changed = (
-            f", {len(diff.splitlines())} lines of uncommitted changes (below)" if diff else ", nothing uncommitted"
+            f", {len(diff.splitlines())} lines of uncommitted changes (below)"
+            if diff
+            else ""
+            if git.get("diff_note")
+            else ", nothing uncommitted"
         )
         lines.append(Line(f"commit {git['commit']}{changed}", kind="plain"))
     lines.append(Line(f"host {', '.join(f'{name} {value}' for name, value in host.items())}", kind="plain"))
     versions = {"python": spec.get("python", ""), **_table(spec, "versions")}
     lines.append(Line(", ".join(f"{name} {value}" for name, value in versions.items()), kind="plain"))
+    if note := git.get("diff_note"):
+        lines.append(Line(f"uncommitted changes: {note}", kind="plain"))
     if diff:
         lines += [
             Line("uncommitted changes", kind="heading"),

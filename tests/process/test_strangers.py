@@ -64,6 +64,8 @@ def test_looking_at_a_strangers_store_starts_nothing_of_it(store: Store, street:
         options = () if command == ("gpus",) else ("--runs-dir", str(run.parent))
         done = store.call(*command, *options)
         assert command == ("gpus",) or run.name in done.stdout
+        if command == ("runs", "list"):
+            assert f"`{run.name}` waits and was not started: it is not yours to start: " in done.stderr
     assert not trace.exists()
     [waiting] = store.json("queue", "list", "--runs-dir", str(run.parent))["waiting"]
     assert waiting["run"] == run.name

@@ -28,6 +28,7 @@ from tests.support.background import (
     LONG,
     SHORT,
     Store,
+    plant_traps,
     processes_left,
     supervisor_of,
     trainer_of,
@@ -56,14 +57,6 @@ def store(tmp_path: Path) -> Store:
 
 def settings(*values: str) -> list[str]:
     return [part for value in values for part in ("--set", value)]
-
-
-def plant_traps(folder: Path) -> Path:
-    """Files of the folder that a user is in with the names of modules that the trainer imports; where they tell of it."""
-    trace = folder / "imported"
-    for name in ("datasets", "typing_extensions", "concurrent", "dapoctl"):
-        (folder / f"{name}.py").write_text(f"open({str(trace)!r}, 'a').write({name!r})\nraise SystemExit(98)\n")
-    return trace
 
 
 def test_a_detached_run_finishes_and_says_everything(store: Store) -> None:

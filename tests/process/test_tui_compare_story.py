@@ -18,7 +18,7 @@ from dapoctl.runs.files import read_json
 from dapoctl.runs.processes import Identity
 from dapoctl.runs.summary import read_run
 from dapoctl.tui.actions.evaluations import label_of, options_like
-from tests.support.background import SHORT, Store, wait_for
+from tests.support.background import SHORT, Store, plant_traps, wait_for
 from tests.support.compare_screens import (
     bench_of,
     compared,
@@ -124,7 +124,9 @@ def test_one_that_is_stopped_goes_on(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_one_that_cannot_be_made_says_why(store: Store) -> None:
+def test_one_that_cannot_be_made_says_why(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = plant_traps(tmp_path)
+    monkeypatch.chdir(tmp_path)
     folder = store.root / store.ids()[0]
     start([(folder, 77)], ["--task", "arithmetic"])
     wait_for(lambda: not background(folder).alive)  # type: ignore[union-attr]
@@ -133,6 +135,7 @@ def test_one_that_cannot_be_made_says_why(store: Store) -> None:
     assert found.state == "failed"
     assert "--step 77" in found.words
     assert found.words.startswith("error: ")
+    assert not trace.exists()
 
 
 def test_one_that_was_killed_is_lost(tmp_path: Path) -> None:

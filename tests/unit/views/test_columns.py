@@ -109,7 +109,7 @@ def test_the_same_rows_for_people_and_programs() -> None:
     ]
     rows = ["a|b", "[red]x\ny"]
     assert columns.markdown(shown, rows) == "| name | size |\n|---|---:|\n| a\\|b | 3 |\n| \\[red\\]x y | 8 |"
-    assert columns.csv(shown, rows) == 'name,length\na|b,3\n[red]x y,8'
+    assert columns.csv(shown, rows) == "name,length\na|b,3\n[red]x y,8"
     assert columns.record(shown, "a|b") == {"name": "a|b", "length": 3}
     assert columns.record(shown, "a|b", "other") == {"inner": 3}
     assert columns.lines(shown, rows) == ["NAME      LENGTH", "a|b       3", "[red]x y  8"]
