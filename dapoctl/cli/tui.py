@@ -41,7 +41,10 @@ def tui(
     ] = "localhost",
     port: Annotated[int, typer.Option("--port", metavar="N", min=1, max=65535, help="With --serve: the port.")] = 8000,
 ) -> None:
-    """Launch runs, watch their curves and logs, compare what they learned. Runs continue when you quit."""
+    """Launch runs, watch their curves and logs, compare what they learned. Runs continue when you quit.
+
+    While it is open, your own queued runs are started when their turn comes; with --readonly none is.
+    """
     from dapoctl.runs.store import runs_root
 
     root = runs_root(runs_dir)
