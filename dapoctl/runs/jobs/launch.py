@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.errors import StorageError
-from dapoctl.runs.attempts import EXIT, attempt_folder
-from dapoctl.runs.files import SCHEMA, read_json, write_json
+from dapoctl.runs.attempts import EXIT, LOG, attempt_folder
+from dapoctl.runs.files import SCHEMA, read_json, storage_errors, write_json
 from dapoctl.runs.jobs.leases import Lease
 from dapoctl.runs.processes import MARK, MODULE, SUPERVISOR, run_starter
 from dapoctl.runs.secrets import is_secret
@@ -35,22 +35,23 @@ class LaunchError(StorageError):
 
 
 def remember_launch(directory: Path) -> None:
-    """Record how to work on this run as if from here: Python, folder, environment.
+    """Record how to work on this run as if from here: Python, folder, environment; of secrets only the names.
 
     Raises:
         StorageError: the run's folder cannot be written.
     """
     values = {"schema": SCHEMA, "python": sys.executable, "cwd": str(Path.cwd()), "env": kept(os.environ)}
+    values["left_out"] = sorted(name for name, value in os.environ.items() if _matters(name) and is_secret(name, value))
     write_json(directory / LAUNCH, values, mode=0o600)
 
 
 def kept(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that matter to a run and may be written down."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if (name in KEPT_WHOLE or name.startswith(KEPT)) and name not in OF_THE_ATTEMPT and not is_secret(name, value)
-    }
+    return {name: value for name, value in environment.items() if _matters(name) and not is_secret(name, value)}
+
+
+def _matters(name: str) -> bool:
+    return (name in KEPT_WHOLE or name.startswith(KEPT)) and name not in OF_THE_ATTEMPT
 
 
 def read_launch(directory: Path) -> dict[str, Any]:
@@ -61,6 +62,7 @@ def read_launch(directory: Path) -> dict[str, Any]:
         "python": str(values.get("python", sys.executable)),
         "cwd": str(values.get("cwd", Path.cwd())),
         "env": {str(name): str(value) for name, value in dict(values.get("env", kept(os.environ))).items()},
+        "left_out": [str(name) for name in values.get("left_out", ())],
     }
 
 
@@ -85,6 +87,7 @@ def _launch(directory: Path, number: int, leases: Sequence[Lease], lock: int) ->
         raise LaunchError(
             f"the folder it was started in, `{settings['cwd']}`, is gone; its data files may be relative to it"
         )
+    _tell_what_is_missing(attempt_folder(directory, number), settings["left_out"])
     devices = [{"key": lease.device.key, "label": lease.device.label, "gpu": lease.device.is_gpu} for lease in leases]
     command = [settings["python"], *MODULE, "dapoctl.runs.jobs.supervisor", str(directory.resolve()), str(number)]
     command += [f"--lock={lock}", f"--leases={json.dumps([lease.descriptor for lease in leases])}"]
@@ -102,3 +105,16 @@ def _launch(directory: Path, number: int, leases: Sequence[Lease], lock: int) ->
     )
     if failure:
         raise LaunchError(f"its supervisor did not start with `{settings['python']}`: {failure}")
+
+
+def _tell_what_is_missing(folder: Path, left_out: Sequence[str]) -> None:
+    """Note in the attempt's log which secrets the run's user had and who starts it has not."""
+    missing = [name for name in left_out if name not in os.environ]
+    if missing:
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / LOG).open("a", encoding="utf-8") as log:
+                log.write(
+                    f"warning: {', '.join(missing)} was set where this run was created, and is not where this attempt was"
+                    " started; secrets are in no record\n"
+                )

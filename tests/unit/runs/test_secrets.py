@@ -16,10 +16,11 @@ import pytest
 
 from dapoctl.config.resolve import load
 from dapoctl.errors import ConfigError
-from dapoctl.runs.files import read_json
+from dapoctl.runs.files import read_json, write_json
 from dapoctl.runs.jobs.create import create, create_run
 from dapoctl.runs.jobs.git import LARGEST, working_tree
-from dapoctl.runs.jobs.launch import kept
+from dapoctl.runs.jobs.launch import LaunchError, kept, launch
+from dapoctl.runs.locks import release, try_lock
 from dapoctl.runs.secrets import without_secrets
 
 SECRET = "hunter2"
@@ -63,6 +64,7 @@ def test_what_is_no_secret_stays() -> None:
 
 
 def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # Outside a repository whose changes could hold this file.
     monkeypatch.setenv("HF_TOKEN_2", SECRET)
     monkeypatch.setenv("WANDB_BASE_URL", f"https://me:{SECRET}@wandb.example")
     resolved = load([], ["steps=1"], {})
@@ -71,6 +73,25 @@ def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ConfigError, match=r"`mine.url` = 'https://\*\*\*@db' holds a password or token"):
         create_run(tmp_path / "none", "x", {"mine": {"url": f"https://me:{SECRET}@db"}}, {}, [])
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.process
+def test_a_secret_that_the_starter_lacks_is_named_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    directory = create(load([], ["steps=1"], {}), tmp_path / "runs", ["dapoctl", "run"])
+    path = directory / "launch.json"
+    assert read_json(path)["left_out"] == ["HF_TOKEN", "WANDB_API_KEY"]
+    write_json(path, read_json(path) | {"python": "/bin/false"})
+    monkeypatch.delenv("WANDB_API_KEY")
+    lock = try_lock(directory / ".lock")
+    assert lock is not None
+    with pytest.raises(LaunchError, match="/bin/false"):
+        launch(directory, 1, [], lock)
+    release(lock)
+    [line] = (directory / "attempts" / "1" / "stdout.log").read_text().splitlines()
+    assert line.startswith("warning: WANDB_API_KEY was set where this run was created, and is not where")
 
 
 @pytest.mark.parametrize("mask", [0o077, 0o022, 0o002])
