@@ -52,7 +52,7 @@ def _is_private(gid: int) -> bool:
 def not_my_run(directory: Path) -> str:
     """Why nothing may be started from this run's folder, in words; empty if it is the user's own and no other can change it."""
     # A run may have been moved to another disk, with a link in its place.
-    folder = directory.resolve()
+    folder = Path(os.path.realpath(directory))
     return next((why for path in (folder, folder / LAUNCH, folder / SPEC) if (why := not_mine(path))), "")
 
 

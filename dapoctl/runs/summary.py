@@ -15,6 +15,8 @@ from dapoctl.runs.state import Standing, standing
 from dapoctl.runs.tickets import find_ticket
 
 SPEC, METRICS, NOTES, EVALS, LAUNCH = "spec.json", "metrics.jsonl", "notes.json", "evals", "launch.json"
+LATEST = 253_402_300_800.0
+"""Seconds since the epoch, from which on no calendar has a date"""
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,13 @@ def read_record(directory: Path) -> RunSummary:
         return RunSummary(directory.name, directory, problem=_unreadable(directory, path))
     try:
         schema, created = int(spec.get("schema", 0)), float(spec.get("created", 0.0))
-        config = dict(spec.get("config", {}))
+        config = spec.get("config", {})
         steps = int(config.get("steps", 0))
-    except (TypeError, ValueError):
+        components = tuple(str(name) for name in spec.get("pipeline", ()))
+        damaged = not 0 <= created < LATEST or not isinstance(config.get("model", {}), dict)
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        damaged = True
+    if damaged:
         return RunSummary(directory.name, directory, problem="spec.json is damaged")
     if schema > SCHEMA:
         problem = f"written by a newer dapoctl (schema {schema}, this one reads {SCHEMA})"
@@ -93,7 +99,7 @@ def read_record(directory: Path) -> RunSummary:
         name=str(spec.get("name", "")),
         step=int(row.get("step", 0)),
         steps=steps,
-        components=tuple(str(name) for name in spec.get("pipeline", ())),
+        components=components,
         created=created,
         group=str(spec.get("group", "")),
         tags=tags,

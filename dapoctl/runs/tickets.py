@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class Ticket:
     def read(cls, values: Any) -> Self | None:
         """From a ticket's file; None when that is none."""
         try:
-            return cls(
+            found = cls(
                 run=str(values["run"]),
                 attempt=int(values["attempt"]),
                 priority=int(values["priority"]),
@@ -53,8 +54,9 @@ class Ticket:
                 queued=float(values["queued"]),
                 held=bool(values["held"]),
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
+        return found if math.isfinite(found.order) and math.isfinite(found.queued) else None
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,10 @@ def tickets(root: Path) -> list[Ticket]:
         names = sorted(name for name in os.listdir(root / FOLDER) if name.endswith(".json") and name != STATE)  # noqa: PTH208
     except OSError:
         return []
-    found = [Ticket.read(read_json(root / FOLDER / name)) for name in names]
-    return sorted((ticket for ticket in found if ticket is not None), key=lambda ticket: ticket.place)
+    found = {name: Ticket.read(read_json(root / FOLDER / name)) for name in names}
+    # The file's name is the run's id: a ticket that says another one could lead anywhere.
+    known = [ticket for name, ticket in found.items() if ticket is not None and name == f"{ticket.run}.json"]
+    return sorted(known, key=lambda ticket: ticket.place)
 
 
 def find_ticket(root: Path, run: str) -> Ticket | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,11 @@ def test_damaged_tickets_are_left_out(tmp_path: Path) -> None:
     enqueue(tmp_path, ticket("a"))
     (tmp_path / ".queue" / "b.json").write_text('{"run": "b", "att')
     (tmp_path / ".queue" / "c.json").write_text("[]")
+    whole = json.loads((tmp_path / ".queue" / "a.json").read_text())
+    for name, change in {"d": {"run": "../d"}, "e": {"run": "a"}, "f": {"need": math.inf}, "g": {"order": math.nan},
+                         "h": {"queued": -math.inf}}.items():  # fmt: skip
+        (tmp_path / ".queue" / f"{name}.json").write_text(json.dumps(whole | {"run": name} | change))
+    (tmp_path / ".queue" / "i.json").write_text("[" * 100_000)
     assert [each.run for each in tickets(tmp_path)] == ["a"]
 
 

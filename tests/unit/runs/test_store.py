@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,6 +148,19 @@ def test_whatever_lies_in_the_store_is_listed_with_a_reason(tmp_path: Path) -> N
         assert "damaged" in found[list_.name].problem
         assert (found[empty.name].state, found[empty.name].step) == ("lost", 0)
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("change", [
+    {"schema": math.inf}, {"created": math.nan}, {"created": 10**400}, {"created": "now"}, {"created": 1e300}, {"config": []},
+    {"config": {"steps": -math.inf}}, {"config": {"model": "tiny"}}, {"config": None}, {"pipeline": 1e300}, {"pipeline": None},
+])  # fmt: skip
+def test_a_specification_of_other_types_is_damaged(tmp_path: Path, change: dict[str, Any]) -> None:
+    whole = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    other = make_run(tmp_path, "20260101-000001-gkl-bbbb")
+    write_json(other / "spec.json", SPEC | change)
+    found = {summary.id: summary for summary in list_runs(tmp_path)}
+    assert found[whole.name].state == "finished"
+    assert found[other.name].problem == "spec.json is damaged"
 
 
 @pytest.mark.process
