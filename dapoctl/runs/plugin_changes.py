@@ -22,8 +22,8 @@ PLUGINS = "plugins.json"
 def agreed(directory: Path) -> list[dict[str, Any]]:
     """The changes that the user agreed to, first to last: component, file, from and to (sha256), step, time."""
     found = read_json(directory / PLUGINS)
-    changes = found.get("changes", []) if isinstance(found, dict) else []
-    return [dict(change) for change in changes if isinstance(change, dict)]
+    changes = found.get("changes") if isinstance(found, dict) else None
+    return [dict(change) for change in changes if isinstance(change, dict)] if isinstance(changes, list) else []
 
 
 def changed_files(summary: RunSummary) -> dict[str, tuple[Path, str, str]]:

@@ -106,7 +106,7 @@ def read_record(directory: Path) -> RunSummary:
         note=note,
         metrics=_eval_metrics(directory) | _floats(row.get("metrics", {})),
         spec=spec,
-        updated=float(row.get("time", 0.0)),
+        updated=number_or_none(row.get("time")) or 0.0,
     )
 
 

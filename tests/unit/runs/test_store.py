@@ -19,6 +19,7 @@ from dapoctl.runs import index
 from dapoctl.runs.files import last_row, number_or_nan, number_or_none, read_lines, write_json, write_lines
 from dapoctl.runs.index import INDEX, list_runs
 from dapoctl.runs.notes import change_tags, write_note
+from dapoctl.runs.plugin_changes import agreed
 from dapoctl.runs.remove import check_removable, remove_run, size_of
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import metric_rows, read_run
@@ -161,6 +162,16 @@ def test_a_specification_of_other_types_is_damaged(tmp_path: Path, change: dict[
     found = {summary.id: summary for summary in list_runs(tmp_path)}
     assert found[whole.name].state == "finished"
     assert found[other.name].problem == "spec.json is damaged"
+
+
+@pytest.mark.parametrize("when", [10**400, "x", None, [], {}], ids=["huge", "word", "none", "list", "table"])
+def test_a_row_of_other_types_ends_no_list(tmp_path: Path, when: Any) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    append(directory / "metrics.jsonl", json.dumps({"step": 11, "time": when, "metrics": {"reward/mean": when}}) + "\n")
+    write_json(directory / "plugins.json", {"changes": when})
+    [found] = list_runs(tmp_path)
+    assert (found.step, found.updated, found.metrics) == (11, 0.0, {})
+    assert agreed(directory) == []
 
 
 @pytest.mark.process
