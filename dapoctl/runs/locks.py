@@ -25,20 +25,28 @@ NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 """What file systems without locks answer: Lustre without `-o flock`, some NFS and FUSE mounts"""
 OPENED = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """Whoever may write to a folder can put a link or a pipe where a lock is looked for."""
+PRIVATE, SHARED, BY_UMASK = 0o600, 0o666, None
+"""Modes of locks"""
 ELSEWHERE = "keep runs on a local disk with --runs-dir or DAPOCTL_RUNS"
 
 
 def try_lock(path: Path, shared: bool = False, instead: str = ELSEWHERE) -> int | None:
     """Take the lock on `path`, which is made if it is not there; its descriptor, or None when somebody holds it.
 
+    Whoever can open a file can lock it, and so keep its owner waiting: only the owner can open it.
+
     Args:
-        shared: every user of the machine may take it
+        shared: every user of the machine may open it and take it
         instead: what to do where there are no locks
 
     Raises:
         StorageError: the file cannot be made or opened, is no plain file, or the file system has no locks.
     """
-    descriptor = _open(path, shared)
+    descriptor = _open(path, SHARED if shared else PRIVATE)
+    if not shared:
+        # It may have been made by a version that let everybody open it; another user's cannot be changed.
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, PRIVATE)
     try:
         while True:
             try:
@@ -81,6 +89,8 @@ def is_locked(path: Path) -> bool:
     nobody does."""
     try:
         descriptor = os.open(path, os.O_RDONLY | OPENED)
+    except PermissionError:
+        return _is_listed(path)
     except OSError:
         return False
     try:
@@ -89,6 +99,17 @@ def is_locked(path: Path) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether the kernel lists a lock on another user's file, which cannot be opened. Linux only."""
+    try:
+        inode = path.lstat().st_ino
+        rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return False
+    # `1: FLOCK ADVISORY WRITE 1234 fe:00:4047106 0 EOF`; the device is not always the one that stat tells.
+    return any(row[1:2] == ["FLOCK"] and row[5].rpartition(":")[2] == str(inode) for row in rows)
 
 
 def _held(descriptor: int) -> bool:
@@ -107,7 +128,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         StorageError: see `try_lock`.
     """
-    descriptor = _open(path, shared=False)
+    descriptor = _open(path, BY_UMASK)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -125,10 +146,10 @@ def release(*descriptors: int) -> None:
             os.close(descriptor)
 
 
-def _open(path: Path, shared: bool) -> int:
+def _open(path: Path, mode: int | None) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _open_or_make(path, shared)
+        descriptor = _open_or_make(path, mode)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise StorageError(_not_a_lock(path, "a link", path.lstat().st_uid)) from error
@@ -141,7 +162,7 @@ def _open(path: Path, shared: bool) -> int:
     raise StorageError(_not_a_lock(path, what, found.st_uid))
 
 
-def _open_or_make(path: Path, shared: bool) -> int:
+def _open_or_make(path: Path, mode: int | None) -> int:
     while True:
         with contextlib.suppress(FileNotFoundError):
             # Without O_CREAT first: some systems refuse it for another user's file in a folder that all may write to.
@@ -149,9 +170,9 @@ def _open_or_make(path: Path, shared: bool) -> int:
         with contextlib.suppress(FileExistsError):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | OPENED, 0o666)
             break
-    if shared:
+    if mode is not None:
         with contextlib.suppress(OSError):
-            os.fchmod(descriptor, 0o666)
+            os.fchmod(descriptor, mode)
     return descriptor
 
 

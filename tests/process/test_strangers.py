@@ -20,7 +20,16 @@ from dapoctl.runs.locks import release, try_lock
 from dapoctl.runs.processes import Identity
 from tests.support.background import SHORT, Store, wait_for
 from tests.support.stores import add_run
-from tests.support.users import NAMELESS, NEIGHBOUR, STRANGER, as_user, only_root, public_folder, python_as
+from tests.support.users import (
+    NAMELESS,
+    NEIGHBOUR,
+    STRANGER,
+    as_user,
+    only_root,
+    public_folder,
+    python_as,
+    python_with_no_rights,
+)
 
 pytestmark = [pytest.mark.process, only_root]
 
@@ -262,6 +271,25 @@ def test_a_user_without_a_name_runs_in_the_background(street: Path) -> None:
     wait_for(ended.exists)
     assert json.loads(ended.read_text())["state"] == "finished"
     assert ended.stat().st_uid == NAMELESS
+
+
+@pytest.mark.parametrize("before", [None, 0o666])
+def test_another_user_sees_that_a_run_is_worked_on_and_cannot_take_its_lock(street: Path, before: int | None) -> None:
+    path = street / ".lock"
+    if before is not None:
+        path.touch()
+        path.chmod(before)
+    held = try_lock(path)
+    assert held is not None
+    imports = "import fcntl, sys\nfrom pathlib import Path\nfrom dapoctl.runs.locks import is_locked"
+    look = "print(is_locked(Path(sys.argv[1])))"
+    take = f"{look}\nfcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB); print('taken')"
+    assert python_with_no_rights(NEIGHBOUR, imports, look, path) == "True\n"
+    release(held)
+    assert python_with_no_rights(NEIGHBOUR, imports, look, path) == "False\n"
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        python_with_no_rights(NEIGHBOUR, imports, take, path)
+    assert "PermissionError" in refused.value.stderr
 
 
 @pytest.mark.timeout(60)

@@ -39,6 +39,13 @@ def python_as(uid: int, code: str, *arguments: str | Path, **options: Any) -> su
     return as_user(uid, sys.executable, "-P", "-c", code, *arguments, **options)
 
 
+def python_with_no_rights(uid: int, imports: str, code: str, *arguments: str | Path) -> str:
+    """What Python code prints that runs as that user and can read no more than it; it imports before."""
+    become = f"import os; os.setgroups([]); os.setresgid({uid}, {uid}, {uid}); os.setresuid({uid}, {uid}, {uid})"
+    command = [sys.executable, "-P", "-c", f"{imports}\n{become}\n{code}", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
 @contextmanager
 def public_folder() -> Iterator[Path]:
     """A folder that every user can enter, unlike those of pytest, and write to like the one that it is in."""
