@@ -15,10 +15,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dapoctl.errors import StorageError, UserError
-from dapoctl.runs.files import read_json, storage_errors, write_json
+from dapoctl.runs.files import number_or_nan, read_json, storage_errors, write_json
 from dapoctl.runs.jobs import gpus
 from dapoctl.runs.jobs.gpus import Gpu, visible
 from dapoctl.runs.locks import is_locked, release, try_lock
@@ -144,14 +143,16 @@ def holder(device: Device) -> str:
         return f"someone unknown (`{path}` cannot be opened: {error.strerror})"
     if not is_locked(path):
         return ""
-    records = [read_json(record) for record in path.parent.glob(f"{path.stem}.*.json")]
-    # Of an earlier lease of each user a record may be left.
-    since = {float(record["since"]): str(record["run"]) for record in records if _is_record(record)}
-    return since[max(since)] if since else "another run"
+    # Of an earlier lease of each user a record may be left: the last one holds it.
+    records = [_record(record) for record in path.parent.glob(f"{path.stem}.*.json")]
+    return max(records, default=(0.0, ""))[1] or "another run"
 
 
-def _is_record(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("since"), (int, float)) and "run" in value
+def _record(path: Path) -> tuple[float, str]:
+    found = read_json(path)
+    values = found if isinstance(found, dict) else {}
+    since = number_or_nan(values.get("since"))
+    return (since, str(values.get("run", ""))) if 0 < since <= time.time() else (0.0, "")
 
 
 def foreign(device: Device) -> str:

@@ -166,6 +166,12 @@ def test_leases_are_of_one_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert got is not None
     assert lease(there[0], "another") is None
     assert [holder(device) for device in there] == ["a run", "", ""]
+    # What others leave beside it: of earlier leases, of the future, of other types.
+    for uid, record in enumerate(
+        ({"run": "b", "since": 1.0}, {"run": "c", "since": 1e300}, {"run": "d", "since": 10**400}, [1])
+    ):
+        (tmp_path / "leases" / f"dapoctl-slot-0.9000{uid}.json").write_text(json.dumps(record))
+    assert holder(there[0]) == "a run"
     give_back([got])
     assert holder(there[0]) == ""
 
