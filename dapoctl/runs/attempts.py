@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.runs.files import SCHEMA, read_json, write_json
+from dapoctl.runs.processes import boot_id
 
 PROCESS, EXIT, LOG, HEARTBEAT = "proc.json", "exit.json", "stdout.log", "heartbeat"
 STOP, PROGRESS = "stop.json", "progress.json"
@@ -19,6 +21,9 @@ LOCK, WRITER = ".lock", ".writer"
 supervisor is killed a trainer may still be there."""
 GRACE = 120.0
 """Seconds for a checkpoint between SIGTERM and SIGKILL"""
+
+LONGEST = 3600.0
+"""Seconds of silence that count as usual at most: a machine that slept must not make hours of it usual"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,18 @@ class Activity:
     done: int = 0
     total: int = 0
     longest: float = 0.0
-    """Seconds of its longest silence so far"""
+    """Seconds of its longest silence so far, at most `LONGEST`"""
+    ticked: float = 0.0
+    """Seconds of this machine's monotonic clock, which no change of the time moves"""
+    boot: str = ""
+    """The boot that `ticked` counts from"""
+
+    def silence(self, now: float) -> float:
+        """Seconds since then, where the clock says `now`; of the monotonic clock if it can be asked."""
+        passed = time.monotonic() - self.ticked
+        if not self.boot or self.boot != boot_id() or passed < 0.0:
+            return now - self.time
+        return passed + now - time.time()
 
 
 def attempts(directory: Path) -> list[Path]:
@@ -68,6 +84,16 @@ def was_started(directory: Path, number: int) -> bool:
     return (folder / PROCESS).exists() or (folder / EXIT).exists()
 
 
+def write_failure(directory: Path, number: int, error: str) -> None:
+    """Record that attempt `number` failed before it could say so itself.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    values = {"schema": SCHEMA, "state": "failed", "error": error, "time": time.time()}
+    write_json(attempt_folder(directory, number) / EXIT, values)
+
+
 def request_stop(folder: Path, grace: float) -> None:
     """Ask for the attempt's end; a later request replaces an earlier one.
 
@@ -94,18 +120,19 @@ class ActivityWriter:
         self.step = step
         self.phase = ""
         self.longest = 0.0
-        self._last = time.time()
-        self._written = 0.0
+        self._last = time.monotonic()
+        self._written = -math.inf
 
     def note(self, phase: str, done: int = 0, total: int = 0) -> None:
         """Note what goes on."""
-        now, self.phase = time.time(), phase
-        self.longest, self._last = max(self.longest, now - self._last), now
+        now, self.phase = time.monotonic(), phase
+        self.longest, self._last = min(max(self.longest, now - self._last), LONGEST), now
         if now - self._written >= 1.0:
             self._written = now
-            self._write({"time": now, "step": self.step, "phase": phase, "done": done, "total": total})
+            self._write({"step": self.step, "phase": phase, "done": done, "total": total})
 
     def _write(self, values: dict[str, Any]) -> None:
+        values = {"time": time.time(), "ticked": self._written, "boot": boot_id(), **values}
         scratch = self.path.with_name(f".{self.path.name}")
         with contextlib.suppress(OSError):
             scratch.write_text(json.dumps({"schema": SCHEMA, **values, "longest": self.longest}), encoding="utf-8")
@@ -122,7 +149,9 @@ def read_activity(folder: Path) -> Activity | None:
             str(found["phase"]),
             int(found["done"]),
             int(found["total"]),
-            float(found["longest"]),
+            min(float(found["longest"]), LONGEST),
+            float(found.get("ticked", 0.0)),
+            str(found.get("boot", "")),
         )
     except (KeyError, TypeError, ValueError):
         return None

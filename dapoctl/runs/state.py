@@ -77,7 +77,7 @@ def _alive(folder: Path, number: int, host: str, now: float) -> Standing:
     activity = read_activity(folder)
     if activity is None:
         return Standing("starting", attempt=number, host=host)
-    silent = now - activity.time
+    silent = activity.silence(now)
     if silent > max(SILENCE, LONGER * activity.longest):
         return Standing("stalled", f"no word for {duration_text(silent)}, last in: {activity.phase}", number, host)
     return Standing("running", attempt=number, host=host)
