@@ -175,11 +175,14 @@ def remove(
     directories = _find(runs_dir, runs)
     for directory in directories:
         check_removable(directory)
-    sizes = {path: size_of(path / "checkpoints" if checkpoints else path) for path in directories}
+    doomed = {path: path / "checkpoints" if checkpoints else path for path in directories}
+    # Of a link the link goes, and what it leads to stays.
+    sizes = {path: 0 if what.is_symlink() else size_of(what) for path, what in doomed.items()}
     if not yes:
         what = "the checkpoints of these runs" if checkpoints else "these runs"
         for path, size in sizes.items():
-            emit(f"  {one_line(path.name)}   {byte_size(size)}", to_error=True)
+            link = f"; a link, {doomed[path].readlink()} is kept" if doomed[path].is_symlink() else ""
+            emit(one_line(f"  {path.name}   {byte_size(size)}{link}"), to_error=True)
         if not sys.stdin.isatty():
             raise UserError(f"stdin is not a terminal, so there is nobody to ask: --yes deletes {what} without asking")
         if not typer.confirm(f"Delete {what}, {byte_size(sum(sizes.values()))}?", err=True):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,10 @@ from typing import IO, Any, TextIO
 from dapoctl.errors import StorageError
 
 SCHEMA = 1
+TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")
+"""The names that `write_text` writes under: the file's own in the group"""
+FORGOTTEN = 3600.0
+"""Seconds after which what another process was writing is left over"""
 BLOCK = 16 * 2**10
 """Bytes that are read at a time from a file's end"""
 
@@ -51,6 +58,24 @@ def write_text(path: Path, text: str, mode: int = 0o666) -> None:
             with contextlib.suppress(OSError):
                 name.unlink()
             raise
+
+
+def sweep_temporary(folder: Path, names: str = "*.json*", older: float = 0.0) -> None:
+    """Delete what `write_text` left of files that match `names` where its process was killed.
+
+    Args:
+        names: a pattern as of the shell
+        older: seconds since it was written; 0 where nobody else writes such a file
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = TEMPORARY.fullmatch(entry.name)
+            if found is None or not fnmatch.fnmatchcase(found[1], names):
+                continue
+            with contextlib.suppress(OSError):
+                left = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(left.st_mode) and (not older or time.time() - left.st_mtime > older):
+                    os.unlink(entry.path)  # noqa: PTH108
 
 
 def read_json(path: Path) -> Any:

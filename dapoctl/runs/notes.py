@@ -1,4 +1,4 @@
-"""What people say about a run: tags and a note, in `notes.json`."""
+"""What people say about a run: tags and a note, in `notes.json`. Whoever changes them holds `.notes.lock`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 
 from dapoctl.errors import UserError
 from dapoctl.runs.files import SCHEMA, write_json
+from dapoctl.runs.locks import locked
 from dapoctl.runs.summary import NOTES, SPEC, read_notes
 
+LOCK = ".notes.lock"
 TAG = re.compile(r"[^\s,()=<>!~\"']{1,40}")
 
 
@@ -23,9 +25,10 @@ def change_tags(directory: Path, add: Sequence[str], remove: Sequence[str] = ())
     for tag in add:
         if not TAG.fullmatch(tag):
             raise UserError(f"tag {tag!r}: a tag is one word without quotes, brackets, commas and signs such as =")
-    tags, note = read_notes(directory)
-    kept = tuple(tag for tag in dict.fromkeys([*tags, *add]) if tag not in remove)
-    return _write(directory, kept, note)
+    with locked(directory / LOCK):
+        tags, note = read_notes(directory)
+        kept = tuple(tag for tag in dict.fromkeys([*tags, *add]) if tag not in remove)
+        return _write(directory, kept, note)
 
 
 def write_note(directory: Path, text: str) -> tuple[tuple[str, ...], str]:
@@ -35,7 +38,8 @@ def write_note(directory: Path, text: str) -> tuple[tuple[str, ...], str]:
         UserError: not a run.
     """
     _check(directory)
-    return _write(directory, read_notes(directory)[0], text)
+    with locked(directory / LOCK):
+        return _write(directory, read_notes(directory)[0], text)
 
 
 def _check(directory: Path) -> None:

@@ -13,10 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.errors import StorageError, UserError
-from dapoctl.runs.attempts import EXIT, LOCK, LOG, PROCESS, WRITER, ActivityWriter, attempt_folder, next_number
-from dapoctl.runs.files import SCHEMA, LineWriter, storage_errors, write_json, write_lines
+from dapoctl.runs.attempts import (
+    EXIT,
+    LOCK,
+    LOG,
+    PROCESS,
+    WRITER,
+    ActivityWriter,
+    attempt_folder,
+    attempts,
+    next_number,
+)
+from dapoctl.runs.files import FORGOTTEN, SCHEMA, LineWriter, storage_errors, sweep_temporary, write_json, write_lines
 from dapoctl.runs.locks import release, try_lock
 from dapoctl.runs.processes import MARK, Identity
+from dapoctl.runs.summary import EVALS, SPEC
 
 
 def jsonable(value: float) -> float | str:
@@ -40,6 +51,7 @@ class RunRecord:
         self._locks = [_claim(directory / WRITER)]
         if attempt is None:
             self._locks.append(_claim(directory / LOCK))
+        _sweep(directory)
         self.attempt = attempt_folder(directory, attempt or next_number(directory))
         if attempt is None:
             with storage_errors(directory):
@@ -98,12 +110,30 @@ class RunRecord:
 
 
 def _claim(path: Path) -> int:
+    gone = UserError(f"run `{path.parent.name}` was deleted meanwhile")
+    if not (path.parent / SPEC).is_file():
+        raise gone
     found = try_lock(path)
     if found is None:
         raise UserError(
             f"run `{path.parent.name}` is being worked on by another process; `dapoctl runs stop` ends that"
         )
+    if not (path.parent / SPEC).is_file():
+        # Whoever deletes a run holds its locks while it goes.
+        release(found)
+        raise gone
     return found
+
+
+def _sweep(directory: Path) -> None:
+    """Delete what attempts that were killed left half written; the caller holds the run's locks."""
+    sweep_temporary(directory / "samples")
+    sweep_temporary(directory / "checkpoints", "latest")
+    for mine in ("metrics.jsonl", "events.jsonl"):
+        sweep_temporary(directory, mine)
+    # Other processes may be writing these.
+    for folder in (directory, *attempts(directory), *(directory / EVALS).glob("*/*")):
+        sweep_temporary(folder, older=FORGOTTEN)
 
 
 def _process(mark: str) -> dict[str, Any]:

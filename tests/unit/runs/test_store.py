@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,20 @@ import pytest
 
 from dapoctl.errors import UserError
 from dapoctl.runs import index
-from dapoctl.runs.files import last_row, number_or_nan, number_or_none, read_lines, write_json, write_lines
+from dapoctl.runs.attempts import LOCK, WRITER
+from dapoctl.runs.files import last_row, number_or_nan, number_or_none, read_json, read_lines, write_json, write_lines
 from dapoctl.runs.index import INDEX, list_runs
+from dapoctl.runs.jobs import create
+from dapoctl.runs.jobs.queue import drop, enqueue
+from dapoctl.runs.locks import is_locked, release, try_lock
 from dapoctl.runs.notes import change_tags, write_note
 from dapoctl.runs.plugin_changes import agreed
-from dapoctl.runs.remove import check_removable, remove_run, size_of
+from dapoctl.runs.record import RunRecord
+from dapoctl.runs.remove import check_removable, remove_checkpoints, remove_run, size_of
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import metric_rows, read_run
+from dapoctl.runs.tickets import Ticket, tickets
+from tests.support.cli import Done, dapoctl
 
 SPEC = {
     "schema": 1,
@@ -45,6 +53,12 @@ def make_run(root: Path, name: str, steps: int = 10, ended: bool = True) -> Path
     if ended:
         write_json(directory / "attempts" / "1" / "exit.json", {"state": "finished", "error": ""})
     return directory
+
+
+def in_store(*arguments: str, root: Path, code: int) -> Done:
+    done = dapoctl(*arguments, "--runs-dir", str(root), cwd=root)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
 
 
 def append(path: Path, text: str) -> None:
@@ -270,6 +284,161 @@ def test_removing(tmp_path: Path) -> None:
     assert [run.id for run in list_runs(tmp_path)] == ["20260101-000001-gkl-bbbb", "photos"]
     remove_run(find_run(tmp_path, "bbbb"))
     assert [path.name for path in tmp_path.iterdir() if path.name != INDEX] == ["photos"]
+
+
+def test_a_run_is_named_by_four_characters_or_more(tmp_path: Path) -> None:
+    one = make_run(tmp_path, "20260101-000000-gkl-0fca")
+    make_run(tmp_path, "20260101-000001-x-beef")
+    for text in ("0fca", "l-0fca", "gkl", one.name, "20260101-000000"):
+        assert find_run(tmp_path, text) == one, text
+    for text in ("a", "ca", "fca", "f", "202"):
+        with pytest.raises(UserError, match="too short for a run: give 4 characters or more"):
+            find_run(tmp_path, text)
+    assert find_run(tmp_path, "x").name.endswith("beef"), "a run's whole name may be short"
+    for text in ("", " "):
+        with pytest.raises(UserError, match="name is empty"):
+            find_run(tmp_path, text)
+
+
+def test_an_unset_variable_deletes_nothing(tmp_path: Path) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    for text in ("", "a", "2"):
+        assert in_store("runs", "rm", text, "--yes", root=tmp_path, code=2).stdout == ""
+    assert directory.is_dir()
+
+
+def test_what_is_being_worked_on_by_now_is_not_removed(tmp_path: Path) -> None:
+    """The question was asked while nobody worked on it."""
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    (directory / "checkpoints").mkdir()
+    check_removable(directory)
+    for name in (LOCK, WRITER):
+        held = try_lock(directory / name)
+        assert held is not None
+        for remove in (remove_run, remove_checkpoints):
+            with pytest.raises(UserError, match="is being worked on"):
+                remove(directory)
+        release(held)
+    held = try_lock(directory / "evals" / "aime24" / "step_1" / ".lock")
+    assert held is not None
+    with pytest.raises(UserError, match="is being evaluated"):
+        remove_run(directory)
+    release(held)
+    enqueue(tmp_path, Ticket(directory.name, 2))
+    with pytest.raises(UserError, match="waits in the queue"):
+        remove_run(directory)
+    drop(tmp_path, directory.name)
+    assert (directory / "checkpoints").is_dir()
+    remove_run(directory)
+    assert not directory.exists()
+
+
+def test_nobody_begins_to_work_on_a_run_while_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    seen: list[bool] = []
+    rename = Path.rename
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.extend(is_locked(directory / name) for name in (LOCK, WRITER))
+        # One that comes between the look and the rename.
+        enqueue(tmp_path, Ticket(directory.name, 2))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    remove_run(directory)
+    assert seen == [True, True]
+    assert tickets(tmp_path) == []
+    with pytest.raises(UserError, match="was deleted meanwhile"):
+        RunRecord(directory)
+    assert not directory.exists(), "no ghost of it"
+
+
+def test_what_an_interrupted_removal_of_checkpoints_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    (directory / ".deleted-checkpoints" / "step_1").mkdir(parents=True)
+    (directory / "checkpoints" / "step_2").mkdir(parents=True)
+    remove_checkpoints(directory)
+    assert {path.name for path in directory.iterdir() if "checkpoints" in path.name} == set()
+
+
+def test_of_a_link_the_link_goes(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    kept = make_run(tmp_path / "elsewhere", "20260101-000000-gkl-aaaa")
+    root.mkdir()
+    (root / kept.name).symlink_to(kept)
+    done = in_store("runs", "rm", "aaaa", "--yes", root=root, code=0)
+    assert "deleted 1, 0 MiB" in done.stdout
+    assert [path.name for path in root.iterdir()] == []
+    assert (kept / "spec.json").is_file()
+    (kept / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    remove_checkpoints(kept)
+    assert not (kept / "checkpoints").is_symlink()
+    assert [path.name for path in kept.iterdir() if path.name.startswith(".deleted")] == []
+
+
+def test_a_tower_of_brackets_is_a_damaged_file(tmp_path: Path) -> None:
+    whole = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    for number, name in enumerate(("spec.json", "notes.json", "attempts/1/exit.json", "metrics.jsonl"), 1):
+        path = shutil.copytree(whole, tmp_path / f"20260101-00000{number}-gkl-bbb{number}") / name
+        path.write_text("[" * 100_000)
+    found = {run.id: run for run in list_runs(tmp_path)}
+    assert len(found) == 5
+    assert found["20260101-000001-gkl-bbb1"].problem == "spec.json is damaged"
+    assert found[whole.name].state == "finished"
+
+
+def test_sixteen_tags_at_once_are_sixteen_tags(tmp_path: Path) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    start = threading.Barrier(17)
+
+    def tag(name: str) -> None:
+        start.wait()
+        change_tags(directory, [name])
+
+    threads = [threading.Thread(target=tag, args=(f"tag{number}",)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    write_note(directory, "a note")
+    for thread in threads:
+        thread.join()
+    summary = read_run(directory)
+    assert sorted(summary.tags) == sorted(f"tag{number}" for number in range(16))
+    assert summary.note == "a note"
+
+
+def test_two_runs_of_one_name_in_one_second_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["20260101-000000-a-0001", "20260101-000000-a-0001", "20260101-000000-a-0002"])
+    monkeypatch.setattr(create, "new_run_id", lambda _name: next(drawn))
+    made = [create.create_run(tmp_path, "a", {}, {}, ["dapoctl"]) for _ in range(2)]
+    assert [path.name for path in made] == ["20260101-000000-a-0001", "20260101-000000-a-0002"]
+    assert all(read_json(path / "spec.json")["id"] == path.name for path in made)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_kills_left_half_written_is_swept(tmp_path: Path) -> None:
+    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+    mine = ("checkpoints/.latest.abcd_123", "samples/.step_3.jsonl.abcd1234", ".metrics.jsonl.abcd1234")
+    others = (".notes.json.abcd1234", "attempts/1/.stop.json.abcd1234", "evals/x/step_1/.summary.json.abcd1234")
+    kept = (".lock", "checkpoints/latest", "checkpoints/.latest.old", "samples/.step_3.jsonl.mine-and-kept")
+    for name in (*mine, *others, *kept):
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    RunRecord(directory).close()
+    assert {name for name in (*mine, *others, *kept) if (directory / name).exists()} == {*others, *kept}
+    in_store = [tmp_path / name for name in (".index.json.abcd1234", ".queue/.state.json.abcd1234", ".x.new/spec.json")]
+    for path in in_store:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    create.create_run(tmp_path, "a", {}, {}, ["dapoctl"])
+    assert all(path.exists() for path in in_store), "somebody may be writing them"
+    for path in (*in_store, in_store[2].parent, *(directory / name for name in others)):
+        os.utime(path, (1.0, 1.0))
+    create.create_run(tmp_path, "b", {}, {}, ["dapoctl"])
+    RunRecord(directory).close()
+    assert not any(path.exists() for path in (*in_store, *(directory / name for name in others)))
+    assert all((directory / name).exists() for name in kept)
 
 
 def test_metric_rows_leave_out_what_is_damaged(tmp_path: Path) -> None:
