@@ -91,6 +91,8 @@ def list_(
 @group.command("show")
 def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
     """Show a run: state, components, last metrics."""
+    from dapoctl.runs.outlived import outlived, outlived_words
+    from dapoctl.runs.state import ALIVE
     from dapoctl.runs.store import find_run, runs_root
     from dapoctl.runs.summary import metric_rows, read_run
     from dapoctl.training.profiling import read_profile
@@ -102,10 +104,12 @@ def show(run: RunId, runs_dir: RunsDir = None, json: Json = False) -> None:
     for row in metric_rows(summary.directory):
         last_values |= row["metrics"]
     summary = dataclasses.replace(summary, metrics=summary.metrics | last_values)
+    left = [] if summary.problem or summary.state in ALIVE else outlived(summary.directory)
     if json:
-        emit_json(run_values(summary) | {"spec": summary.spec, "profile": read_profile(summary.directory)})
+        more = {"spec": summary.spec, "profile": read_profile(summary.directory), "outlived": left}
+        emit_json(run_values(summary) | more)
         return
-    emit("\n".join(run_page(summary)))
+    emit("\n".join(run_page(summary, outlived_words(left))))
     if summary.problem:
         warn(f"{summary.directory}: {summary.problem}")
 
@@ -140,6 +144,9 @@ def diff(
 def attempt(directory: Path, number: int) -> None:
     """Train a run for its supervisor; nothing else calls this."""
     from dapoctl.cli.foreground import foreground
+    from dapoctl.errors import DapoctlError
+    from dapoctl.runs.attempts import EXIT, attempt_folder, write_failure
+    from dapoctl.runs.files import read_json
     from dapoctl.runs.summary import read_run
 
     def train(observers: Any) -> Any:
@@ -148,4 +155,11 @@ def attempt(directory: Path, number: int) -> None:
         return resume(directory, observers, attempt=number)
 
     summary = read_run(directory)
-    raise typer.Exit(foreground(train, summary.id, summary.steps, directory.parent, json=False, supervised=True))
+    try:
+        code = foreground(train, summary.id, summary.steps, directory.parent, json=False, supervised=True)
+    except Exception as error:
+        # What fails before the attempt has begun would be known by its exit code alone.
+        if read_json(attempt_folder(directory, number) / EXIT) is None:
+            write_failure(directory, number, str(error) if isinstance(error, DapoctlError) else repr(error))
+        raise
+    raise typer.Exit(code)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from dapoctl.runs.summary import RunSummary
 
 
-def run_page(summary: RunSummary) -> list[str]:
-    """Everything about a run that fits a screen."""
+def run_page(summary: RunSummary, outlived: str = "") -> list[str]:
+    """Everything about a run that fits a screen; `outlived` are words about processes that are still there."""
     if summary.problem:
         return [one_line(summary.id)]
     created = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(summary.created))
@@ -29,6 +29,7 @@ def run_page(summary: RunSummary) -> list[str]:
     facts = {
         "state": f"{summary.state}, step {summary.step} of {summary.steps}",
         "why": summary.why,
+        "left over": outlived and f"{outlived}; `dapoctl runs stop {summary.id}` ends them",
         "created": created,
         "model": str(model),
         "components": ", ".join(summary.components),

@@ -19,16 +19,19 @@ from dapoctl.runs.jobs.leases import Device, allowed_gpus, devices, foreign, giv
 from dapoctl.runs.jobs.queue import changing, drop, enqueue
 from dapoctl.runs.jobs.scheduler import busy, decide, not_startable
 from dapoctl.runs.locks import is_locked, release, try_lock
+from dapoctl.runs.outlived import outlived, outlived_words
 from dapoctl.runs.ownership import refuse_foreign
 from dapoctl.runs.processes import Identity, kill_family, send
-from dapoctl.runs.state import ALIVE, processes_of
-from dapoctl.runs.summary import EVALUATION, RunSummary, read_run
+from dapoctl.runs.state import ALIVE, has_writer, processes_of
+from dapoctl.runs.summary import EVALUATION, SPEC, RunSummary, read_run
 from dapoctl.runs.tickets import Ticket, tickets
 
 POLL = 0.1
 PATIENCE = 15.0
 """Seconds that a supervisor gets beyond the grace period before another process takes over"""
 
+FAREWELL = 2.0
+"""Seconds that processes of a run that has ended get to end by themselves"""
 LAST_WORDS = 30.0
 """Seconds that the process of a foreground run may take to exit after the run has ended"""
 
@@ -58,6 +61,11 @@ def check_resumable(summary: RunSummary, supervised: bool = False) -> None:
     if is_locked(summary.directory / WRITER) or is_locked(summary.directory / LOCK):
         raise UserError(
             f"processes of run `{summary.id}` are still running; end them with `dapoctl runs stop {summary.id}`"
+        )
+    if left := outlived(summary.directory, FAREWELL):
+        raise UserError(
+            f"run `{summary.id}` is {summary.state}, but {outlived_words(left)} and may have its GPU; "
+            f"`dapoctl runs stop {summary.id}` ends them"
         )
 
 
@@ -125,6 +133,8 @@ def start_now(directory: Path, ticket: Ticket) -> list[Device]:
         try:
             if lock is None:
                 raise UserError(f"run `{directory.name}` is being worked on by another process")
+            if not (directory / SPEC).is_file():
+                raise UserError(f"run `{directory.name}` was deleted meanwhile")
             if len(leases) < len(decision.devices):
                 raise UserError("another store's run took the device meanwhile; try again")
             launch(directory, ticket.attempt, leases, lock)
@@ -204,10 +214,12 @@ def stop(directory: Path, grace: float, wait: bool = True) -> Stopped:
         return Stopped(summary.id, read_run(directory).state, "removed from the queue")
     mark, recorded = processes_of(directory)
     identities = [identity for values in recorded if (identity := Identity.read(values)) is not None]
-    running = is_locked(directory / LOCK) or is_locked(directory / WRITER)
-    if not running and summary.state not in ALIVE:
-        raise UserError(f"run `{summary.id}` is not running: it is {summary.state}")
     folder = attempts(directory)[-1] if attempts(directory) else None
+    if not has_writer(directory) and summary.state not in ALIVE:
+        left = outlived(directory)
+        if not left or folder is None:
+            raise UserError(f"run `{summary.id}` is not running: it is {summary.state}")
+        return _end_family(summary, folder, mark, identities, len(left))
     if folder is None:
         raise UserError(f"run `{summary.id}` is just being started; try again in a moment")
     request_stop(folder, grace)
@@ -215,10 +227,12 @@ def stop(directory: Path, grace: float, wait: bool = True) -> Stopped:
     if not supervised:
         if identities and not identities[0].here():
             raise UserError(f"run `{summary.id}` runs on {identities[0].host}; stop it there")
-        for identity in identities[:1]:
-            process = identity.find()
-            if process is not None:
-                send(process, signal.SIGTERM)
+        trainer = identities[0].find() if identities else None
+        if trainer is not None:
+            send(trainer, signal.SIGTERM)
+        elif summary.state == "lost":
+            # What holds the lock are children of a trainer that is gone: nobody is left to save a checkpoint.
+            grace, wait = 0.0, True
     if not wait:
         return Stopped(summary.id, "stopping", "asked to stop")
     if not _gone_within(directory, grace + (PATIENCE if supervised else 0.0)):
@@ -232,6 +246,18 @@ def stop(directory: Path, grace: float, wait: bool = True) -> Stopped:
         write_json(folder / EXIT, {"schema": SCHEMA, "state": "stopped", "error": error, "time": time.time()})
     after = read_run(directory)
     return Stopped(summary.id, after.state, after.why or f"stopped after step {after.step}")
+
+
+def _end_family(summary: RunSummary, folder: Path, mark: str, identities: list[Identity], count: int) -> Stopped:
+    """End what is left of an attempt whose trainer and supervisor are gone."""
+    kill_family(mark, identities)
+    left = outlived(summary.directory)
+    if left:
+        raise UserError(f"run `{summary.id}`: {outlived_words(left)} and could not be ended; a device may hold them")
+    words = f"its supervisor and trainer were gone; {count} process{'es' if count > 1 else ''} that outlived them ended"
+    if not (folder / EXIT).exists():
+        write_json(folder / EXIT, {"schema": SCHEMA, "state": "stopped", "error": words, "time": time.time()})
+    return Stopped(summary.id, read_run(summary.directory).state, words)
 
 
 def _gone_within(directory: Path, seconds: float) -> bool:

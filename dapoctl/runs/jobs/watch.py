@@ -15,6 +15,7 @@ from dapoctl.errors import DapoctlError
 from dapoctl.runs.index import list_runs, run_directories
 from dapoctl.runs.jobs.leases import Device, devices
 from dapoctl.runs.jobs.scheduler import LEASED, busy, schedule
+from dapoctl.runs.outlived import outlived, outlived_words
 from dapoctl.runs.state import ENDED, standing
 from dapoctl.runs.summary import RunSummary, read_record, with_standing
 from dapoctl.runs.tickets import tickets
@@ -24,6 +25,7 @@ STATES_EVERY = 2.0
 FOLDERS_EVERY = 5.0
 """Seconds after which the folders are listed though the store's own time of change says that none came or went: a network
 file system may say so late"""
+PROCESSES_EVERY = 30.0
 EVERYTHING_EVERY = 60.0
 
 
@@ -63,6 +65,8 @@ class StoreWatch:
         self._changed = 0
         """The store's time of change when its folders were last listed"""
         self._made: set[str] = set()
+        self._outlived: dict[str, tuple[float, str]] = {}
+        """By lost run, when its processes were looked for, and what was found in words"""
 
     def include(self, run: str) -> None:
         """A run was made just now: it is there at once, and until a look has found it."""
@@ -124,7 +128,17 @@ class StoreWatch:
         for name, run in known.items():
             if name in queued or name in visible or run.state not in ENDED:
                 known[name] = _read(self.root / name, name in queued)
+            if known[name].state == "lost" and name in visible:
+                known[name] = self._with_processes(known[name], now)
         return known
+
+    def _with_processes(self, run: RunSummary, now: float) -> RunSummary:
+        """The summary of a lost run with a word about processes of it that are still there."""
+        looked, words = self._outlived.get(run.id, (float("-inf"), ""))
+        if now - looked >= PROCESSES_EVERY:
+            words = outlived_words(outlived(run.directory))
+            self._outlived[run.id] = now, words
+        return replace(run, why=f"{run.why}; {words}") if words and words not in run.why else run
 
     def _schedule(self) -> str:
         """Start the runs whose turn it is: every process that looks does so."""
