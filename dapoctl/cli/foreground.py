@@ -45,7 +45,11 @@ def foreground(train: Train, name: str, steps: int, runs_dir: Path | None, json:
     if json:
         emit_json(asdict(result))
     else:
-        emit("\n".join(closing(result, display.progress, runs_dir)))
+        lines = closing(result, display.progress, runs_dir)
+        if result.state != "finished":
+            # The log says it, too: a run that is stopped by the loss of its terminal has nobody to tell.
+            display.leave_word(lines)
+        emit("\n".join(lines))
     return 0 if result.state == "finished" else INTERRUPTED
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Self, TextIO
 
 from pydantic import PrivateAttr
@@ -42,6 +43,7 @@ class Display(Component):
     _printed_at: float = PrivateAttr(default=0.0)
     _keep_log: bool = PrivateAttr(default=True)
     _log: TextIO | None = PrivateAttr(default=None)
+    _log_path: Path | None = PrivateAttr(default=None)
 
     @classmethod
     def on(cls, console: Console, progress: Progress, keep_log: bool = True) -> Self:
@@ -94,7 +96,8 @@ class Display(Component):
         tried = attempts(run.directory) if self._keep_log else []
         if tried:
             with contextlib.suppress(OSError):
-                self._log = (tried[-1] / LOG).open("a", encoding="utf-8")
+                self._log_path = tried[-1] / LOG
+                self._log = self._log_path.open("a", encoding="utf-8")
         self._progress.title, self._progress.components = run.id, ", ".join(run.components)
         self._progress.steps = run.steps
         if run.start_step:
@@ -119,6 +122,12 @@ class Display(Component):
         if self._log is not None:
             self._log.close()
             self._log = None
+
+    def leave_word(self, lines: Sequence[str]) -> None:
+        """Write lines to the end of the attempt's log, if that is kept, once the run has ended."""
+        if self._log_path is not None:
+            with contextlib.suppress(OSError), self._log_path.open("a", encoding="utf-8") as log:
+                print(*map(one_line, lines), sep="\n", file=log)
 
     def _record(self, text: str) -> None:
         if self._log is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -17,13 +18,20 @@ from dapoctl.views.text import json_text, plain
 
 
 def emit(text: str, to_error: bool = False) -> None:
-    """Write `text` and a newline to stdout. If the reader has closed the pipe, the command ends quietly."""
+    """Write `text` and a newline to stdout.
+
+    If the reader has closed the pipe, the command ends quietly; if the terminal is gone, it goes on without a word.
+    """
     stream = sys.stderr if to_error else sys.stdout
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
         hush()
         raise typer.Exit(0) from None
+    except OSError as problem:
+        if problem.errno != errno.EIO:
+            raise
+        hush(stream)
 
 
 def emit_json(value: Any, compact: bool = False) -> None:
@@ -53,10 +61,10 @@ def command(verb: str, run: str, runs_dir: Path | None) -> str:
     return f"dapoctl runs {verb} {shlex.quote(run)}{option}"
 
 
-def hush() -> None:
-    """Discard further output to a closed stdout, so that Python's final flush raises nothing."""
+def hush(stream: TextIO | None = None) -> None:
+    """Discard further output to a stream that is closed, by default stdout, so that Python's final flush raises nothing."""
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
 
 
 def forgive_encodings() -> None:

@@ -1,4 +1,7 @@
-"""Ctrl-C: the first asks the run to stop at a place where its state is whole, the second quits at once."""
+"""Ctrl-C: the first asks the run to stop at a place where its state is whole, the second quits at once.
+
+SIGTERM asks too, and SIGHUP: the terminal was closed, or its connection lost.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class StopRequested(BaseException):
 
 
 class Stopper:
-    """Turns SIGINT and SIGTERM into `StopRequested`, held back inside `protected` blocks."""
+    """Turns SIGINT, SIGTERM and SIGHUP into `StopRequested`, held back inside `protected` blocks."""
 
     def __init__(
         self, announce: Callable[[], None], last_words: str = "quit at once; the last checkpoint on disk is whole"
@@ -64,11 +67,17 @@ class Stopper:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle the signals in this block; outside the main thread nothing is installed."""
+        """Handle the signals in this block; outside the main thread nothing is installed.
+
+        SIGHUP stays ignored where it was ignored, as under nohup.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        previous = {number: signal.signal(number, self._handle) for number in numbers}
         try:
             yield
         finally:

@@ -6,6 +6,7 @@ and transformers, four seconds; `make test` has one for each way to start and to
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -13,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -351,6 +353,84 @@ def test_a_run_in_the_foreground_can_be_stopped_from_elsewhere(store: Store) -> 
     assert stopped["state"] == "stopped", read_run(directory).why
     assert process.returncode == 130
     assert "step 1/5000" in store.call("runs", "logs", "last").stdout
+
+
+def test_a_closed_terminal_stops_a_run_in_front_with_a_checkpoint(store: Store) -> None:
+    """What a lost ssh connection does: the terminal is gone, and the kernel sends SIGHUP."""
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-m", "dapoctl", "run", *settings("steps=5000", *SHORT[1:])],
+        cwd=store.cwd,
+        env=store.env | {"TERM": "xterm"},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+    )
+    os.close(inside)
+    threading.Thread(target=drain, args=(terminal,), daemon=True).start()
+    wait_for(lambda: store.root.is_dir() and any(store.root.glob("2*")))
+    directory = next(store.root.glob("2*"))
+    wait_for_step(directory, 2)
+    os.close(terminal)
+    assert process.wait(60) == 130
+    summary = read_run(directory)
+    assert summary.state == "stopped", summary.why
+    assert (directory / "checkpoints" / "latest").read_text().strip() == f"step_{summary.step}"
+    assert f"dapoctl runs resume {directory.name}" in store.call("runs", "logs", "last").stdout
+    assert not processes_left(directory)
+
+
+def drain(terminal: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+
+
+LEAVES = """
+    import subprocess
+    from dapoctl import Component, hookimpl
+
+    class Leaves(Component):
+        '''Start what an engine starts: a process that does not end with the trainer.'''
+
+        @hookimpl
+        def on_run_start(self):
+            subprocess.Popen(["sleep", "3600"], start_new_session=True)
+"""
+
+
+@pytest.mark.slow
+def test_what_outlives_supervisor_and_trainer_is_ended_before_the_run_goes_on(store: Store) -> None:
+    path = plugin_file(store.cwd, LEAVES)
+    directory = store.run("--detach", "--plugins", f"{path}:Leaves", settings=LONG)
+    wait_for_step(directory, 1)
+    supervisor, trainer = supervisor_of(directory), trainer_of(directory)
+    supervisor.kill()
+    trainer.kill()
+    wait_for(lambda: not is_locked(directory / ".writer"))
+    wait_for_state(directory, "lost")
+    (left,) = store.json("runs", "show", "last")["outlived"]
+    assert psutil.Process(left).cmdline() == ["sleep", "3600"]
+    assert f"(PID {left})" in store.call("runs", "resume", "last", "--detach", code=2).stderr
+    assert "1 process that outlived them" in store.call("runs", "stop", "last").stdout
+    assert not processes_left(directory)
+    store.call("runs", "resume", "last", "--detach")
+    wait_for_step(directory, read_run(directory).step + 1)
+    store.call("runs", "stop", "last", "--grace", "0")
+
+
+def test_an_attempt_that_cannot_begin_says_why(store: Store) -> None:
+    store.call("queue", "hold")
+    directory = store.run("--queue")
+    spec = read_json(directory / "spec.json")
+    spec["config"]["plugins"] = ["no_such_component"]
+    (directory / "spec.json").write_text(json.dumps(spec))
+    store.call("queue", "release")
+    summary = wait_for_state(directory, "failed")
+    assert "no_such_component" in summary.why
+    assert "no other word" not in summary.why
+    wait_for(lambda: not is_locked(directory / ".lock"))
+    assert "no_such_component" in read_run(directory).why
 
 
 @pytest.mark.slow

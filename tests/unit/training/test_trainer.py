@@ -242,6 +242,32 @@ def test_a_stop_is_heard_while_the_output_is_being_written(tmp_path: Path) -> No
     assert (directory / "checkpoints" / "latest").read_text().strip() == "step_2"
 
 
+HANGS_UP = """
+    import os, signal
+    from dapoctl import Component, hookimpl
+
+    class Hangs(Component):
+        \"\"\"The connection is lost after the second step.\"\"\"
+
+        @hookimpl
+        def on_step_end(self, step, metrics):
+            if step == 2:
+                os.kill(os.getpid(), signal.SIGHUP)
+    """
+
+
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN], ids=["usual", "nohup"])
+def test_a_lost_connection_is_a_stop_unless_it_is_ignored(tmp_path: Path, before: signal.Handlers) -> None:
+    options = [*small_run(tmp_path, HANGS_UP), "--set", "steps=3"]
+    done = dapoctl(*options, cwd=tmp_path, before=lambda: signal.signal(signal.SIGHUP, before))
+    directory = find_run(tmp_path / "runs", "last")
+    summary = read_run(directory)
+    ended = ("stopped", 2, 130) if before == signal.SIG_DFL else ("finished", 3, 0)
+    assert (summary.state, summary.step, done.returncode) == ended, done.stderr
+    assert (directory / "checkpoints" / "latest").read_text().strip() == f"step_{summary.step}"
+    assert (f"dapoctl runs resume {directory.name}" in done.stdout) == (before == signal.SIG_DFL)
+
+
 def test_being_asked_twice_does_not_hurry_the_checkpoint(tmp_path: Path) -> None:
     done = dapoctl(*small_run(tmp_path, INSISTS), cwd=tmp_path)
     assert done.returncode == 130, done.stderr
