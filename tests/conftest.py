@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +22,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _leases(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Leases of this session's own: neither another worker nor the machine's user has them."""
+def _leases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Leases of this session's own: neither another worker nor the machine's user has them; nothing waits on after its end."""
+    from tests.support.background import end_waiters
+
     os.environ["DAPOCTL_LEASES"] = str(tmp_path_factory.mktemp("leases"))
+    yield
+    end_waiters(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

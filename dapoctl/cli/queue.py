@@ -1,6 +1,7 @@
 """`dapoctl queue` and `dapoctl gpus`: which runs wait, and for what."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,18 +41,20 @@ def list_(runs_dir: RunsDir = None, json: Json = False) -> None:
     _show(runs_dir, json)
 
 
-def _show(runs_dir: Path | None, json: bool) -> None:
-    """Start the runs that can start, then show the rest."""
-    from dapoctl.runs.jobs.scheduler import outlook
+def _show(runs_dir: Path | None, json: bool, begun: Sequence[str] = ()) -> None:
+    """Start the runs that can start, then show the rest; `begun` were started already."""
+    from dapoctl.runs.jobs.scheduler import may_start, outlook
+    from dapoctl.runs.jobs.waiter import waiter
     from dapoctl.runs.store import runs_root
     from dapoctl.runs.tickets import state
 
     root = runs_root(runs_dir)
-    started = start_waiting(root) if root.is_dir() else []
+    started = [*begun, *(start_waiting(root) if root.is_dir() else [])]
     waiting, queue = outlook(root), state(root)
+    stays = waiter(root)
     if json:
         rows = [{**asdict(entry.ticket), "why": entry.why} for entry in waiting]
-        emit_json({"held": queue.held, "why": queue.why, "started": started, "waiting": rows})
+        emit_json({"held": queue.held, "why": queue.why, "started": started, "waiting": rows, "waiter": stays})
         return
     for run in started:
         emit(f"started {one_line(run)}")
@@ -66,6 +69,10 @@ def _show(runs_dir: Path | None, json: bool) -> None:
         waited = _age(time.time() - ticket.queued)
         priority = f"priority {ticket.priority}, " if ticket.priority else ""
         emit(plain(f"{position:>3}  {ticket.run:<{size}}  {priority}{waited}, {entry.why}"))
+    if stays is not None:
+        emit(f"PID {stays} waits with them, and starts each when its turn comes")
+    elif may_start(root):
+        warn("no process waits with them: `dapoctl queue release` starts one")
 
 
 def _age(seconds: float) -> str:
@@ -91,8 +98,11 @@ def hold(run: WaitingOrAll = None, runs_dir: RunsDir = None, json: Json = False)
 @group.command("release")
 def release(run: WaitingOrAll = None, runs_dir: RunsDir = None, json: Json = False) -> None:
     """Release a held run, or the held queue."""
+    from dapoctl.runs.jobs.waiter import start_or_wait
+    from dapoctl.runs.store import runs_root
+
     _hold(runs_dir, run, held=False)
-    _show(runs_dir, json)
+    _show(runs_dir, json, start_or_wait(runs_root(runs_dir)))
 
 
 def _hold(runs_dir: Path | None, run: str | None, held: bool) -> None:

@@ -21,6 +21,7 @@ from dapoctl.runs.summary import RunSummary, read_run
 from tests.support.cli import Done, dapoctl
 
 T = TypeVar("T")
+WAITER = "dapoctl.runs.jobs.waiter"
 SHORT = ("steps=3", "rollout.prompts=2", "rollout.samples=4", "rollout.max_response_tokens=24", "eval.every=0")
 LONG = ("steps=5000", *SHORT[1:], "checkpoint.every=1")
 
@@ -111,6 +112,17 @@ def wait_for_step(directory: Path, step: int) -> RunSummary:
     found = read_run(directory)
     assert found.step >= step, found
     return found
+
+
+def end_waiters(folder: Path) -> None:
+    """End the processes that wait with the runs of stores below `folder`."""
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            if WAITER in command and Path(command[command.index(WAITER) + 1]).is_relative_to(folder):
+                process.kill()
+        except (psutil.Error, IndexError):
+            continue
 
 
 def trainer_of(directory: Path) -> psutil.Process:

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from dapoctl.cli import app as command_line
 from dapoctl.components.catalog import installed
 from dapoctl.runs.jobs.leases import devices, give_back, lease
+from dapoctl.runs.jobs.queue import drop
+from dapoctl.runs.jobs.waiter import waiter
 from dapoctl.runs.summary import read_run
 from dapoctl.runs.tickets import tickets
 from dapoctl.tui.app import Workbench
@@ -400,7 +402,10 @@ def test_a_run_waits_when_nothing_is_free(tmp_path: Path, monkeypatch: pytest.Mo
         play(story())
         assert [ticket.run for ticket in tickets(root)] == shown
         assert {read_run(root / run).state for run in shown} == {"queued"}
+        assert waiter(root) is not None
     finally:
+        for run in shown:
+            drop(root, run)
         give_back([held])
 
 

@@ -10,6 +10,7 @@ starts it. Between users the leases decide.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,38 @@ def blocked_by_memory(root: Path) -> bool:
     """Whether a run waits only for unleased memory, such as what an ended process still holds."""
     decisions = outlook(root)
     return any(IN_USE in decision.why and LEASED not in decision.why for decision in decisions)
+
+
+def may_start(root: Path) -> bool:
+    """Whether a run of this user waits that this machine can start sooner or later.
+
+    Raises:
+        UserError: DAPOCTL_SLOTS is not a count.
+    """
+    line = [ticket for ticket in tickets(root) if not ticket.held and _is_mine(root, ticket)]
+    if not line or state(root).held:
+        return False
+    keys = [device.key for device in devices()]
+    return any(sum(not ticket.only or key in ticket.only for key in keys) >= ticket.need for ticket in line)
+
+
+def _is_mine(root: Path, ticket: Ticket) -> bool:
+    try:
+        return ticket_file(root, ticket.run).stat().st_uid == os.geteuid()
+    except (OSError, DapoctlError):
+        return False
+
+
+def ready(root: Path) -> bool:
+    """Whether a run waits whose turn it is.
+
+    Raises:
+        UserError: DAPOCTL_SLOTS is not a count.
+    """
+    if state(root).held:
+        return False
+    all_devices = devices()
+    return any(decision.devices for decision in decide(tickets(root), all_devices, busy(all_devices)))
 
 
 def schedule(root: Path, wait: bool = True) -> list[str]:

@@ -49,7 +49,8 @@ def send_off(directories: Sequence[Path], asked: Background, config: dict[str, A
         StorageError: leases or the queue cannot be written, or a run was started in vain.
     """
     from dapoctl.runs.jobs.control import queue_run, start_now, ticket_for
-    from dapoctl.runs.jobs.scheduler import outlook, schedule
+    from dapoctl.runs.jobs.scheduler import outlook
+    from dapoctl.runs.jobs.waiter import start_or_wait
 
     if not asked.queue:
         (directory,) = directories
@@ -61,7 +62,7 @@ def send_off(directories: Sequence[Path], asked: Background, config: dict[str, A
             queue_run(directory, ticket_for(directory, config, asked.gpus, asked.priority)) for directory in directories
         ]
     root = directories[0].parent
-    started = schedule(root)
+    started = start_or_wait(root)
     waiting = {decision.ticket.run: (number, decision.why) for number, decision in enumerate(outlook(root), 1)}
     entries = []
     for ticket, directory in zip(queued, directories, strict=True):

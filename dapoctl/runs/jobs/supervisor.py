@@ -29,6 +29,7 @@ from dapoctl.runs.ending import Ending, ending, oom_kills
 from dapoctl.runs.files import SCHEMA, read_json, write_json
 from dapoctl.runs.jobs.launch import OF_THE_ATTEMPT
 from dapoctl.runs.jobs.scheduler import blocked_by_memory, schedule
+from dapoctl.runs.jobs.waiter import ensure_waiter
 from dapoctl.runs.locks import release
 from dapoctl.runs.processes import MARK, MODULE, Identity, kill_family, send
 
@@ -173,6 +174,7 @@ class Supervisor:
         with without_adoption():
             try:
                 schedule(self.directory.parent, wait)
+                ensure_waiter(self.directory.parent)
             except DapoctlError as error:
                 print(f"the queue could not be checked: {error}", file=sys.stderr, flush=True)
 

@@ -10,8 +10,8 @@ from dapoctl.config.resolve import Resolved, load
 from dapoctl.runs.attempts import GRACE
 from dapoctl.runs.jobs.control import check_resumable, queue_run, stop, ticket_for
 from dapoctl.runs.jobs.create import create
-from dapoctl.runs.jobs.scheduler import schedule
 from dapoctl.runs.jobs.submit import Background, check, send_off
+from dapoctl.runs.jobs.waiter import start_or_wait
 from dapoctl.runs.state import ALIVE, ENDED, has_writer
 from dapoctl.runs.summary import RunSummary, read_run
 from dapoctl.tui.messages import ReadStore
@@ -71,7 +71,7 @@ def enqueue(directory: Path) -> str:
     _wait_for_its_end(summary)
     check_resumable(summary)
     queue_run(directory, ticket_for(directory, summary.config))
-    started = schedule(directory.parent)
+    started = start_or_wait(directory.parent)
     return f"{directory.name} {'starts now' if directory.name in started else 'waits in the queue (screen 2 says for what)'}"
 
 

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from dapoctl.runs.jobs.leases import GIB, SLOTS, Device, slot_count
 from dapoctl.runs.jobs.queue import drop, hold, move
-from dapoctl.runs.jobs.scheduler import LEASED, Decision, outlook, schedule
+from dapoctl.runs.jobs.scheduler import LEASED, Decision, outlook
+from dapoctl.runs.jobs.waiter import start_or_wait
 from dapoctl.runs.tickets import state
 from dapoctl.views.text import cell, line
 
@@ -95,7 +96,7 @@ def _started(root: Path, words: str) -> str:
     """Change is a reason to look who can start."""
     started = ""
     with contextlib.suppress(FileNotFoundError):
-        started = ", ".join(schedule(root))
+        started = ", ".join(start_or_wait(root))
     return "; ".join(part for part in (words, f"started {started}" if started else "") if part)
 
 
