@@ -188,12 +188,17 @@ def remove(
         if not typer.confirm(f"Delete {what}, {byte_size(sum(sizes.values()))}?", err=True):
             emit("nothing was deleted", to_error=True)
             raise typer.Exit(1)
-    for path in directories:
-        remove_checkpoints(path) if checkpoints else remove_run(path)
-    if json:
-        emit_json([{"id": path.name, "bytes": size} for path, size in sizes.items()])
-    else:
-        emit(f"deleted {len(sizes)}, {byte_size(sum(sizes.values()))}")
+    deleted: dict[Path, int] = {}
+    try:
+        for path in directories:
+            remove_checkpoints(path) if checkpoints else remove_run(path)
+            deleted[path] = sizes[path]
+    finally:
+        # One that is being worked on by now ends the rest, and what is gone is told all the same.
+        if json:
+            emit_json([{"id": path.name, "bytes": size} for path, size in deleted.items()])
+        elif deleted:
+            emit(f"deleted {len(deleted)}, {byte_size(sum(deleted.values()))}")
 
 
 @group.command("tag")

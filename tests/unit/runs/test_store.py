@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -331,6 +332,29 @@ def test_what_is_being_worked_on_by_now_is_not_removed(tmp_path: Path) -> None:
     assert (directory / "checkpoints").is_dir()
     remove_run(directory)
     assert not directory.exists()
+
+
+@pytest.mark.process
+def test_a_run_that_is_resumed_while_the_question_stands_is_kept(tmp_path: Path) -> None:
+    """The question needs a terminal, so the command is a process on one."""
+    first, second = (make_run(tmp_path, f"20260101-00000{n}-gkl-aaa{n}") for n in (1, 2))
+    terminal, inside = pty.openpty()
+    command = [sys.executable, "-m", "dapoctl", "runs", "rm", first.name, second.name, "--runs-dir", str(tmp_path)]
+    removing = subprocess.Popen(command, stdin=inside, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    os.close(inside)
+    assert removing.stderr is not None
+    said = ""
+    while "[y/N]" not in said:
+        said += removing.stderr.read(1)
+    resumed = try_lock(second / LOCK)
+    assert resumed is not None
+    os.write(terminal, b"y\n")
+    output, errors = removing.communicate(timeout=60)
+    os.close(terminal)
+    assert (removing.returncode, output.strip()) == (2, "deleted 1, 0 MiB")
+    assert f"run `{second.name}` is being worked on" in errors
+    assert [path.name for path in tmp_path.iterdir()] == [second.name]
+    release(resumed)
 
 
 def test_nobody_begins_to_work_on_a_run_while_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
