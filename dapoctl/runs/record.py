@@ -27,6 +27,7 @@ from dapoctl.runs.attempts import (
 from dapoctl.runs.files import FORGOTTEN, SCHEMA, LineWriter, storage_errors, sweep_temporary, write_json, write_lines
 from dapoctl.runs.locks import release, try_lock
 from dapoctl.runs.processes import MARK, Identity
+from dapoctl.runs.remove import sweep_trash
 from dapoctl.runs.summary import EVALS, SPEC
 
 
@@ -127,6 +128,7 @@ def _claim(path: Path) -> int:
 
 def _sweep(directory: Path) -> None:
     """Delete what attempts that were killed left half written; the caller holds the run's locks."""
+    sweep_trash(directory)
     sweep_temporary(directory / "samples")
     sweep_temporary(directory / "checkpoints", "latest")
     for mine in ("metrics.jsonl", "events.jsonl"):

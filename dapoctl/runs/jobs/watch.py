@@ -133,9 +133,12 @@ class StoreWatch:
         return known
 
     def _with_processes(self, run: RunSummary, now: float) -> RunSummary:
-        """The summary of a lost run with a word about processes of it that are still there."""
+        """The summary of a lost run with a word about processes of it that are still there.
+
+        These are looked for in one run at a time: it takes a look at every process of the machine.
+        """
         looked, words = self._outlived.get(run.id, (float("-inf"), ""))
-        if now - looked >= PROCESSES_EVERY:
+        if now - looked >= PROCESSES_EVERY and all(other < now for other, _ in self._outlived.values()):
             words = outlived_words(outlived(run.directory))
             self._outlived[run.id] = now, words
         return replace(run, why=f"{run.why}; {words}") if words and words not in run.why else run

@@ -449,7 +449,9 @@ def test_what_kills_left_half_written_is_swept(tmp_path: Path) -> None:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+    (directory / ".deleted-checkpoints" / "step_1").mkdir(parents=True)
     RunRecord(directory).close()
+    assert not (directory / ".deleted-checkpoints").exists()
     assert {name for name in (*mine, *others, *kept) if (directory / name).exists()} == {*others, *kept}
     in_store = [tmp_path / name for name in (".index.json.abcd1234", ".queue/.state.json.abcd1234", ".x.new/spec.json")]
     for path in in_store:
