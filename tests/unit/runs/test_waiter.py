@@ -201,10 +201,11 @@ def test_there_is_one_that_outlives_its_starter(root: Path) -> None:
 
 @pytest.mark.process
 @pytest.mark.slow
-def test_a_run_starts_when_another_stores_run_has_ended(tmp_path: Path) -> None:
+def test_a_run_starts_when_another_stores_run_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole of it: nobody types after `--queue`, and what waits with the queue is killed once."""
     store = Store(tmp_path)
-    held = try_lock(tmp_path / "leases" / "slot-0.lock")
+    monkeypatch.setenv("DAPOCTL_LEASES", store.env["DAPOCTL_LEASES"])
+    held = lease(devices()[0], "a run of another store")
     assert held is not None
     first, second = (store.run("--queue") for _ in range(2))
     listed = store.json("queue", "list")
@@ -216,7 +217,7 @@ def test_a_run_starts_when_another_stores_run_has_ended(tmp_path: Path) -> None:
     assert "no process waits with them" in store.call("queue", "list").stderr
     store.call("queue", "release")
     assert waiter(store.root) not in (None, pid)
-    os.close(held)
+    give_back([held])
     for directory in (first, second):
         wait_for(lambda path=directory: (path / "attempts/1/proc.json").exists(), 60)
         store.call("runs", "stop", directory.name, "--grace", "0")
