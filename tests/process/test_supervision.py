@@ -355,6 +355,7 @@ def test_a_run_in_the_foreground_can_be_stopped_from_elsewhere(store: Store) -> 
     assert "step 1/5000" in store.call("runs", "logs", "last").stdout
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_stops_a_run_in_front_with_a_checkpoint(store: Store) -> None:
     """What a lost ssh connection does: the terminal is gone, and the kernel sends SIGHUP."""
     terminal, inside = pty.openpty()
@@ -417,20 +418,6 @@ def test_what_outlives_supervisor_and_trainer_is_ended_before_the_run_goes_on(st
     store.call("runs", "resume", "last", "--detach")
     wait_for_step(directory, read_run(directory).step + 1)
     store.call("runs", "stop", "last", "--grace", "0")
-
-
-def test_an_attempt_that_cannot_begin_says_why(store: Store) -> None:
-    store.call("queue", "hold")
-    directory = store.run("--queue")
-    spec = read_json(directory / "spec.json")
-    spec["config"]["plugins"] = ["no_such_component"]
-    (directory / "spec.json").write_text(json.dumps(spec))
-    store.call("queue", "release")
-    summary = wait_for_state(directory, "failed")
-    assert "no_such_component" in summary.why
-    assert "no other word" not in summary.why
-    wait_for(lambda: not is_locked(directory / ".lock"))
-    assert "no_such_component" in read_run(directory).why
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from dapoctl.runs.jobs import gpus, scheduler
 from dapoctl.runs.jobs import waiter as waiting
 from dapoctl.runs.jobs.leases import devices, give_back, lease
 from dapoctl.runs.jobs.queue import drop, enqueue, hold
-from dapoctl.runs.jobs.waiter import ensure_waiter, wait, waiter
+from dapoctl.runs.jobs.waiter import WaiterError, ensure_waiter, wait, waiter
 from dapoctl.runs.locks import is_locked, try_lock
 from dapoctl.runs.processes import MARK, SUPERVISOR
 from dapoctl.runs.tickets import Ticket, ticket_file, tickets
@@ -176,6 +176,14 @@ def test_a_store_that_cannot_be_used_for_a_while(
         loop.end()
 
 
+def test_what_cannot_wait_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(WaiterError, match=r"no process could be started to wait with them .*No such file"):
+        ensure_waiter(root)
+    assert not is_locked(waiting._lock_of(root))
+    assert [ticket.run for ticket in tickets(root)] == [RUN]
+
+
 @pytest.mark.process
 def test_there_is_one_that_outlives_its_starter(root: Path) -> None:
     other = lease(devices()[0], "a run of another store")
@@ -183,8 +191,9 @@ def test_there_is_one_that_outlives_its_starter(root: Path) -> None:
     starter = [sys.executable, "-c", "import sys; from pathlib import Path; from dapoctl.runs.jobs.waiter import "
                "ensure_waiter; ensure_waiter(Path(sys.argv[1]))", str(root)]  # fmt: skip
     mine = {**os.environ, MARK: "a trainer's"}
-    starters = [subprocess.Popen(starter, start_new_session=True, env=mine) for _ in range(3)]
-    assert [each.wait() for each in starters] == [0, 0, 0]
+    starters = [subprocess.Popen(starter, start_new_session=True, env=mine, stdout=subprocess.PIPE) for _ in range(3)]
+    # To the end of their output: the waiter must not hold it, or a shell would wait for that.
+    assert [(each.communicate(timeout=60)[0], each.returncode) for each in starters] == [(b"", 0)] * 3
     pid = wait_for(lambda: waiter(root), 10)
     found = [p for p in psutil.process_iter(["cmdline"]) if str(root) in (p.info["cmdline"] or [])]
     assert [process.pid for process in found] == [pid]

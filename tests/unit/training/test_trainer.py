@@ -23,6 +23,7 @@ from dapoctl.runs.summary import read_run
 from tests.support.cli import dapoctl
 from tests.support.helpers import plugin_file
 from tests.support.metrics import stable_metrics
+from tests.support.stores import add_run
 
 # Every source of state takes part: surplus groups, several updates, a prompt order, an average of the reference.
 SETTINGS = (
@@ -274,6 +275,19 @@ def test_being_asked_twice_does_not_hurry_the_checkpoint(tmp_path: Path) -> None
     directory = find_run(tmp_path / "runs", "last")
     assert read_run(directory).state == "stopped"
     assert (directory / "checkpoints" / "latest").read_text().strip() == "step_2"
+
+
+def test_an_attempt_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    """The command that a supervisor starts: its exit code alone would tell nobody anything."""
+    directory = add_run(tmp_path / "runs", "20260101-000000-a-0001", done=0, state=None)
+    spec = read_json(directory / "spec.json")
+    spec["config"]["plugins"] = ["no_such_component"]
+    (directory / "spec.json").write_text(json.dumps(spec))
+    done = dapoctl("runs", "attempt", directory, "1", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    summary = read_run(directory)
+    assert summary.state == "failed"
+    assert "no_such_component" in summary.why
 
 
 def test_resuming_what_cannot_be_resumed(reference: Path, tmp_path: Path) -> None:
