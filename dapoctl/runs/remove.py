@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from dapoctl.errors import UserError
+from dapoctl.errors import StorageError, UserError
 from dapoctl.runs.attempts import LOCK, WRITER
 from dapoctl.runs.files import storage_errors
 from dapoctl.runs.locks import is_locked, release, try_lock
@@ -54,7 +54,13 @@ def _claimed(directory: Path) -> Iterator[None]:
     check_removable(directory)
     with contextlib.ExitStack() as held:
         for name in (LOCK, WRITER):
-            descriptor = try_lock(directory / name)
+            try:
+                descriptor = try_lock(directory / name)
+            except StorageError:
+                if os.path.lexists(directory / name):
+                    raise
+                # On a full disk it cannot be made, and so is nobody's. Deleting must be possible there of all places.
+                continue
             if descriptor is None:
                 raise _busy(directory)
             held.callback(release, descriptor)

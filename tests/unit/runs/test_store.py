@@ -377,6 +377,25 @@ def test_nobody_begins_to_work_on_a_run_while_it_goes(tmp_path: Path, monkeypatc
     assert not directory.exists(), "no ghost of it"
 
 
+def fill(folder: Path) -> None:
+    for number in range(100):
+        (folder / f"file{number}").touch()
+
+
+def test_a_run_can_be_deleted_where_not_one_file_fits(tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "-o", "nr_inodes=40", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small tmpfs cannot be mounted here")
+    try:
+        directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
+        with pytest.raises(OSError, match="No space left"):
+            fill(tmp_path)
+        remove_run(directory)
+        assert not directory.exists()
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
 def test_what_an_interrupted_removal_of_checkpoints_left_is_in_nobodys_way(tmp_path: Path) -> None:
     directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
     (directory / ".deleted-checkpoints" / "step_1").mkdir(parents=True)
