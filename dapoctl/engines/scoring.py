@@ -82,11 +82,14 @@ class Scoring:
         try:
             verdict: Any = self._pipeline.one("score_response", problem=problem, text=text)
             if not isinstance(verdict, Score):
-                (name,) = self._pipeline.providers("score_response")
-                raise HookError(
-                    f"component `{name}`, hook `score_response` returned {type(verdict).__name__}, not a Score"
-                )
+                raise self._broken(f"returned {type(verdict).__name__}, not a Score")
+            if not hasattr(verdict.value, "__float__"):
+                raise self._broken(f"returned a Score whose `value` is {verdict.value!r}; it must be a number")
         except Exception as error:
             self._failed = self._failed or error
             raise
         return verdict
+
+    def _broken(self, how: str) -> HookError:
+        (name,) = self._pipeline.providers("score_response")
+        return HookError(f"component `{name}`, hook `score_response` {how}")

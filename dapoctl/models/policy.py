@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dapoctl.errors import DataError
 from dapoctl.models.head import Head
 from dapoctl.models.lora import Adapters
 from dapoctl.models.packing import Layout
@@ -79,7 +80,18 @@ class Policy:
         return contextlib.nullcontext() if self.adapters is None else self.adapters.merged()
 
     def encode(self, prompt: str) -> list[int]:
-        """Token ids of a problem's prompt, through the chat template if there is one, with exactly one `<bos>`."""
+        """Token ids of a problem's prompt, through the chat template if there is one, with exactly one `<bos>`.
+
+        Raises:
+            DataError: it is not text.
+        """
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"the prompt {prompt[:60]!r} has a lone surrogate at character {error.start}, which no tokenizer reads as"
+                " text; mend the data"
+            ) from None
         bos = self.tokenizer.bos_token_id
         if self.template == "chat" or (self.template == "auto" and self.tokenizer.chat_template):
             text = self.tokenizer.apply_chat_template(

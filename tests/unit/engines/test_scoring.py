@@ -185,6 +185,19 @@ def test_a_failing_verifier_names_itself_and_ends_everything(wrap: Callable[[Any
     assert not torch.is_inference_mode_enabled()
 
 
+class Wordy(Judge):
+    """Judges in words."""
+
+    @hookimpl
+    def score_response(self) -> Score:
+        return Score("5", True)  # type: ignore[arg-type]
+
+
+def test_a_score_in_words_names_the_verifier() -> None:
+    with pytest.raises(HookError, match=r"component `wordy`.*`value` is '5'; it must be a number"):
+        sample(learner(Wordy()), 1, 0, PROMPTS)
+
+
 def test_a_failure_ends_generation_early() -> None:
     found = learner(Failing())
     reported = []
