@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
+import pytest
 from dapoctl_trackers.tensorboard import Tensorboard
 
-from dapoctl import RunInfo
+from dapoctl import RunInfo, RunWarning
 from tests.support.broken import train
 
 
@@ -33,6 +36,26 @@ def test_metrics_and_configuration(tmp_path: Path) -> None:
     assert (point[0], point[1], float(point[2])) == (1, "reward/mean", 0.25)
     assert text[1] == "config/text_summary"
     assert "[optim]\nlr = 0.5" in text[2].item().decode()
+
+
+@pytest.mark.parametrize("method", ["__init__", "add_text", "add_scalar", "close"])
+def test_its_errors_are_warned_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    def fails(*_arguments: Any, **_options: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(SummaryWriter, method, fails)
+    component = Tensorboard()
+    component.attach("tensorboard", None)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", RunWarning)
+        component.on_run_start(RunInfo("a-run", tmp_path, {"steps": 2}, [], 2))
+        for step in (1, 2):
+            component.on_step_end(step, {"reward/mean": 0.25})
+        component.close()
+    (warning,) = warned
+    assert "`tensorboard` cannot write its files (OSError: [Errno 5]" in str(warning.message)
 
 
 def test_it_can_be_left_out(tmp_path: Path) -> None:
