@@ -53,6 +53,10 @@ class StorageError(DapoctlError):
     """The run directory cannot be written or read."""
 
 
+class DivergedError(DapoctlError):
+    """The model's numbers are not finite any more, and no component is to blame."""
+
+
 class OutOfMemoryError(DapoctlError):
     """A run needed more memory than is available."""
 

@@ -20,6 +20,7 @@ from dapoctl.cli import (
     run,
     runs,
     runs_manage,
+    runs_verify,
     sweep,
     tui,
 )
@@ -135,4 +136,4 @@ def _save_traceback() -> str:
     return f"{TRACEBACK} {file.name}"
 
 
-__all__ = ["app", "main", "runs_manage"]
+__all__ = ["app", "main", "runs_manage", "runs_verify"]

@@ -119,6 +119,8 @@ def evaluate(
     if detach:
         _check_is_run(request, runs_root(runs_dir))
     job = plan(request, runs_root(runs_dir), sys.argv)
+    for warning in job.warnings:
+        warn(warning)
     if job.stored is not None:
         _show(job, job.stored, json, "stored already; --again samples anew")
         return

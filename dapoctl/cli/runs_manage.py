@@ -9,7 +9,7 @@ import typer
 
 from dapoctl.cli.background import announce, asked_background
 from dapoctl.cli.options import Detach, Gpus, Json, Priority, Queue, RunId, RunsDir, Yes
-from dapoctl.cli.output import emit, emit_json
+from dapoctl.cli.output import emit, emit_json, warn
 from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
 from dapoctl.cli.runs import group, start_waiting
 from dapoctl.errors import UserError
@@ -116,13 +116,22 @@ def resume(
             help="Continue with plugin files that have changed since; the run records it.",
         ),
     ] = False,
+    step: Annotated[
+        int | None,
+        typer.Option(
+            "--step",
+            metavar="N",
+            min=0,
+            help="Go back to the checkpoint of step N, 0 for the beginning; later ones are set aside.",
+        ),
+    ] = None,
     profile: Profile = False,
     profile_steps: ProfileSteps = None,
     json: Json = False,
 ) -> None:
-    """Continue a stopped, failed or lost run from its last checkpoint."""
+    """Continue a stopped, failed or lost run from its last checkpoint that is not damaged."""
     from dapoctl.cli.foreground import foreground
-    from dapoctl.runs.checkpoints import latest, step_of
+    from dapoctl.runs.checkpoints import latest, rewind, step_of
     from dapoctl.runs.jobs.control import check_resumable, in_front
     from dapoctl.runs.jobs.launch import read_launch
     from dapoctl.runs.plugin_changes import agree, refuse_changed
@@ -132,14 +141,19 @@ def resume(
     directory = directory.resolve()
     summary = read_run(directory)
     background, profiled = asked_background(detach, queue, priority, gpus), asked_profile(profile, profile_steps)
+    if background is not None and profiled is not None:
+        raise UserError("--profile shows its table in the foreground: leave out --detach and --queue")
     check_resumable(summary)
+    if not changed_plugins:
+        refuse_changed(summary)
+    if step is not None:
+        for aside in rewind(directory, step):
+            warn(f"a later checkpoint is kept as {aside}; delete it when you need the room")
     if changed_plugins:
         saved = latest(directory)
         agree(summary, step_of(saved) if saved else 0)
-    refuse_changed(summary)
+        refuse_changed(summary)
     if background is not None:
-        if profiled is not None:
-            raise UserError("--profile shows its table in the foreground: leave out --detach and --queue")
         check(background, summary.config)
         submitted = send_off([directory], background, summary.config, new=False)
         emit_json(submitted[0]) if json else announce(submitted, runs_dir)

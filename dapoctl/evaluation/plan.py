@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.batch import Problem
-from dapoctl.errors import UserError
+from dapoctl.errors import StorageError, UserError
 from dapoctl.evaluation.problem_source import Source, check_label, find_source
 from dapoctl.evaluation.protocol import Protocol, build_protocol
 from dapoctl.evaluation.summary import summary_of
 from dapoctl.evaluation.target import Target, find_target
 from dapoctl.evaluation.writer import find_place, folder_of, is_complete, new_place, read_summary
+from dapoctl.runs.checkpoints import damage_of, newest_first, step_of
+
+WEIGHTS = "model/"
+"""Beginning of the names of a checkpoint's files that an evaluation reads"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Job:
     again: bool = False
     stored: dict[str, Any] | None = None
     """The stored summary, if the same evaluation is already complete"""
+    warnings: tuple[str, ...] = ()
+    """For whoever asked"""
 
     @property
     def folder(self) -> Path:
@@ -64,6 +70,7 @@ def plan(request: Request, root: Path, argv: Sequence[str]) -> Job:
 
     Raises:
         UserError: a name is unknown, or the store has this evaluation with other settings.
+        StorageError: the checkpoint is damaged; where no step was requested, every one.
     """
     target = find_target(request.model, root, request.step, request.engine, request.settings)
     protocol, source = _protocol_and_source(request, target)
@@ -75,9 +82,23 @@ def plan(request: Request, root: Path, argv: Sequence[str]) -> Job:
     if directory is not None and not request.again:
         summary = read_summary(folder_of(directory, label, target.step))
         stored = summary if summary is not None and is_complete(summary) else None
+    if stored is None and target.weights is not None and (damage := damage_of(target.weights.parent, WEIGHTS)):
+        return _before(request, root, argv, target.weights.parent, damage)
     if directory is None:
         directory = new_place(root, target, argv)
     return Job(target, source, problems, protocol, wanted, directory, request.again, stored)
+
+
+def _before(request: Request, root: Path, argv: Sequence[str], checkpoint: Path, damage: str) -> Job:
+    """The same evaluation of the newest undamaged checkpoint before a damaged one."""
+    told = f"checkpoint `{checkpoint}` is damaged: {damage}"
+    earlier = (path for path in newest_first(checkpoint.parent.parent) if step_of(path) < step_of(checkpoint))
+    whole = next((path for path in earlier if not damage_of(path, WEIGHTS)), None)
+    if request.step is not None or whole is None:
+        there = f"--step {step_of(whole)} evaluates an earlier one" if whole else "there is no earlier one"
+        raise StorageError(f"{told}; {there}")
+    job = plan(dataclasses.replace(request, step=step_of(whole)), root, argv)
+    return dataclasses.replace(job, warnings=(f"{told}; step {job.target.step} is evaluated instead",))
 
 
 def _protocol_and_source(request: Request, target: Target) -> tuple[Protocol, Source]:

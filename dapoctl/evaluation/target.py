@@ -100,7 +100,12 @@ def _run(directory: Path, step: int | None, engine: str | None, settings: Sequen
     chosen = _checkpoint(directory, step)
     weights = chosen / "model" if chosen else None
     return Target(
-        config, config.model.path, directory, step_of(chosen) if chosen else 0, weights, chosen.name if chosen else ""
+        config,
+        config.model.path,
+        directory,
+        step_of(chosen) if chosen else 0,
+        weights,
+        f"step_{step_of(chosen)}" if chosen else "",
     )
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from dapoctl.config.schema import ModelConfig
 
 
+TOKENIZER = "tokenizer_config.json"
+"""What every saved tokenizer has"""
+
+
 def pick_device(name: str) -> torch.device:
     """The device that `train.device` names.
 
@@ -48,7 +52,10 @@ def load_policy(config: RunConfig, weights: Path | None = None) -> Policy:
     if not whole:
         require_peft(config.lora)
     source = str(weights) if weights and whole else locate(config.model.path)
-    model, tokenizer = _load(source, config.model)
+    if weights and whole and not (weights / TOKENIZER).is_file():
+        # Without it transformers makes another tokenizer of what else it finds.
+        raise ModelError(f"checkpoint `{weights}` has no {TOKENIZER}: a file of its tokenizer is missing")
+    model, tokenizer = _load(source, config.model, f"checkpoint `{weights}`" if weights and whole else "")
     _freeze_other_towers(model)
     adapters = None if whole else add_adapters(model, config, source, weights)
     if adapters is not None:
@@ -133,6 +140,11 @@ def check_head(policy: Policy) -> None:
         extra["token_type_ids"] = torch.zeros_like(ids)
     with policy.autocast():
         own = policy.model(input_ids=ids, attention_mask=mask, **extra).logits.float()
+    if bool(own.isnan().any()):
+        raise ModelError(
+            f"`{policy.path}`: the model's logits are not numbers (NaN): its weights are damaged, or too large for"
+            f" {str(policy.compute_dtype).removeprefix('torch.')}"
+        )
     computed = policy.head.logits(policy.hidden(ids, mask).last_hidden_state)
     scale = own.abs().max().clamp(min=1)
     if (own - computed).abs().max() > 0.05 * scale:
@@ -142,7 +154,9 @@ def check_head(policy: Policy) -> None:
         )
 
 
-def _load(source: str, config: ModelConfig) -> tuple[Any, Any]:
+def _load(source: str, config: ModelConfig, name: str = "") -> tuple[Any, Any]:
+    """(model, tokenizer); `name` stands for the source in errors, where that is not the configured model."""
+    name = name or f"`model.path` = {config.path!r}"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -155,23 +169,20 @@ def _load(source: str, config: ModelConfig) -> tuple[Any, Any]:
     if kind == "gguf":
         source, options["gguf_file"] = str(path.parent), path.name
     elif kind == "folder" and not (path / "config.json").is_file():
-        raise ModelError(
-            f"`model.path` = {config.path!r}: the folder has no config.json, so it is not a model in transformers format"
-        )
+        raise ModelError(f"{name}: the folder has no config.json, so it is not a model in transformers format")
     elif not kind:
-        raise ModelError(f"`model.path` = {config.path!r}: no such folder, and not a hub name (owner/name)")
+        raise ModelError(f"{name}: no such folder, and not a hub name (owner/name)")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         loader: Any = AutoModelForCausalLM
         model, info = loader.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
     except Exception as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"`model.path` = {config.path!r} cannot be loaded: {reason[0]}") from error
+        raise ModelError(f"{name} cannot be loaded: {reason[0]}") from error
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(
-            f"`model.path` = {config.path!r}: the checkpoint lacks {len(missing)} weights that the model needs, such as"
-            f" {missing[0]}"
+            f"{name}: the checkpoint lacks {len(missing)} weights that the model needs, such as {missing[0]}"
         )
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config

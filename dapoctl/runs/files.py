@@ -49,7 +49,8 @@ def write_text(path: Path, text: str, mode: int = 0o666) -> None:
         name = path.parent / f".{path.name}.{secrets.token_hex(4)}"
         descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            # A lone surrogate, which a name or a message may hold, becomes JSON's escape of itself.
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -76,6 +77,19 @@ def sweep_temporary(folder: Path, names: str = "*.json*", older: float = 0.0) ->
                 left = entry.stat(follow_symlinks=False)
                 if stat.S_ISREG(left.st_mode) and (not older or time.time() - left.st_mtime > older):
                     os.unlink(entry.path)  # noqa: PTH108
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder's entries to the disk.
+
+    Raises:
+        OSError: that failed.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: Path) -> Any:
@@ -228,7 +242,7 @@ class LineWriter:
             rows = [row for line in JsonLines(path).read() if (row := line.value) and "schema" not in row and keep(row)]
         write_lines(path, header, rows)
         with storage_errors(path):
-            self._file: TextIO = path.open("a", encoding="utf-8")
+            self._file: TextIO = path.open("a", encoding="utf-8", errors="backslashreplace")
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dapoctl.batch import RunInfo
@@ -15,9 +16,11 @@ from dapoctl.config.load import Layers, flatten
 from dapoctl.config.resolve import Resolved, resolve
 from dapoctl.errors import TRACEBACK, DapoctlError, HookError, OutOfMemoryError, RunWarning
 from dapoctl.evaluation.during_training import EvalSet
+from dapoctl.runs.checkpoints import adopt
 from dapoctl.runs.interrupt import Stopper, StopRequested
 from dapoctl.runs.jobs.control import check_resumable
-from dapoctl.runs.jobs.create import create
+from dapoctl.runs.jobs.create import changed_versions, create
+from dapoctl.runs.manifest import is_sealed
 from dapoctl.runs.plugin_changes import refuse_changed, since_the_beginning
 from dapoctl.runs.record import RunRecord
 from dapoctl.runs.summary import read_run
@@ -84,7 +87,7 @@ def resume(
     layers.add(summary.spec["config"], f"{directory}/spec.json")
     resolved = resolve(layers)
     changes = since_the_beginning(summary, {name: item.entry.describe() for name, item in resolved.chosen.items()})
-    return _Attempt(directory, resolved, observers, profile, attempt, changes).run()
+    return _Attempt(directory, resolved, observers, profile, attempt, changes, changed_versions(summary.spec)).run()
 
 
 class _Attempt:
@@ -98,17 +101,21 @@ class _Attempt:
         profile: Steps | None,
         number: int | None = None,
         changes: Sequence[dict[str, str]] = (),
+        versions: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self.directory = directory
         self.config, self.pipeline = resolved.config, resolved.pipeline
         self.changes = changes
         """How its components differ from those that the run began with"""
-        self.found = checkpoint.latest(directory)
-        self.saved = checkpoint.read_state(self.found) if self.found else None
+        self.versions = versions
+        """Libraries whose version differs, then and now"""
+        self.found = checkpoint.newest(directory)
+        self.saved = self.found.state
         self.progress = TrainerState.of(self.saved) if self.saved else TrainerState()
         self.window = profile.choose(self.progress.step, self.config.steps) if profile else None
         reported = self.progress.step - (self.progress.pending is not None)
         self.record = RunRecord(directory, reported, resumed=self.saved is not None, attempt=number)
+        self.checkpoint = adopt(self.found.path) if self.found.path else None
         self.reporter = Reporter(self.record, self.pipeline, observers)
         self.stopper = Stopper(lambda: self.reporter.phase("stop"))
         self.info = RunInfo(
@@ -166,18 +173,38 @@ class _Attempt:
 
     def _load(self) -> Learner:
         self.reporter.phase("load")
-        learner = build_learner(self.config, self.pipeline, self.found / "model" if self.found else None)
+        self._tell_what_changed()
+        learner = build_learner(self.config, self.pipeline, self.checkpoint / "model" if self.checkpoint else None)
         learner.phase = self.reporter.phase
         if hasattr(learner.engine, "progress"):
             learner.engine.progress = lambda done, total: self.reporter.phase("generate", done, total)
         if self.saved is not None:
-            checkpoint.restore(learner, self.saved)
-            self.record.event("resumed", step=self.saved["step"])
+            checkpoint.restore(learner, self.saved, self.checkpoint)
+            verified = self.checkpoint is not None and is_sealed(self.checkpoint)
+            self.record.event("resumed", step=self.saved["step"], verified=verified)
             self.saved = None  # as large as the optimizer's state
-        for change in self.changes:
-            self.record.event("plugin_changed", step=self.progress.step, **change)
         self.eval_sets = build_eval_sets(self.config, learner)
         return learner
+
+    def _tell_what_changed(self) -> None:
+        """Note what is not as it was when the run began, and warn of what its results may show."""
+        step = self.progress.step
+        for change in self.changes:
+            self.record.event("plugin_changed", step=step, **change)
+        for damage in self.found.damaged:
+            goes_on = self.checkpoint.name if self.checkpoint else "the beginning"
+            self.reporter.warn(RunWarning(f"{damage}; the run goes on from {goes_on}"))
+        if self.versions:
+            self.record.event("versions_changed", step=step, versions=self.versions)
+            listed = ", ".join(
+                f"{name} {then or 'none'} -> {now or 'none'}" for name, (then, now) in self.versions.items()
+            )
+            self.reporter.warn(
+                RunWarning(
+                    f"the run began with other versions ({listed}): from step {step + 1} on its results may differ from those"
+                    " of an uninterrupted run; its events say so"
+                )
+            )
 
     def _result(self) -> Result:
         trainer, progress = self.trainer, self.progress
@@ -230,7 +257,7 @@ class _Attempt:
     def _ends(self) -> list[Callable[[], None]]:
         """What is called at the end, each even if others fail."""
         ends: list[Callable[[], None]] = [
-            partial(pipeline.observe, "on_run_end", run=self.info, state=self.outcome)
+            partial(self.reporter.observe_in, pipeline, "on_run_end", run=self.info, state=self.outcome)
             for pipeline in self.reporter.pipelines
         ]
         if self.learner is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pickle
 import shutil
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +15,98 @@ import torch
 from dapoctl.batch import Batch, Counts, Problem, Score
 from dapoctl.errors import StorageError
 from dapoctl.evaluation.summary import COMMAND
-from dapoctl.runs.checkpoints import LATEST, STATE, latest
-from dapoctl.runs.checkpoints import step_of as _step
-from dapoctl.runs.files import full_disk, read_json, storage_errors, write_text
+from dapoctl.runs.checkpoints import (
+    FOLDER,
+    STATE,
+    checkpoints,
+    damage_of,
+    discard,
+    latest,
+    newest_first,
+    partial_name,
+    point_at,
+    put_in_place,
+    step_of,
+)
+from dapoctl.runs.files import full_disk, read_json, storage_errors, sync
+from dapoctl.runs.manifest import Sealing, is_sealed
 from dapoctl.runs.remove import size_of
+from dapoctl.training.finite import check_weights
 from dapoctl.training.learner import History, Learner
+from dapoctl.training.memory import out_of_memory_where
 
-__all__ = ["held_out", "latest", "read_state", "restore", "save"]
+__all__ = ["Found", "held_out", "latest", "newest", "read_state", "restore", "save"]
+
+PARTS = ("step", "optimizer", "components", "history", "leftovers", "before", "after", "pending")
+"""Of the trainer's state"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a run goes on."""
+
+    path: Path | None = None
+    """The checkpoint; None to begin at the beginning"""
+    state: dict[str, Any] | None = None
+    damaged: tuple[str, ...] = ()
+    """What is wrong with newer checkpoints"""
+
+
+def newest(directory: Path) -> Found:
+    """The newest checkpoint that is what was written, with its state.
+
+    Raises:
+        StorageError: there are checkpoints, and all of them are damaged.
+    """
+    damaged: list[str] = []
+    for path in newest_first(directory):
+        problem = damage_of(path)
+        if not problem:
+            try:
+                state = read_state(path)
+            except StorageError as error:
+                problem = str(error)
+            else:
+                if state["step"] == step_of(path):
+                    return Found(path, state, tuple(damaged))
+                problem = f"it is a copy of the checkpoint of step {state['step']}"
+        damaged.append(f"checkpoint `{path}` is damaged: {problem}")
+    if damaged:
+        raise StorageError(
+            f"{'; '.join(damaged)}; no other is left, and `dapoctl runs resume {directory.name} --step 0` begins again"
+        )
+    return Found()
 
 
 def save(learner: Learner, directory: Path, step: int, extra: dict[str, Any]) -> Path:
     """Write the state after `step`; the last checkpoint stays until this one is whole.
 
     Raises:
+        DivergedError: a weight is not finite; nothing is written.
         StorageError: the disk is full or cannot be written; what was there before is untouched.
     """
-    root = directory / "checkpoints"
-    final, scratch = root / f"step_{step}", root / f".step_{step}.partial"
-    with storage_errors(root):
-        root.mkdir(exist_ok=True)
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
+    check_weights(learner, directory, step)
+    root = directory / FOLDER
+    scratch = root / partial_name(step)
     try:
+        with storage_errors(root):
+            if not root.is_dir():
+                root.mkdir()
+                sync(directory)
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
         _check_space(learner, root, latest(directory))
-        with storage_errors(final):
-            _write(learner, scratch, step, extra)
-            shutil.rmtree(final, ignore_errors=True)
-            scratch.rename(final)
-            _sync(root)
-        write_text(root / LATEST, final.name + "\n")
+        _write(learner, scratch, step, extra)
+        with storage_errors(scratch):
+            final = put_in_place(scratch)
     except StorageError as error:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if not is_sealed(scratch):
+            shutil.rmtree(scratch, ignore_errors=True)
         last = latest(directory)
         kept = f"the last checkpoint, {last.name}, is whole" if last else "there is no earlier checkpoint"
         raise StorageError(f"checkpoint step_{step} was not saved: {error}; {kept}") from error
-    _prune(directory, learner.config.checkpoint.keep, learner.config.checkpoint.keep_best)
+    point_at(final)
+    _prune(directory, step, learner.config.checkpoint.keep, learner.config.checkpoint.keep_best)
     return final
 
 
@@ -70,6 +128,11 @@ def _check_space(learner: Learner, root: Path, last: Path | None) -> None:
 
 
 def _write(learner: Learner, scratch: Path, step: int, extra: dict[str, Any]) -> None:
+    """Write every file of a checkpoint, and seal it.
+
+    Raises:
+        StorageError: see `save`.
+    """
     state = {
         "step": step,
         "optimizer": learner.optimizer.state_dict(),
@@ -78,39 +141,32 @@ def _write(learner: Learner, scratch: Path, step: int, extra: dict[str, Any]) ->
         "leftovers": [_pack(batch) for batch in learner.leftovers],
         **extra,
     }
-    try:
-        learner.policy.save(scratch / "model")
-        torch.save(state, scratch / STATE)
-    except (OSError, RuntimeError, ValueError) as error:
-        # safetensors and torch report a full disk as errors of their own kinds.
-        if isinstance(error, OSError) and error.errno:
-            raise
-        if shutil.disk_usage(scratch).free < 2**20 or "No space left" in str(error):
-            raise full_disk(scratch) from error
-        raise
-    for path in scratch.rglob("*"):
-        _sync(path)
+    with storage_errors(scratch), Sealing(scratch, step) as sealing:
+        try:
+            learner.policy.save(scratch / "model")
+            sealing.add()
+            torch.save(state, scratch / STATE)
+            sealing.add()
+        except Exception as error:
+            # safetensors and torch report a full or failing disk as errors of their own kinds.
+            if out_of_memory_where(error) or (isinstance(error, OSError) and error.errno):
+                raise
+            if shutil.disk_usage(scratch).free < 2**20 or "No space left" in str(error):
+                raise full_disk(scratch) from error
+            raise StorageError(f"`{scratch}` cannot be written: {_first_line(error)}") from error
+        sealing.finish()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _prune(directory: Path, keep: int, keep_best: int) -> None:
-    """Delete all but the newest `keep` checkpoints and, of those that were evaluated, the best `keep_best`."""
-    root = directory / "checkpoints"
-    steps = sorted(_step(path) for path in root.glob("step_*"))
-    scored = [(score, step) for step in steps if (score := held_out(directory, step)) is not None]
-    kept = {*steps[-keep:], *(step for _, step in sorted(scored)[len(scored) - min(keep_best, len(scored)) :])}
-    for step in steps:
-        if step not in kept:
-            shutil.rmtree(root / f"step_{step}", ignore_errors=True)
-    for path in root.glob(".step_*.partial"):
-        shutil.rmtree(path, ignore_errors=True)
+def _prune(directory: Path, step: int, keep: int, keep_best: int) -> None:
+    """Delete all but the newest `keep` whole checkpoints and, of those that were evaluated, the best `keep_best`."""
+    steps = [saved for saved in checkpoints(directory) if saved <= step]
+    scored = [(score, saved) for saved in steps if (score := held_out(directory, saved)) is not None]
+    best = sorted(scored)[len(scored) - min(keep_best, len(scored)) :]
+    discard(directory, {*steps[-keep:], *(saved for _, saved in best)}, before=step)
 
 
 def held_out(directory: Path, step: int) -> float | None:
@@ -134,18 +190,52 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
         StorageError: it cannot be read.
     """
     try:
-        state: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise StorageError(f"checkpoint `{checkpoint}` cannot be read: {str(error).splitlines()[0]}") from error
-    return state
+        state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's advice is to read it in a way that runs code.
+        reason = "it is not the state of a run, which is made of tensors, numbers and text alone"
+        raise StorageError(f"`{checkpoint / STATE}` cannot be read: {reason}") from error
+    except Exception as error:
+        if out_of_memory_where(error):
+            raise
+        raise StorageError(f"`{checkpoint / STATE}` cannot be read: {_first_line(error)}") from error
+    lacking = [part for part in PARTS if part not in state] if isinstance(state, dict) else [*PARTS]
+    if lacking:
+        raise StorageError(f"`{checkpoint / STATE}` cannot be read: it has no {', '.join(lacking)}")
+    return dict(state)
 
 
-def restore(learner: Learner, state: dict[str, Any]) -> None:
-    """Put `state` back into a learner whose policy has the checkpoint's weights already."""
+def restore(learner: Learner, state: dict[str, Any], source: Path | None = None) -> None:
+    """Put `state`, which came from the checkpoint `source`, into a learner whose policy has that one's weights already.
+
+    Raises:
+        StorageError: the optimizer's state is not that of these weights.
+    """
+    try:
+        _check_optimizer(learner, state["optimizer"])
+    except StorageError as error:
+        raise StorageError(f"checkpoint `{source}` does not fit the run: {error}") from None
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.pipeline.load_state_dict(state["components"])
     learner.history = History.from_state(state["history"])
     learner.leftovers = [_unpack(packed) for packed in state["leftovers"]]
+
+
+def _check_optimizer(learner: Learner, state: dict[str, Any]) -> None:
+    """torch compares how many parameters there are, and nothing else."""
+    names = {id(parameter): name for name, parameter in learner.policy.model.named_parameters()}
+    ours: list[list[torch.nn.Parameter]] = [group["params"] for group in learner.optimizer.param_groups]
+    saved: list[list[int]] = [group["params"] for group in state["param_groups"]]
+    if [len(group) for group in ours] != [len(group) for group in saved]:
+        there, here = (sum(map(len, groups)) for groups in (saved, ours))
+        raise StorageError(f"its optimizer is another model's: it has {there} parameters, and this model {here}")
+    for parameter, key in zip(chain(*ours), chain(*saved), strict=True):
+        for name, value in state["state"].get(key, {}).items():
+            if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameter.shape:
+                raise StorageError(
+                    f"its optimizer state is another model's: `{name}` of `{names[id(parameter)]}` has shape"
+                    f" {list(value.shape)} there, and the weight has {list(parameter.shape)}"
+                )
 
 
 def _pack(batch: Batch) -> dict[str, Any]:

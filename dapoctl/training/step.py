@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dapoctl.batch import Batch, Tokens
 from dapoctl.config.budget import chunk_tokens, micro_batch_tokens
+from dapoctl.errors import DivergedError
 from dapoctl.models.policy import Policy
 from dapoctl.models.vocab_loss import HeadLoss, VocabPenalty, token_logprobs
 from dapoctl.training.batching import is_sharded, optimizer_batches, recount
@@ -176,6 +177,11 @@ class TokenLosses:
         self.old = None if batch.old_logprobs is None else part.flat(batch.old_logprobs)
 
     def __call__(self, logprobs: Tensor, entropy: Tensor, ref: Tensor | None, which: slice) -> Tensor:
+        if not bool(torch.isfinite(logprobs.detach()).all()):
+            raise DivergedError(
+                "the model's log-probabilities are NaN or infinite, before any component saw them: its weights are damaged,"
+                " or have become too large; lower `optim.lr`"
+            )
         # With one update on fresh responses the old policy is the present one: no second forward pass.
         old = logprobs.detach() if self.old is None else self.old[which]
         optional = {} if ref is None else {"ref_logprobs": ref}

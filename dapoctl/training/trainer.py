@@ -12,8 +12,10 @@ from typing import Any
 from dapoctl.batch import Batch
 from dapoctl.errors import DapoctlError, HookError, RunWarning
 from dapoctl.evaluation.during_training import EvalSet, evaluate
+from dapoctl.runs.checkpoints import checkpoints
 from dapoctl.runs.interrupt import Stopper, StopRequested
 from dapoctl.training import checkpoint
+from dapoctl.training.finite import check_weights
 from dapoctl.training.learner import Learner, seed_for, step_metrics
 from dapoctl.training.metrics import Metrics
 from dapoctl.training.profiling import Profiler
@@ -67,6 +69,8 @@ class Trainer:
         """Spent in `train`"""
         self._torn = False
         """A step failed between its updates: the weights are those of no step"""
+        self._saved = (state.step, copy.deepcopy(state.extra()))
+        """What the newest checkpoint holds"""
 
     def train(self) -> None:
         """Do every step that is left.
@@ -127,6 +131,7 @@ class Trainer:
     def _learn(self, batch: Batch, step: int, before: tuple[Any, Any, Any]) -> None:
         try:
             learn(self.learner, batch, step)
+            check_weights(self.learner, self.record.directory, step)
         except HookError:
             # Of several updates the first ones may be in the weights.
             self._torn = self.learner.metrics.has("policy/grad_norm")
@@ -175,13 +180,17 @@ class Trainer:
         self.reporter.observe("on_step_end", step=step, metrics=metrics)
 
     def _save(self) -> None:
+        progress = (self.state.step, copy.deepcopy(self.state.extra()))
+        if progress == self._saved and self.state.step in checkpoints(self.record.directory):
+            return
         self.reporter.phase("checkpoint")
-        checkpoint.save(self.learner, self.record.directory, self.state.step, self.state.extra())
+        checkpoint.save(self.learner, self.record.directory, *progress)
+        self._saved = progress
 
     def _rescue(self) -> None:
         """Save the last whole step after a component failed, so that the run resumes there once the component is fixed."""
-        step, last = self.state.step, checkpoint.latest(self.record.directory)
-        if not step or self._torn or (last is not None and last.name == f"step_{step}"):
+        step = self.state.step
+        if not step or self._torn:
             return
         try:
             self._save()

@@ -152,6 +152,13 @@ def _sweep(root: Path) -> None:
                 shutil.rmtree(scratch)
 
 
+def changed_versions(spec: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Libraries that are installed in another version than when the run began: then and now, "" for not installed."""
+    began, now = dict(spec.get("versions") or {}), _versions()
+    names = sorted({*began, *now} if began else ())
+    return {name: [then, here] for name in names if (then := str(began.get(name, ""))) != (here := now.get(name, ""))}
+
+
 def _versions() -> dict[str, str]:
     versions = {}
     for library in LIBRARIES:

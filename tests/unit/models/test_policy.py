@@ -15,7 +15,7 @@ from dapoctl import UserError
 from dapoctl.config import RunConfig
 from dapoctl.engines import Sampling
 from dapoctl.engines.hf import HfEngine
-from dapoctl.errors import ModelError
+from dapoctl.errors import DataError, ModelError
 from dapoctl.models import kind_of, locate
 from dapoctl.models.loading import load_policy
 from tests.support.helpers import multimodal_gemma
@@ -38,6 +38,11 @@ def test_one_bos_with_and_without_a_template() -> None:
         assert ids.count(policy.tokenizer.bos_token_id) == 1
         assert ids[0] == policy.tokenizer.bos_token_id
         assert policy.decode(ids).strip() == "3+4="
+
+
+def test_a_prompt_that_is_no_text_is_shown() -> None:
+    with pytest.raises(DataError, match=r"'3\+\\udc804=' has a lone surrogate at character 2"):
+        load_policy(settings()).encode("3+\udc804=")
 
 
 def test_saved_weights_come_back_bit_for_bit(tmp_path: Path) -> None:

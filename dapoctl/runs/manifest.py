@@ -1,0 +1,153 @@
+"""The manifest of a folder: size and SHA-256 of every file in it, written last, so that what is there can be proven whole.
+
+The manifest proves itself too: it ends with the SHA-256 of what is before, and is read only in the exact form that it was
+written in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dapoctl.runs.files import SCHEMA, sync, write_text
+
+MANIFEST = "manifest.json"
+THREADS = 2
+"""Files that are read at once: hashing leaves Python's lock to others"""
+
+
+class ManifestError(Exception):
+    """A manifest that is not what was written."""
+
+
+class Sealing:
+    """Writes a folder's manifest; files are hashed in threads while others are still being written."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """`step`: what the folder holds; a copy under another step's name is told by it."""
+        self.folder = folder
+        self.step = step
+        self._threads = ThreadPoolExecutor(THREADS, "sealing")
+        self._files: dict[str, Future[tuple[int, str]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def add(self) -> None:
+        """Begin to hash every file that is in the folder by now; they do not change any more."""
+        for path in _files(self.folder):
+            name = path.relative_to(self.folder).as_posix()
+            if name not in self._files:
+                self._files[name] = self._threads.submit(_measure, path)
+
+    def finish(self) -> None:
+        """Flush the files to the disk, and then the manifest.
+
+        Raises:
+            OSError: a file cannot be read or flushed.
+            StorageError: the manifest cannot be written.
+        """
+        for path in sorted(self.folder.rglob("*")):
+            sync(path)
+        measured = {name: future.result() for name, future in sorted(self._files.items())}
+        files = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in measured.items()}
+        write_text(self.folder / MANIFEST, _text({"schema": SCHEMA, "step": self.step, "files": files}))
+        sync(self.folder)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Whether the folder has a manifest."""
+    return (folder / MANIFEST).is_file()
+
+
+def missing(folder: Path, step: int) -> str:
+    """What is wrong at a glance: another step's, or a file that is absent or has another size; empty if nothing is."""
+    try:
+        sealed, files = _read(folder)
+    except ManifestError as error:
+        return str(error)
+    if sealed != step:
+        return f"it is a copy of the checkpoint of step {sealed}"
+    return next((problem for name, entry in files.items() if (problem := _absent(folder / name, name, entry))), "")
+
+
+def damage(folder: Path, step: int, within: str = "") -> str:
+    """What differs from the manifest, contents included; empty if nothing does.
+
+    Args:
+        folder: a sealed folder
+        step: what it is said to hold
+        within: the beginning of the names of the files whose contents are read
+    """
+    if problem := missing(folder, step):
+        return problem
+    _, listed = _read(folder)
+    files = {name: entry for name, entry in listed.items() if name.startswith(within)}
+    with ThreadPoolExecutor(THREADS, "verifying") as threads:
+        problems = threads.map(lambda item: _changed(folder / item[0], *item), files.items())
+        return next((problem for problem in problems if problem), "")
+
+
+def _absent(path: Path, name: str, entry: Mapping[str, Any]) -> str:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
+    return "" if size == entry["bytes"] else f"{name} has {size} bytes and had {entry['bytes']} when it was written"
+
+
+def _changed(path: Path, name: str, entry: Mapping[str, Any]) -> str:
+    try:
+        _, digest = _measure(path)
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
+    return "" if digest == entry["sha256"] else f"{name} has other contents than were written"
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    """(bytes, SHA-256)"""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    body = json.dumps(values, sort_keys=True)
+    return json.dumps({**values, "self": hashlib.sha256(body.encode()).hexdigest()}, indent=1) + "\n"
+
+
+def _read(folder: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """(step, bytes and SHA-256 by file name)
+
+    Raises:
+        ManifestError: it is damaged.
+    """
+    damaged = ManifestError(f"{MANIFEST} is damaged")
+    try:
+        text = (folder / MANIFEST).read_bytes().decode()
+        values = json.loads(text)
+        values.pop("self")
+        if _text(values) != text:
+            raise damaged
+        step, files = int(values["step"]), dict(values["files"])
+    except OSError as error:
+        raise ManifestError(f"{MANIFEST} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged from error
+    return step, files
