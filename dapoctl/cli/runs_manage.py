@@ -141,9 +141,11 @@ def resume(
     directory = directory.resolve()
     summary = read_run(directory)
     background, profiled = asked_background(detach, queue, priority, gpus), asked_profile(profile, profile_steps)
-    if background is not None and profiled is not None:
-        raise UserError("--profile shows its table in the foreground: leave out --detach and --queue")
     check_resumable(summary)
+    if background is not None:
+        if profiled is not None:
+            raise UserError("--profile shows its table in the foreground: leave out --detach and --queue")
+        check(background, summary.config)
     if not changed_plugins:
         refuse_changed(summary)
     if step is not None:
@@ -154,7 +156,6 @@ def resume(
         agree(summary, step_of(saved) if saved else 0)
         refuse_changed(summary)
     if background is not None:
-        check(background, summary.config)
         submitted = send_off([directory], background, summary.config, new=False)
         emit_json(submitted[0]) if json else announce(submitted, runs_dir)
         return

@@ -59,7 +59,7 @@ def newest_first(directory: Path) -> Iterator[Path]:
     # As long as somebody writes, what is not renamed yet is his.
     left = {} if is_locked(directory / WRITER) else {step: root / partial_name(step) for step in _left(names)}
     for step in sorted({*written, *left}, reverse=True):
-        if step in written:
+        if step in written and written[step].is_dir():
             yield written[step]
         if step in left and manifest.is_sealed(left[step]):
             yield left[step]
@@ -146,7 +146,7 @@ def point_at(checkpoint: Path) -> None:
 def discard(directory: Path, keep: set[int], before: int) -> None:
     """Delete checkpoints of steps up to `before` other than those of `keep`, and what earlier attempts left unfinished.
 
-    What cannot be deleted stays, and is tried again the next time.
+    What cannot be deleted stays, and is tried again the next time; a copy under another step's name is its maker's.
 
     Raises:
         StorageError: the folder cannot be read.
@@ -154,7 +154,10 @@ def discard(directory: Path, keep: set[int], before: int) -> None:
     root = directory / FOLDER
     for name in _names(root):
         match = _NAME.fullmatch(name)
-        if match and int(match[1]) not in keep and int(match[1]) <= before:
+        if match:
+            step = int(match[1])
+            if step in keep or step > before or manifest.sealed_step(root / name) not in (step, None):
+                continue
             # Renamed first: what is half deleted is no checkpoint any more.
             old = root / f".{name}.old"
             shutil.rmtree(old, ignore_errors=True)

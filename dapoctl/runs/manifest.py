@@ -70,6 +70,14 @@ def is_sealed(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def sealed_step(folder: Path) -> int | None:
+    """The step that a folder's manifest is about; None without one that can be read."""
+    try:
+        return _read(folder)[0]
+    except ManifestError:
+        return None
+
+
 def missing(folder: Path, step: int) -> str:
     """What is wrong at a glance: another step's, or a file that is absent or has another size; empty if nothing is."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import secrets
@@ -108,6 +109,13 @@ class RunRecord:
         self._events.close()
         os.environ.pop(MARK, None)
         release(*self._locks)
+
+
+def refused(directory: Path, number: int, error: Exception) -> None:
+    """Record that a supervised attempt ended with `error` before it had a record of its own."""
+    values = {"schema": SCHEMA, "state": "failed", "error": str(error), "out_of_memory": False, "time": time.time()}
+    with contextlib.suppress(StorageError):
+        write_json(attempt_folder(directory, number) / EXIT, values)
 
 
 def _claim(path: Path) -> int:

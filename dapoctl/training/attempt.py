@@ -22,7 +22,7 @@ from dapoctl.runs.jobs.control import check_resumable
 from dapoctl.runs.jobs.create import changed_versions, create
 from dapoctl.runs.manifest import is_sealed
 from dapoctl.runs.plugin_changes import refuse_changed, since_the_beginning
-from dapoctl.runs.record import RunRecord
+from dapoctl.runs.record import RunRecord, refused
 from dapoctl.runs.summary import read_run
 from dapoctl.training import checkpoint
 from dapoctl.training.build import build_eval_sets, build_learner
@@ -79,7 +79,20 @@ def resume(
 
     Raises:
         UserError: not a run, running or finished already, or a plugin file has changed and nobody agreed to that.
+        StorageError: it has checkpoints, and all of them are damaged.
     """
+    try:
+        prepared = _prepare_to_resume(directory, observers, profile, attempt)
+    except DapoctlError as error:
+        if attempt is not None:
+            refused(directory, attempt, error)
+        raise
+    return prepared.run()
+
+
+def _prepare_to_resume(
+    directory: Path, observers: Sequence[Component], profile: Steps | None, attempt: int | None
+) -> _Attempt:
     summary = read_run(directory)
     check_resumable(summary, supervised=attempt is not None)
     refuse_changed(summary)
@@ -87,7 +100,7 @@ def resume(
     layers.add(summary.spec["config"], f"{directory}/spec.json")
     resolved = resolve(layers)
     changes = since_the_beginning(summary, {name: item.entry.describe() for name, item in resolved.chosen.items()})
-    return _Attempt(directory, resolved, observers, profile, attempt, changes, changed_versions(summary.spec)).run()
+    return _Attempt(directory, resolved, observers, profile, attempt, changes, changed_versions(summary.spec))
 
 
 class _Attempt:
@@ -115,7 +128,6 @@ class _Attempt:
         self.window = profile.choose(self.progress.step, self.config.steps) if profile else None
         reported = self.progress.step - (self.progress.pending is not None)
         self.record = RunRecord(directory, reported, resumed=self.saved is not None, attempt=number)
-        self.checkpoint = adopt(self.found.path) if self.found.path else None
         self.reporter = Reporter(self.record, self.pipeline, observers)
         self.stopper = Stopper(lambda: self.reporter.phase("stop"))
         self.info = RunInfo(
@@ -126,6 +138,8 @@ class _Attempt:
             steps=self.config.steps,
             start_step=self.progress.step,
         )
+        self.checkpoint: Path | None = None
+        """Where it goes on from"""
         self.learner: Learner | None = None
         self.eval_sets: list[EvalSet] = []
         self.trainer: Trainer | None = None
@@ -173,6 +187,7 @@ class _Attempt:
 
     def _load(self) -> Learner:
         self.reporter.phase("load")
+        self.checkpoint = adopt(self.found.path) if self.found.path else None
         self._tell_what_changed()
         learner = build_learner(self.config, self.pipeline, self.checkpoint / "model" if self.checkpoint else None)
         learner.phase = self.reporter.phase

@@ -37,8 +37,8 @@ from dapoctl.training.memory import out_of_memory_where
 
 __all__ = ["Found", "held_out", "latest", "newest", "read_state", "restore", "save"]
 
-PARTS = ("step", "optimizer", "components", "history", "leftovers", "before", "after", "pending")
-"""Of the trainer's state"""
+PARTS = ("step", "optimizer", "components", "history", "leftovers")
+"""Of the state that every checkpoint has"""
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,11 @@ def test_what_a_user_puts_beside_checkpoints_is_no_checkpoint(tmp_path: Path) ->
     (root / "step_notes.txt").write_text("best so far")
     (root / "step_62").write_text("a file")
     shutil.copytree(path, root / "step_63")
+    shutil.copytree(path, root / "step_59")
     assert checkpoints(tmp_path) == {60: path}
     assert "copy of the checkpoint of step 60" in damage_of(root / "step_63")
+    assert path in newest_first(tmp_path)
+    assert root / "step_62" not in newest_first(tmp_path)
     before = {*names(root)}
     discard(tmp_path, {60}, before=60)
     assert {*names(root)} == before

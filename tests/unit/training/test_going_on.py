@@ -145,6 +145,10 @@ def test_without_a_whole_checkpoint_nothing_is_lost_until_the_user_says_so(
     with pytest.raises(StorageError, match=r"--step 0` begins again"):
         resume(stopped)
     assert stable_metrics(stopped) == before
+    (stopped / "attempts" / "2").mkdir()
+    with pytest.raises(StorageError):
+        resume(stopped, attempt=2)
+    assert "--step 0` begins again" in read_run(stopped).why
     refused = cli("runs", "resume", str(stopped), "--step", "3")
     assert refused.returncode == 1
     assert "step_3` is damaged: state.pt" in refused.stderr
