@@ -39,6 +39,8 @@ class Score:
     correct: bool
     extracted: str | None = None
     outcome: Outcome = "wrong"
+    marked: bool | None = field(default=None, compare=False)
+    """Whether the response marks its final answer as such; None where the task does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dapoctl.cli.options import Json, RunsDir
-from dapoctl.cli.output import emit, emit_json, warn
+from dapoctl.cli.output import emit, emit_json, telling_warnings, warn
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.evaluate import Outcome
@@ -67,7 +67,12 @@ def evaluate(
         str | None, typer.Option("--engine", metavar="NAME", help="hf or vllm; default: the run's.")
     ] = None,
     scorer: Annotated[
-        str | None, typer.Option("--scorer", metavar="NAME", help="math (the default), dapo or strict.")
+        str | None,
+        typer.Option(
+            "--scorer",
+            metavar="NAME",
+            help="math (the default), math_lenient (math as it was), dapo (verl's of 2026-01), dapo_boxed (2026-08) or strict.",
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="Use the first N problems only.")
@@ -118,7 +123,8 @@ def evaluate(
     request = Request(model, task, data, protocol, changes, engine, limit, step, override or [], as_, again)
     if detach:
         _check_is_run(request, runs_root(runs_dir))
-    job = plan(request, runs_root(runs_dir), sys.argv)
+    with telling_warnings():
+        job = plan(request, runs_root(runs_dir), sys.argv)
     for warning in job.warnings:
         warn(warning)
     if job.stored is not None:

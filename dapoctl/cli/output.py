@@ -8,6 +8,8 @@ import io
 import os
 import shlex
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -47,6 +49,23 @@ def error(message: str) -> None:
 def warn(message: str) -> None:
     """`warning: message` on stderr."""
     _say("warning:", typer.colors.YELLOW, message)
+
+
+@contextlib.contextmanager
+def telling_warnings() -> Iterator[None]:
+    """Say each `RunWarning` as `warn` does, once; a library's warnings are not for the user."""
+    from dapoctl.errors import RunWarning
+
+    told: set[str] = set()
+
+    def show(message: Warning | str, *_details: Any, **_more: Any) -> None:
+        if isinstance(message, RunWarning) and str(message) not in told:
+            told.add(str(message))
+            warn(str(message))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _say(prefix: str, colour: str, message: str) -> None:

@@ -26,7 +26,9 @@ def rescore(
     ],
     scorer: Annotated[
         list[str] | None,
-        typer.Option("--scorer", metavar="NAME", help="math, dapo or strict; repeat it. Default: all three."),
+        typer.Option(
+            "--scorer", metavar="NAME", help="math, math_lenient, dapo, dapo_boxed, strict; repeat it. Default: all."
+        ),
     ] = None,
     task: Annotated[str, typer.Option("--task", metavar="NAME", help="For a run: this set only.")] = "",
     step: Annotated[int | None, typer.Option("--step", metavar="N", help="For a run: this step only.")] = None,
@@ -94,13 +96,14 @@ def page(result: Rescored, show: int) -> list[str]:
     for first, second, one, other in result.pairs():
         lines.append(f"right by {first} alone {one}, by {second} alone {other}")
     disagreements = result.disagreements()
+    width = max(8, 2 + max(map(len, counts)))
     lines += ["", f"disagreements: {len(disagreements)}"]
     for response in disagreements[:show]:
         head = f"{response['problem']}, sample {response['sample']}, answer {_short(str(response['answer']), 40)}"
         lines.append(f"  {one_line(head)}")
         for name, verdict in response["verdicts"].items():
             extracted = "" if verdict["extracted"] is None else f"  {_short(verdict['extracted'], 80)}"
-            lines.append(f"    {name:<8}{verdict['outcome']:<11}{extracted}".rstrip())
+            lines.append(f"    {name:<{width}}{verdict['outcome']:<11}{extracted}".rstrip())
     if len(disagreements) > show:
         lines.append(f"  ... and {len(disagreements) - show} more: --show {len(disagreements)}, or --json")
     return lines

@@ -122,8 +122,9 @@ class EvalConfig(Settings):
     """0 is greedy."""
     top_p: float = Field(0.7, gt=0, le=1)
     """The DAPO protocol's value."""
-    scorer: Literal["math", "dapo", "strict"] = "math"
-    """The rule for problems of math: `math`, `dapo` (the public DAPO scorer's) or `strict`; the reward keeps its own."""
+    scorer: Literal["math", "math_lenient", "dapo", "dapo_boxed", "strict"] = "math"
+    """The rule for problems of math: `math`, `math_lenient`, `dapo` (the public DAPO scorer's), `dapo_boxed` or `strict`; the
+    reward keeps its own."""
 
 
 class CheckpointConfig(Settings):

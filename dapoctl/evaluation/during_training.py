@@ -102,6 +102,7 @@ def _row(problem: Problem, sample: int, completion: Completion, text: str, verdi
         "outcome": verdict.outcome,
         "extracted": verdict.extracted,
         "correct": verdict.correct,
+        **({} if verdict.marked is None else {"marked": verdict.marked}),
     }
 
 

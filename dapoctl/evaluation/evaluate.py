@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -197,10 +197,11 @@ def _block(
             completions = scoring.generate(engine, [prompt_ids[index] for index in fitting], sampling, protocol.k)
         texts, verdicts = scoring.result(completions)
     rows = rows_of(asked, completions, texts, verdicts)
-    return rows + [_unasked(problem, sample) for problem in unasked for sample in range(protocol.k)]
+    unmarked = {"marked": False} if "scorer" in job.source.accepts else {}
+    return rows + [_unasked(problem, sample, unmarked) for problem in unasked for sample in range(protocol.k)]
 
 
-def _unasked(problem: Problem, sample: int) -> dict[str, Any]:
+def _unasked(problem: Problem, sample: int, unmarked: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "problem": problem.id,
         "sample": sample,
@@ -212,6 +213,7 @@ def _unasked(problem: Problem, sample: int) -> dict[str, Any]:
         "outcome": "unanswered",
         "extracted": None,
         "correct": False,
+        **unmarked,
     }
 
 

@@ -60,6 +60,7 @@ def _checked(row: dict[str, Any] | None) -> dict[str, Any] | None:
         "extracted": None if extracted is None else str(extracted),
         "tokens": tokens if isinstance(tokens, (int, float)) and not isinstance(tokens, bool) else math.nan,
         "truncated": row.get("truncated") is True,
+        "marked": row["marked"] if isinstance(row.get("marked"), bool) else None,
     }
 
 

@@ -157,7 +157,8 @@ def rescore(
         try:
             with ThreadPoolExecutor(workers) as threads:
                 found = threads.map(
-                    lambda row, judge=scorer: judge.verify(row["response"], row["answer"]), responses.rows
+                    lambda row, judge=scorer: judge.verify(row["response"], row["answer"], _question(row)),
+                    responses.rows,
                 )
                 verdicts[name] = []
                 for verdict in found:
@@ -166,6 +167,11 @@ def rescore(
         finally:
             scorer.close()
     return Rescored(responses, verdicts)
+
+
+def _question(row: Mapping[str, Any]) -> str:
+    """The question of a row, or the prompt around it; empty if the file has neither."""
+    return next((row[key] for key in ("question", "prompt") if isinstance(row.get(key), str)), "")
 
 
 def _stored(row: Mapping[str, Any]) -> Verdict:

@@ -29,7 +29,7 @@ class Evaluation:
     step: int
     summary: dict[str, Any] = field(default_factory=dict, repr=False)
     rows: list[dict[str, Any]] = field(default_factory=list, repr=False)
-    """Of each response: problem, sample, correct, outcome, extracted, tokens, truncated"""
+    """Of each response: problem, sample, correct, outcome, extracted, tokens, truncated, marked"""
     prompts: dict[str, str] = field(default_factory=dict, repr=False)
     """By problem"""
     answers: dict[str, str] = field(default_factory=dict, repr=False)
@@ -202,7 +202,7 @@ def _load(run: RunSummary, set_: str, step: int) -> Evaluation:
     prompts: dict[str, str] = {}
     answers: dict[str, str] = {}
     damaged = 0
-    kept = ("problem", "sample", "correct", "outcome", "extracted", "tokens", "truncated")
+    kept = ("problem", "sample", "correct", "outcome", "extracted", "tokens", "truncated", "marked")
     foreign = samples_trouble(folder / SAMPLES, set_)
     for row in read_rows(folder / SAMPLES) if not foreign else ():
         if row is None:

@@ -1,7 +1,7 @@
-"""What a response gives as its final answer, and the cases that need no computer algebra to decide.
+"""The text rules of the scorer `math_lenient`, and those that `math` shares with it: they stay as they are.
 
-The rule: the last `Answer:` line, else the last `\\boxed{...}`. Only the last `TAIL` characters count. Everything here
-is about linear in the text, so that no response can make it slow.
+The final answer: the last `Answer:` line, else the last `\\boxed{...}`; and the cases that need no computer algebra to decide.
+Only the last `TAIL` characters count. Everything here is about linear in the text, so that no response can make it slow.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VARIABLE = re.compile(r"[A-Za-z](?:_\w|_\{\w{1,8}\})?\s*=\s*(?P<value>[^=]+)")
 _WITH_UNIT = re.compile(
     r"(?P<number>[+-]?(?:\\?\$)?\d[\d,]*(?:\.\d+)?) ?(?P<unit>[A-Za-z]+(?: [A-Za-z]+){0,3})(?:\^\{?[23]\}?)?"
 )
-_NOT_A_UNIT = frozenset(
+NOT_A_UNIT = frozenset(
     (  # noqa: SIM905 - sixty quoted words are harder to read
         "a b c d e i k m n p q r s t x y z pi or and to plus minus times over by is not mod percent percentage pct "
         "hundred hundreds thousand thousands million millions billion billions trillion dozen dozens half halves third "
@@ -56,7 +56,7 @@ def clean(answer: str) -> str:
                 inner = answer[len(start) : -len(end)]
                 if start[-1] not in inner.replace("\\$", "") or (start[0] == "\\" and start not in inner):
                     answer = inner
-        if answer.startswith(_BOXED) and _close(answer, len(_BOXED)) == len(answer) - 1:
+        if answer.startswith(_BOXED) and close(answer, len(_BOXED)) == len(answer) - 1:
             answer = answer[len(_BOXED) : -1]
         if answer.replace("\\$", "").count("$") == 1:
             answer = answer.removeprefix("$")
@@ -102,7 +102,7 @@ def is_number(gold: str) -> bool:
 def without_unit(answer: str) -> str:
     """`18` for `18 dollars`; `answer` itself if what follows the number may not be a unit (`5 million`, `2 x`)."""
     match = _WITH_UNIT.fullmatch(answer)
-    if match is None or any(word.lower() in _NOT_A_UNIT for word in match["unit"].split()):
+    if match is None or any(word.lower() in NOT_A_UNIT for word in match["unit"].split()):
         return answer
     return match["number"]
 
@@ -134,14 +134,14 @@ def _last_box(text: str) -> str | None:
         start = text.rfind(_BOXED, 0, end)
         if start < 0:
             return None
-        close = _close(text, start + len(_BOXED))
-        if close is not None:
-            return text[start + len(_BOXED) : close]
+        closed = close(text, start + len(_BOXED))
+        if closed is not None:
+            return text[start + len(_BOXED) : closed]
         end = start + len(_BOXED) - 1
     return None
 
 
-def _close(text: str, start: int) -> int | None:
+def close(text: str, start: int) -> int | None:
     """Where the brace group that was opened before `start` closes."""
     depth = 1
     for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, start):

@@ -13,6 +13,7 @@ from dapoctl.batch import Problem, Score
 from dapoctl.components.base import Component
 from dapoctl.errors import DataError
 from dapoctl.hookspecs import hookimpl
+from dapoctl.tasks.problem_sets import question_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,8 +32,10 @@ _CREATE = threading.Lock()
 class Math(Component):
     """Math problems with a known final answer.
 
-    The final answer is that of the last `Answer:` line, else the last `\\boxed{...}`, else what math-verify finds in
-    the last 3000 characters, which are all that is searched. Several answers to a question for one are wrong.
+    The final answer is that of the last `Answer:` line (or `#### 72`, `<answer>72</answer>`), else the last `\\boxed{...}`,
+    else that of `the answer is ...`, in the last 3000 characters. A response without any of these is unanswered, unless it is
+    nothing but the answer. Several answers to a question for one are wrong; so is an expression copied from the question,
+    unless it is the answer's own text.
     """
 
     paper = "Answer line after DAPO (arXiv:2503.14476); comparison by math-verify"
@@ -55,7 +58,8 @@ class Math(Component):
     instruction: str = INSTRUCTION
     """What the model is asked; `{problem}` stands for the question, other braces for themselves."""
     scorer: str = "math"
-    """The rule that says whether an answer is right: `math`, `dapo` (the public DAPO scorer's) or `strict`."""
+    """The rule that says whether an answer is right: `math`, `math_lenient` (an unmarked answer counts), `dapo` (the public
+    DAPO scorer's, verl's math_dapo of 2026-01), `dapo_boxed` (verl's of 2026-08) or `strict`."""
     right: float = 1.0
     """Reward of a correct answer."""
     wrong: float = -1.0
@@ -127,9 +131,9 @@ class Math(Component):
 
             with _CREATE:
                 self._verifier = self._verifier or build_scorer(self.scorer, self.workers, self.timeout_s)
-        verdict = self._verifier.verify(text, problem.answer)
+        verdict = self._verifier.verify(text, problem.answer, question_of(problem))
         correct = verdict.outcome == "right"
-        return Score(self.right if correct else self.wrong, correct, verdict.extracted, verdict.outcome)
+        return Score(self.right if correct else self.wrong, correct, verdict.extracted, verdict.outcome, verdict.marked)
 
     def close(self) -> None:
         """Kill the verifier's processes."""
@@ -139,6 +143,7 @@ class Math(Component):
             verifier.close()
 
     def _read(self, option: str, source: str, split: str) -> list[Problem]:
+        from dapoctl.tasks.golds import unreadable
         from dapoctl.tasks.problem_sets import find_set
         from dapoctl.tasks.read_problems import read_rows, read_set, to_problems
 
@@ -148,7 +153,9 @@ class Math(Component):
             fields = ("problem", "answer")
         else:
             rows, fields = read_rows(source, split), (self.problem_field, self.answer_field)
-        return to_problems(rows, *fields, self.instruction, f"{option} {source}", self.name)
+        # The other rules compare text alone, for which any answer does.
+        doubt = unreadable if self.scorer in ("math", "math_lenient") else None
+        return to_problems(rows, *fields, self.instruction, f"{option} {source}", self.name, doubt)
 
 
 def _key(problem: Problem) -> str:

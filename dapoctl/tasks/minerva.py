@@ -1,8 +1,10 @@
-"""The rule of the public DAPO scorer (arXiv:2503.14476), kept to the letter, its oddities included.
+"""The rule of the public DAPO scorer (arXiv:2503.14476; verl's `math_dapo`), kept to the letter, its oddities included.
 
 Of the last 300 characters, the last `Answer: ...` line counts. Answer and ground truth are normalised as Minerva does
 (Lewkowycz et al. 2022, arXiv:2206.14858, appendix D.1) and compared as text. So `**Answer:** 540`, `540.`, `\\(540\\)` and
 `033` against `33` are wrong, and `540 or 541=540` is right, because only what follows the last `=` is compared.
+
+That is the rule as of January 2026. By August 2026 verl's had a second part, for responses without an answer line: `box_of`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from functools import lru_cache
 
 TAIL = 300
 """Characters at the end of a response that are searched."""
+BOX_TAIL = 100
+"""Characters at the end of a response in which a box may begin."""
 
 _ANSWER = re.compile(r"(?i)Answer\s*:\s*([^\n]+)")
 _REPLACED = (
@@ -65,6 +69,21 @@ def answer_of(text: str) -> str | None:
     """What the response's last answer line says, unchanged; None if there is no such line."""
     answers = _ANSWER.findall(text[-TAIL:])
     return answers[-1] if answers else None
+
+
+def box_of(text: str) -> str | None:
+    """What the last `\\boxed{...}` of the last `BOX_TAIL` characters holds, unchanged; None if it is not there or not closed.
+
+    Braces are counted without regard to escapes, as there.
+    """
+    tail = text[-BOX_TAIL:]
+    start = tail.rfind("\\boxed{")
+    depth = 0
+    for place in range(start, len(tail)) if start >= 0 else ():
+        depth += {"{": 1, "}": -1}.get(tail[place], 0)
+        if depth == 0 and tail[place] == "}":
+            return tail[start + len("\\boxed{") : place]
+    return None
 
 
 @lru_cache(maxsize=4096)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dapoctl.batch import Problem
-from dapoctl.errors import DataError, nearest
+from dapoctl.errors import DataError, RunWarning, nearest
 from dapoctl.tasks.problem_sets import SETS, ProblemSet
 
+SHOWN = 5
+"""Answers that cannot be read which the warning quotes"""
 _HUB_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?::(?P<config>[\w.-]+))?")
 _FILE_ENDINGS = (".jsonl", ".json", ".ndjson", ".parquet", ".csv", ".tsv", ".txt", ".gz", ".zst")
 # DAPO-Math-17k also circulates with a prompt around each question.
@@ -43,19 +46,27 @@ def read_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
 
 
 def to_problems(
-    rows: Iterable[tuple[str, Any]], problem_field: str, answer_field: str, instruction: str, source: str, option: str
+    rows: Iterable[tuple[str, Any]],
+    problem_field: str,
+    answer_field: str,
+    instruction: str,
+    source: str,
+    option: str,
+    doubt: Callable[[str], str] | None = None,
 ) -> list[Problem]:
     """Problems with unique ids: the row's `id`, else its number; a repeated id gets `#2`, `#3`, ... in order.
 
     The question without the instruction is `meta["problem"]`.
     An answer that holds a worked solution ending in `#### 72` (GSM8K's form) counts as what follows the mark.
-    `option` is the component's name, for the options that messages name.
+    `option` is the component's name, for the options that messages name. `doubt` says why an answer cannot be read, empty if
+    it can: those that cannot are told in one `RunWarning`.
 
     Raises:
         DataError: there are no rows, or a row lacks a field or has one of the wrong type.
     """
     problems: list[Problem] = []
     seen: set[str] = set()
+    doubtful: list[str] = []
     for number, (where, row) in enumerate(rows):
         if not isinstance(row, dict):
             raise DataError(
@@ -76,10 +87,21 @@ def to_problems(
         }
         meta["problem"] = question
         prompt = instruction.replace("{problem}", question)
-        problems.append(Problem(unique, prompt, answer.rsplit("####", 1)[-1].strip(), meta))
+        gold = answer.rsplit("####", 1)[-1].strip()
+        problems.append(Problem(unique, prompt, gold, meta))
+        if doubt is not None and (why := doubt(gold)):
+            doubtful.append(f"{where} (id {unique}): {_short(gold)}, {why}")
     if not problems:
         raise DataError(
             f"{source} holds no problems; it needs at least one line with `{problem_field}` and `{answer_field}`"
+        )
+    if doubtful:
+        shown = "; ".join(doubtful[:SHOWN]) + ("; ..." if len(doubtful) > SHOWN else "")
+        warnings.warn(
+            f"{source}: {len(doubtful)} of {len(problems)} answers cannot be read, so that hardly a response to these will be"
+            f" right: {shown}. Correct or remove these rows, or set {option}.answer_field to another field",
+            RunWarning,
+            stacklevel=2,
         )
     return problems
 
@@ -139,8 +161,12 @@ def _text(row: Mapping[str, Any], field: str, where: str, option: str, *, number
 
 
 def _kind(value: Any) -> str:
+    return f"{type(value).__name__} {_short(value)}"
+
+
+def _short(value: Any) -> str:
     shown = json.dumps(value, default=str)
-    return f"{type(value).__name__} {shown if len(shown) <= 40 else shown[:37] + '...'}"
+    return shown if len(shown) <= 40 else shown[:37] + "..."
 
 
 def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:

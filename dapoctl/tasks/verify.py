@@ -25,6 +25,8 @@ from dapoctl.tasks import answers
 if TYPE_CHECKING:
     from dapoctl.batch import Outcome
 
+SHOWN = 200
+"""Characters of an extracted answer that are kept"""
 STARTUP_S = 120.0
 """Seconds that a worker may take to import math-verify."""
 _WORKER = Path(__file__).with_name("verify_worker.py")
@@ -37,10 +39,12 @@ class Verdict:
 
     outcome: Outcome
     extracted: str | None = None
+    marked: bool | None = None
+    """Whether the response marks its answer as such; None where the rule does not say"""
 
 
 class Verifier:
-    """Workers that start when first needed and are shared by all threads.
+    """The scorer `math_lenient`, and the workers of `math`, which start when first needed and are shared by all threads.
 
     A hang costs one worker and gives "timeout". A worker that dies is replaced and the pair is tried once more, then gets
     "error". Time in a queue or in starting a worker does not count.
@@ -56,7 +60,7 @@ class Verifier:
         self._proven = False
         weakref.finalize(self, _kill_all, self._workers)
 
-    def verify(self, text: str, gold: str) -> Verdict:
+    def verify(self, text: str, gold: str, question: str = "") -> Verdict:  # noqa: ARG002 - `Meaning` reads the question
         """Judge a whole response: its marked final answer, else what math-verify finds in the tail.
 
         Raises:
@@ -65,17 +69,33 @@ class Verifier:
         answer, gold = answers.extract(text), answers.clean(gold)
         if answer is None:
             tail = text[-answers.TAIL :]
-            return self.ask(tail, gold, marked=False) if _MAY_HOLD_ANSWER.search(tail) else Verdict("unanswered")
-        shown, answer = answer[:200], answers.without_unit(answer) if answers.is_number(gold) else answer
+            if not _MAY_HOLD_ANSWER.search(tail):
+                return Verdict("unanswered", marked=False)
+            verdict = self.ask(tail, gold, marked=False)
+            return Verdict(verdict.outcome, verdict.extracted, marked=False)
+        shown, answer = answer[:SHOWN], answers.without_unit(answer) if answers.is_number(gold) else answer
         right = answers.decide(answer, gold)
         if right is not None:
-            return Verdict("right" if right else "wrong", shown)
+            return Verdict("right" if right else "wrong", shown, marked=True)
         verdict = self.ask(answer, gold, marked=True)
-        return Verdict(verdict.outcome, shown)
+        return Verdict(verdict.outcome, shown, marked=True)
 
-    def ask(self, answer: str, gold: str, *, marked: bool) -> Verdict:
-        """Let a worker compare; `marked` says that `answer` is an answer, and not prose that may hold one."""
-        request = {"gold": gold, "answer": answer[-answers.TAIL :], "marked": marked, "limit": self.limit_s}
+    def ask(self, answer: str, gold: str, *, marked: bool, exact: bool = False) -> Verdict:
+        """Let a worker compare.
+
+        Args:
+            answer: an answer, or prose that may hold one
+            gold: the problem's answer
+            marked: it is an answer, not prose
+            exact: small numbers are compared by their size, not to six decimal places
+        """
+        request = {
+            "gold": gold,
+            "answer": answer[-answers.TAIL :],
+            "marked": marked,
+            "exact": exact,
+            "limit": self.limit_s,
+        }
         with self._slots:
             for _ in range(2):
                 worker = self._take()

@@ -205,6 +205,9 @@ def _log_responses(learner: Learner, batch: Batch) -> None:
     metrics.add("score/accuracy", batch.correct.float())
     for outcome in ("unanswered", "timeout", "error"):
         metrics.add(f"score/{outcome}", torch.tensor([v.outcome == outcome for v in batch.verdicts]).float())
+    marks = [verdict.marked for verdict in batch.verdicts]
+    if None not in marks:
+        metrics.add("score/unmarked", torch.tensor([not marked for marked in marks]).float())
     metrics.add("response/length_mean", batch.lengths.float())
     metrics.largest("response/length_max", batch.lengths)
     metrics.add("response/truncated_fraction", batch.truncated.float())

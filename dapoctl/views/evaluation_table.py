@@ -56,6 +56,7 @@ def columns_of(at_pass: str = "pass@k", at_maj: str = "maj@k", wide: bool = Fals
         Column(key="unanswered_fraction", title="no answer", text=_share("unanswered_fraction"), sizes={94: 9},
                places=TERMINAL | GRID),
         Column(key="format_failure_fraction", title="format", text=_share("format_failure_fraction"), places=TERMINAL),
+        Column(key="unmarked_fraction", title="unmarked", text=_share("unmarked_fraction"), places=TERMINAL),
         Column(key="error_fraction", title="error", text=_share("error_fraction"), places=TERMINAL),
         Column(key="timeout_fraction", title="timeout", text=_share("timeout_fraction"), places=TERMINAL),
     ]  # fmt: skip

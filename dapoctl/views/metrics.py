@@ -97,6 +97,7 @@ METRICS = (
     Metric(name="response/truncated_fraction", title="responses truncated", unit=Unit.SHARE,
            row="groups", block="truncated", late=2),
     Metric(name="score/unanswered", title="no answer found", unit=Unit.SHARE),
+    Metric(name="score/unmarked", title="answer not marked", unit=Unit.SHARE),
     Metric(name="policy/approx_kl", title="approximate KL of a step", unit=Unit.NATS,
            row="entropy", block="approximate KL", late=1),
     Metric(name="rollout/logprob_mismatch_mean", title="logprob mismatch", unit=Unit.NATS),

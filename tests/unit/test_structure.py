@@ -90,7 +90,10 @@ def test_the_core_knows_no_algorithm_by_name() -> None:
     assert found == [
         ("dapoctl/config/resolve.py", 'OBSERVERS = ("tensorboard",)'),
         ("dapoctl/config/schema.py", 'recipe: str = "grpo"'),
-        ("dapoctl/config/schema.py", 'scorer: Literal["math", "dapo", "strict"] = "math"'),
+        (
+            "dapoctl/config/schema.py",
+            'scorer: Literal["math", "math_lenient", "dapo", "dapo_boxed", "strict"] = "math"',
+        ),
         (
             "dapoctl/doctor/packages.py",
             'SHOWN = ("transformers", "datasets", "tensorboard", "safetensors", "math-verify")',
@@ -99,7 +102,10 @@ def test_the_core_knows_no_algorithm_by_name() -> None:
             "dapoctl/evaluation/protocol.py",
             '(Protocol("dapo", 1.0, 0.7, 32), "32 responses at temperature 1, top_p 0.7, as DAPO is evaluated"),',
         ),
-        ("dapoctl/tasks/scorers.py", '"dapo": "the public DAPO scorer\'s rule, for parity",'),
+        (
+            "dapoctl/tasks/scorers.py",
+            '"dapo": "the public DAPO scorer\'s rule (verl\'s math_dapo of 2026-01), for parity",',
+        ),
     ]
 
 

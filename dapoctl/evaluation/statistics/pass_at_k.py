@@ -39,6 +39,8 @@ class ProblemScore:
     """Unanswered but not truncated: there is no answer, or none in a form that the scorer reads"""
     error: float
     timeout: float
+    unmarked: float = math.nan
+    """No mark says which part is the answer (no label, no box); not a number where the task does not say"""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def _score(rows: Sequence[Mapping[str, Any]]) -> ProblemScore:
         format_failure=sum(row.get("outcome") == "unanswered" and not row.get("truncated") for row in rows) / len(rows),
         error=share("error"),
         timeout=share("timeout"),
+        unmarked=sum(math.nan if (marked := row.get("marked")) is None else not marked for row in rows) / len(rows),
     )
 
 
@@ -157,6 +160,7 @@ def columns(scores: Sequence[ProblemScore], k: int) -> dict[str, NDArray[np.floa
     def column(name: str) -> NDArray[np.float64]:
         return np.array([getattr(score, name) for score in scores], dtype=np.float64)
 
+    unmarked = column("unmarked")
     return {
         f"avg@{k}": right / k,
         **{f"pass@{j}": pass_at(right, k, j) for j in powers(k)},
@@ -167,6 +171,7 @@ def columns(scores: Sequence[ProblemScore], k: int) -> dict[str, NDArray[np.floa
         "format_failure_fraction": column("format_failure"),
         "error_fraction": column("error"),
         "timeout_fraction": column("timeout"),
+        **({} if np.isnan(unmarked).any() else {"unmarked_fraction": unmarked}),
     }
 
 

@@ -156,7 +156,13 @@ DATA: list[tuple[Any, dict[str, str]]] = [
     (Problem, {"id": "str", "prompt": "str", "answer": "str", "meta": "Mapping[str, Any] = ..."}),
     (
         Score,
-        {"value": "float", "correct": "bool", "extracted": "str | None = None", "outcome": "Outcome = 'wrong'"},
+        {
+            "value": "float",
+            "correct": "bool",
+            "extracted": "str | None = None",
+            "outcome": "Outcome = 'wrong'",
+            "marked": "bool | None = None",
+        },
     ),
     (
         PromptPool,

@@ -1,4 +1,4 @@
-"""What counts as a response's answer, and which answers are right."""
+"""What counts as a response's answer, and which answers are right, to `math` and to `math_lenient`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dapoctl.tasks import answers
+from dapoctl.tasks.meaning import Meaning
 from dapoctl.tasks.verify import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="module")
-def verifier() -> Iterator[Verifier]:
-    pool = Verifier(workers=2, limit_s=10)
+@pytest.fixture(scope="module", params=[Meaning, Verifier], ids=["math", "math_lenient"])
+def verifier(request: pytest.FixtureRequest) -> Iterator[Verifier]:
+    pool: Verifier = request.param(workers=2, limit_s=10)
     yield pool
     pool.close()
 
@@ -39,7 +40,6 @@ def verifier() -> Iterator[Verifier]:
         ("Answer: The area is $540$ cm.", "540"),
         ("Answer: the result is \\boxed{540}.", "540"),
         ("so \\boxed{541}, or rather \\boxed{\\frac{1080}{2}}", "540"),
-        ("so it must be 540", "540"),
         ("Answer: 1{,}234", "1,234"),
         ("Answer: \\$18.00", "18"),
         ("Answer: $2.50", "2.50"),
@@ -56,6 +56,11 @@ def verifier() -> Iterator[Verifier]:
 )
 def test_right(verifier: Verifier, text: str, gold: str) -> None:
     assert verifier.verify(text, gold).outcome == "right"
+
+
+def test_what_no_mark_says_counts_for_the_lenient_rule_alone(verifier: Verifier) -> None:
+    outcome = "unanswered" if isinstance(verifier, Meaning) else "right"
+    assert verifier.verify("so it must be 540", "540").outcome == outcome
 
 
 @pytest.mark.parametrize(
@@ -98,8 +103,9 @@ def test_only_the_tail_counts() -> None:
     assert answers.extract("z" * 10_000_000 + "\nAnswer: 5") == "5"
 
 
-def test_plain_integers_need_no_worker() -> None:
-    pool = Verifier(workers=1)
+@pytest.mark.parametrize("rule", [Meaning, Verifier])
+def test_plain_integers_need_no_worker(rule: type[Verifier]) -> None:
+    pool = rule(workers=1)
     assert pool.verify("Answer: 42", "42").outcome == "right"
     assert pool.verify("\\boxed{1,234}", "1234").outcome == "right"
     assert pool.verify("Answer: 43", "42").outcome == "wrong"

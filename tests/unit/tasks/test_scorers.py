@@ -17,6 +17,7 @@ import pytest
 from dapoctl.config.schema import EvalConfig
 from dapoctl.errors import ConfigError
 from dapoctl.tasks import minerva
+from dapoctl.tasks.meaning import Meaning
 from dapoctl.tasks.scorers import SCORERS, Scorer, build_scorer, check_scorer
 from dapoctl.tasks.verify import Verifier
 
@@ -198,7 +199,37 @@ def test_adversarial_answers_are_the_same_every_time() -> None:
     assert any(re.search(r"[\u0660-\u0669]", text) for text, _ in pairs)
 
 
-@pytest.mark.parametrize("name", ["dapo", "strict"])
+@pytest.mark.parametrize(
+    ("text", "gold", "outcome", "before"),
+    [
+        # As verl's of August 2026 decides, read from its source; then as that of January does.
+        ("Answer: 540", "540", "right", "right"),
+        ("so \\boxed{540}.", "540", "right", "unanswered"),
+        ("so \\boxed{ 540}.", "540", "wrong", "unanswered"),
+        ("so \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}", "right", "unanswered"),
+        ("so \\boxed{\\frac12}.", "\\frac{1}{2}", "wrong", "unanswered"),
+        ("\\boxed{540} or \\boxed{541}", "540", "wrong", "unanswered"),
+        ("\\boxed{540} Answer: 541", "540", "wrong", "wrong"),
+        ("Answer: 540 \\boxed{541}", "540", "wrong", "wrong"),
+        ("\\boxed{540}" + "." * 89, "540", "right", "unanswered"),
+        ("\\boxed{540}" + "." * 90, "540", "unanswered", "unanswered"),
+        ("\\boxed{540", "540", "unanswered", "unanswered"),
+        ("it is 540", "540", "unanswered", "unanswered"),
+    ],
+)
+def test_the_later_public_rule_falls_back_to_a_box(
+    dapo: Scorer, text: str, gold: str, outcome: str, before: str
+) -> None:
+    assert build_scorer("dapo_boxed", 1, 1.0).verify(text, gold).outcome == outcome
+    assert dapo.verify(text, gold).outcome == before
+
+
+def test_public_rules_are_dated() -> None:
+    assert "2026-01" in SCORERS["dapo"]
+    assert "2026-08" in SCORERS["dapo_boxed"]
+
+
+@pytest.mark.parametrize("name", ["dapo", "dapo_boxed", "strict"])
 def test_rules_survive_adversarial_answers(name: str) -> None:
     scorer = build_scorer(name, 1, 1.0)
     begun = time.process_time()
@@ -211,7 +242,7 @@ def test_rules_survive_adversarial_answers(name: str) -> None:
 def test_a_thousand_adversarial_answers_leave_the_pool_as_it_was() -> None:
     """No crash, no answer beyond the limit (with a second's grace for a busy machine), an outcome for each."""
     limit_s = 2.0
-    pool = Verifier(workers=2, limit_s=limit_s)
+    pool = Meaning(workers=2, limit_s=limit_s)
     longest = 0.0
 
     def judge(pair: tuple[str, str]) -> str:
