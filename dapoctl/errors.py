@@ -92,6 +92,9 @@ def _problem(detail: Mapping[str, Any], model: Any, prefix: str, sources: Mappin
         allowed = f" Known here: {', '.join(known)}." if known else " It has no parameters."
         return f"unknown key `{key}`{origin}.{nearest(path[-1], known)}{allowed}"
     demand = reason(detail)
+    text = detail["input"] if detail["type"].endswith(("_type", "_parsing")) else ""
+    if isinstance(text, str) and text.startswith(("[", "{")):
+        demand += " (it is not a TOML literal either: check its quotes and brackets)"
     if detail["type"] in ("model_type", "dict_type", "model_attributes_type"):
         example = (_fields_at(model, path) or ["key"])[0]
         return f"`{key}` = {detail['input']!r}{origin}: must be a table, such as `{key}.{example}`"

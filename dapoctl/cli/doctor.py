@@ -31,11 +31,14 @@ def doctor(
 
     Exit code 0 if the run can start, 1 if something prevents it.
     """
+    from dapoctl.doctor.checks import Check
     from dapoctl.doctor.report import as_dict, examine
+    from dapoctl.evaluation.inputs import data_problems
     from dapoctl.runs.store import runs_root
     from dapoctl.views.doctor import page
 
     resolved = resolve_run(config, override, recipe, plugins, name, seed)
     report = examine(resolved.config, resolved.pipeline, runs_root(runs_dir), gpu_memory)
+    report.run += [Check("data", "fail", problem) for problem in data_problems(resolved.config, resolved.pipeline)]
     emit_json(as_dict(report)) if json else emit("\n".join(page(report)))
     raise typer.Exit(0 if report.ok else 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dapoctl.cli.options import Json, RunsDir
-from dapoctl.cli.output import emit, emit_json, telling_warnings, warn
+from dapoctl.cli.output import emit, emit_json, told_warnings, warn
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.evaluate import Outcome
@@ -44,6 +44,12 @@ def evaluate(
         typer.Option(
             "--data", metavar="FILE", help="A .jsonl or .parquet file with problem and answer, in place of the hub."
         ),
+    ] = "",
+    problem_field: Annotated[
+        str, typer.Option("--problem-field", metavar="FIELD", help="With --data: the field that holds the question.")
+    ] = "",
+    answer_field: Annotated[
+        str, typer.Option("--answer-field", metavar="FIELD", help="With --data: the field that holds the answer.")
     ] = "",
     k: Annotated[int | None, typer.Option("-k", metavar="K", help="Responses per problem.")] = None,
     protocol: Annotated[
@@ -120,10 +126,23 @@ def evaluate(
         "instruction": instruction,
         "scorer": scorer,
     }
-    request = Request(model, task, data, protocol, changes, engine, limit, step, override or [], as_, again)
+    request = Request(
+        model,
+        task,
+        data,
+        protocol,
+        changes,
+        engine,
+        limit,
+        step,
+        override or [],
+        as_,
+        again,
+        {"problem_field": problem_field, "answer_field": answer_field},
+    )
     if detach:
         _check_is_run(request, runs_root(runs_dir))
-    with telling_warnings():
+    with told_warnings():
         job = plan(request, runs_root(runs_dir), sys.argv)
     for warning in job.warnings:
         warn(warning)
@@ -172,6 +191,7 @@ def options_of(request: "Request") -> list[str]:
     named = {
         "--task": request.task,
         "--data": str(Path(request.data).resolve()) if request.data else "",
+        **{f"--{name.replace('_', '-')}": value for name, value in request.fields.items()},
         "--protocol": request.protocol,
         "--engine": request.engine,
         "--limit": request.limit,
@@ -191,7 +211,7 @@ def _run(job: "Job") -> "Outcome":
     from dapoctl.evaluation.evaluate import evaluate as run
 
     ticker = Ticker(sys.stderr, str(job.wanted["set"]))
-    with ticker.shown():
+    with told_warnings(), ticker.shown():
         return run(job, ticker.tell)
 
 

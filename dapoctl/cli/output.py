@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 import typer
 
+from dapoctl.errors import RunWarning
 from dapoctl.views.terminal import colours
 from dapoctl.views.text import json_text, plain
 
@@ -51,27 +52,35 @@ def warn(message: str) -> None:
     _say("warning:", typer.colors.YELLOW, message)
 
 
-@contextlib.contextmanager
-def telling_warnings() -> Iterator[None]:
-    """Say each `RunWarning` as `warn` does, once; a library's warnings are not for the user."""
-    from dapoctl.errors import RunWarning
-
-    told: set[str] = set()
-
-    def show(message: Warning | str, *_details: Any, **_more: Any) -> None:
-        if isinstance(message, RunWarning) and str(message) not in told:
-            told.add(str(message))
-            warn(str(message))
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
-
-
 def _say(prefix: str, colour: str, message: str) -> None:
     styled = typer.style(prefix, fg=colour, bold=True) if colours(sys.stderr) else prefix
     with contextlib.suppress(BrokenPipeError):
         emit(f"{styled} " + plain(message).strip().replace("\n", f"\n{' ' * (len(prefix) + 1)}"), to_error=True)
+
+
+@contextlib.contextmanager
+def told_warnings() -> Iterator[None]:
+    """Show what dapoctl's own code warns of as `warning: ...`, once each."""
+    told: set[str] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if not issubclass(category, RunWarning):
+            others(message, category, filename, lineno, file, line)
+        elif str(message) not in told:
+            told.add(str(message))
+            warn(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RunWarning)
+        others, warnings.showwarning = warnings.showwarning, show
+        yield
 
 
 def command(verb: str, run: str, runs_dir: Path | None) -> str:

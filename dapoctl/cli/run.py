@@ -77,9 +77,11 @@ def run(
         return
 
     from dapoctl.cli.foreground import foreground
+    from dapoctl.evaluation.inputs import check_inputs
     from dapoctl.runs.jobs.control import in_front
     from dapoctl.runs.store import runs_root
 
+    check_inputs(resolved.config, resolved.pipeline)
     if background is not None:
         from dapoctl.runs.jobs.create import create
 

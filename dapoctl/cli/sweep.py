@@ -50,6 +50,7 @@ def sweep(
     from dapoctl.config.load import split_names
     from dapoctl.config.resolve import load
     from dapoctl.config.sweep import expand, parse_axis, run_names
+    from dapoctl.evaluation.inputs import input_problems
     from dapoctl.runs.jobs.create import create, default_name
     from dapoctl.runs.store import runs_root
 
@@ -74,6 +75,11 @@ def sweep(
             for row in rows:
                 emit(one_line(f"{row['name']}   {' '.join(f'--set {text}' for text in row['set'])}"))
         return
+    checked: set[str] = set()
+    for run in resolved:
+        checked.update(input_problems(run.config, run.pipeline))
+    if checked:
+        raise UserError("\n".join(sorted(checked)))
     background = Background(queue=True, priority=priority or 0, gpus=gpus)
     check(background, resolved[0].as_dict())
     directories = []

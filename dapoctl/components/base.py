@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from dapoctl.config import RunConfig
 
+TASK_HOOKS = ("load_problems", "score_response")
+"""What a task provides, and what others may wrap around it"""
+PROVIDES, WRAPS = "provides", "wraps"
 Sink = Callable[[str, "Tensor | float"], None]
 
 
@@ -93,6 +96,23 @@ class Component(Settings):
     def check_run(self, config: RunConfig) -> None:
         """Refuse a run that the component cannot serve: raise `UserError`, naming key, value and fix."""
 
+    def cannot_act(self, config: RunConfig) -> str:  # noqa: ARG002 (for those that override it)
+        """Why the component changes nothing in this run, and what to set so that it does; empty if it acts.
+
+        The user is warned before the run begins. `config.components` has the parameters of every component.
+        """
+        return ""
+
+    def check_data(self, split: str) -> None:
+        """Refuse problems of `split` ("train", "test") that are not there or cannot be read: raise `UserError`.
+
+        Called for tasks before a run is made, so that no run waits in a queue for a missing file. Look at the first rows.
+        """
+
+    def data_files(self) -> list[str]:
+        """Paths of the files that `load_problems` reads; the run's record has their sizes and SHA-256."""
+        return []
+
     def state_dict(self) -> dict[str, Any]:
         """State that a checkpoint must hold: tensors, numbers, strings, and lists and dicts of these."""
         return {}
@@ -140,6 +160,16 @@ def stages_of(cls: type[Component]) -> tuple[str, ...]:
 def provided_by(cls: type[Component]) -> tuple[str, ...]:
     """The hooks of `stages_of` that `cls` returns a result for; a hook wrapper only changes the results of others."""
     return tuple(name for name in stages_of(cls) if not _is_wrapper(inspect.getattr_static(cls, name)))
+
+
+def roles_of(cls: type[Component]) -> dict[str, str]:
+    """By hook that `cls` implements: whether it `provides` a result or `wraps` those of others."""
+    return {name: PROVIDES if name in provided_by(cls) else WRAPS for name in stages_of(cls)}
+
+
+def only_observes(cls: type[Component]) -> bool:
+    """Whether `cls` sees what is done and takes no part in it."""
+    return all(name.startswith("on_") for name in stages_of(cls))
 
 
 def misspelled_hook(cls: type[Component]) -> str:

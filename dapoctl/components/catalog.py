@@ -109,7 +109,7 @@ class Catalog:
         Raises:
             PluginError: no such component, or two distributions provide it.
         """
-        if ".py" in name:
+        if name not in self._entries and ".py" in name:
             return file_entry(name)
         if name not in self._entries:
             known = [*self.names(), *self.recipes()]
@@ -169,9 +169,10 @@ def file_entry(spec: str) -> Entry:
     """
     from dapoctl.components.base import Component, snake_case
 
-    head, separator, attribute = spec.rpartition(":")
-    path = Path(head if separator and head.endswith(".py") else spec).expanduser()
-    attribute = attribute if separator and head.endswith(".py") else ""
+    path, attribute = Path(spec).expanduser(), ""
+    head, _, last = spec.rpartition(":")
+    if head.endswith(".py") and not path.is_file():
+        path, attribute = Path(head).expanduser(), last
     if not path.is_file():
         raise PluginError(f"no plugin file `{path}`; the form is `./my_idea.py:MyIdea`")
     module = import_file(path.resolve())

@@ -67,6 +67,10 @@ class Pipeline:
         """Names of the components that implement `hook`."""
         return [name for name, _ in self._providers[hook]]
 
+    def wrappers(self, hook: str) -> list[str]:
+        """Names of the components that wrap `hook`."""
+        return list(self._wrappers[hook])
+
     def stages(self) -> list[str]:
         """The hooks that have a provider, in the order of a training step."""
         return [hook for hook, providers in self._providers.items() if providers]

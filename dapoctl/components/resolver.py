@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from dapoctl import hookspecs
-from dapoctl.components.base import Component, UnknownHookError, misspelled_hook, provided_by, stages_of
+from dapoctl.components.base import TASK_HOOKS, Component, UnknownHookError, misspelled_hook, provided_by, stages_of
 from dapoctl.components.catalog import Catalog, Entry, installed
 from dapoctl.components.culprit import describe_error
 from dapoctl.components.none import dump_parameters
@@ -98,6 +98,14 @@ def base_of(recipe: str, plugins: Sequence[str], catalog: Catalog) -> dict[str, 
 def is_recipe(name: str, catalog: Catalog) -> bool:
     """Whether `name` in `--plugins` is a recipe; a component of the same name takes precedence."""
     return name in catalog.recipes() and name not in catalog.names()
+
+
+def spelled_out(word: str, catalog: Catalog) -> str:
+    """A word of `--plugins`, `task` or `engine` so that it means the same in any folder: a file by its path and class."""
+    if word.startswith("-") or is_recipe(word, catalog):
+        return word
+    entry = catalog.find(word)
+    return entry.value if entry.sha256 else word
 
 
 def _load(names: Sequence[str], catalog: Catalog) -> dict[str, Chosen]:
@@ -217,6 +225,42 @@ def check_components(pipeline: Pipeline, config: RunConfig) -> dict[str, dict[st
                 f"component `{name}`, `check_run` raised {describe_error(error, type(component))}"
             ) from error
     return {name: _parameters(name, component) for name, component in pipeline.components.items()}
+
+
+def idle_components(pipeline: Pipeline, config: RunConfig, asked_for: Collection[str]) -> list[str]:
+    """Why components that were asked for change nothing in this run, and what to set so that they do.
+
+    Raises:
+        PluginError: one is broken.
+    """
+    found = []
+    for name, component in pipeline.components.items():
+        if name not in asked_for:
+            continue
+        try:
+            why = component.cannot_act(config)
+        except Exception as error:
+            raise PluginError(
+                f"component `{name}`, `cannot_act` raised {describe_error(error, type(component))}"
+            ) from error
+        if why:
+            found.append(f"`{name}` does not act in this run: {why}")
+    return found
+
+
+def unreached_sets(pipeline: Pipeline, config: RunConfig) -> list[str]:
+    """A line for wrappers around the run's task that do not act on sets of `eval.set`, for these are not the run's own."""
+    own = {config.task, *pipeline.providers("score_response")}
+    others = [name for name in config.eval.set if name not in own] if config.eval.every else []
+    around = {name: hook for hook in TASK_HOOKS for name in pipeline.wrappers(hook)}
+    if not others or not around:
+        return []
+    named = " and ".join(f"`{name}` ({hook})" for name, hook in around.items())
+    return [
+        f"{named} around the task `{config.task}` acts in training and on the task's own held-out problems, not on `eval.set` ="
+        f" {', '.join(others)}; to evaluate with it, name the task in `eval.set` and give it these problems"
+        " as its held-out ones"
+    ]
 
 
 def _parameters(name: str, component: Component) -> dict[str, Any]:

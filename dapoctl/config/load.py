@@ -100,7 +100,8 @@ def _literal(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        if text.startswith(("[", "{", '"', "'")):
+        # Text may well begin with a bracket: `{problem}`, `[INST]`. Where it cannot be text, its key refuses it.
+        if text.startswith(('"', "'")):
             raise ConfigError(f"--set value {text!r} is not a TOML literal; check its quotes and brackets") from None
         return text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,15 @@ from dapoctl.components.base import provided_by
 from dapoctl.components.catalog import Catalog, installed
 from dapoctl.components.listing import providers_of
 from dapoctl.components.pipeline import Pipeline
-from dapoctl.components.resolver import Chosen, build, check_components, choose
+from dapoctl.components.resolver import (
+    Chosen,
+    build,
+    check_components,
+    choose,
+    idle_components,
+    spelled_out,
+    unreached_sets,
+)
 from dapoctl.config.load import COMMAND_LINE, Layers, flatten, parse_override, read_toml
 from dapoctl.config.schema import KEYS, TABLES, RunConfig
 from dapoctl.errors import ConfigError, PluginError, nearest, validation_message
@@ -33,6 +41,8 @@ class Resolved:
     chosen: dict[str, Chosen]
     pipeline: Pipeline
     warnings: tuple[str, ...] = ()
+    words: Mapping[str, Any] = field(default_factory=dict)
+    """`plugins`, `task` and `engine` with files by their absolute paths and classes, as a run's record has them"""
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved configuration with every component's parameters, in the form of a TOML file."""
@@ -89,7 +99,31 @@ def resolve(layers: Layers, catalog: Catalog | None = None) -> Resolved:
     warnings = _unused(tables, chosen, complete.sources, catalog)
     pipeline = build(chosen, tables, complete.sources)
     parameters = check_components(pipeline, config)
-    return Resolved(config.model_copy(update={"components": parameters}), chosen, pipeline, warnings)
+    words = {
+        "plugins": [spelled_out(word, catalog) for word in config.plugins],
+        "task": spelled_out(config.task, catalog),
+        "engine": spelled_out(config.engine, catalog),
+    }
+    config = config.model_copy(update={"components": parameters})
+    warnings += (
+        *idle_components(pipeline, config, _asked_for(pipeline, tables, catalog)),
+        *unreached_sets(pipeline, config),
+    )
+    return Resolved(config, chosen, pipeline, warnings, words)
+
+
+def _asked_for(pipeline: Pipeline, tables: Mapping[str, Any], catalog: Catalog) -> set[str]:
+    """The components that the user chose, or gave a parameter other than its default: not those that are always there."""
+    usual = str(RunConfig.model_fields["recipe"].default)
+    always = {*catalog.recipe(usual).components} if usual in catalog.recipes() else set()
+    found = {*pipeline.components} - always
+    for name in always & pipeline.components.keys():
+        component = pipeline.components[name]
+        fields = type(component).model_fields
+        keys = [key for key in tables.get(name, {}) if key in fields]
+        if any(getattr(component, key) != fields[key].get_default(call_default_factory=True) for key in keys):
+            found.add(name)
+    return found
 
 
 def _merge_over(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class LoraConfig(Settings):
     def _names(cls, names: list[str]) -> list[str]:
         if not all(names):
             raise ValueError("the name of a layer must not be empty")
+        if broken := next((name for name in names if set(name) & set("[]{}\"'")), None):
+            raise ValueError(f"{broken!r} is not the name of a layer; check quotes and brackets")
         return names
 
 

@@ -44,7 +44,6 @@ def look() -> Machine:
     limit, used = _memory_limit()
     total = min(memory.total, limit or memory.total)
     free = min(memory.available, total - used) if limit else memory.available
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     nvml = gpus.read()
     visible_indices = visible(os.environ.get("CUDA_VISIBLE_DEVICES"), [gpu.uuid for gpu in nvml.gpus])
     return Machine(
@@ -55,7 +54,7 @@ def look() -> Machine:
         nvml_problem=nvml.problem,
         memory=total,
         memory_free=free,
-        cpus=cpus,
+        cpus=processors(),
         cpu_quota=_cpu_quota(),
     )
 
@@ -84,6 +83,31 @@ def _read(path: str) -> str:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError:
         return ""
+
+
+def busy_words(device: str, threads: int | None) -> str:
+    """What to say if others keep the processors busy and nobody chose how many threads compute; else empty.
+
+    Every operation waits for the slowest of its threads, and one that has to wait for a processor is slow.
+
+    Args:
+        device: type of the device that computes (cpu, cuda)
+        threads: `train.threads`
+    """
+    if device != "cpu" or threads is not None or "OMP_NUM_THREADS" in os.environ or not hasattr(os, "getloadavg"):
+        return ""
+    cpus, load = processors(), os.getloadavg()[0]
+    if cpus == 1 or load <= cpus:
+        return ""
+    return (
+        f"this machine is busy: a load of {load:.0f} on {cpus} processors, and `train.threads` is not set, so that all work"
+        f" waits for the slowest of {cpus} threads; --set train.threads=1 may be several times faster"
+    )
+
+
+def processors() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def disk(path: Path) -> tuple[Path, int]:

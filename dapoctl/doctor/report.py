@@ -10,7 +10,7 @@ from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
 from dapoctl.doctor.advice import ROOM, Advice, advise, waste
 from dapoctl.doctor.checks import Check, failed
 from dapoctl.doctor.engine import other_engines, packages_of
-from dapoctl.doctor.machine import GIB, Machine, look
+from dapoctl.doctor.machine import GIB, Machine, busy_words, look
 from dapoctl.doctor.memory import Estimate, estimate
 from dapoctl.doctor.packages import check_packages
 from dapoctl.doctor.plan import Plan, check_disk, check_plan, fits, plan_of
@@ -60,6 +60,8 @@ def examine(config: RunConfig, pipeline: Pipeline, runs: Path, gpu_gib: float | 
     environment = check_packages(_needed(config), engine.name, _packages(engine))
     environment += [*check_accelerator(build, machine, config.train.device), _memory(machine)]
     gpu = None if gpu_gib is not None else _gpu(config, machine, build)
+    if gpu is None and gpu_gib is None and (words := busy_words("cpu", config.train.threads)):
+        environment.append(Check("load", "warn", words, "--set train.threads=1"))
     report = Report(environment, model, plan_of(config, pipeline, "cuda" if gpu or gpu_gib else "cpu"))
     if model.problem:
         wrong = not model.loadable and gpu_gib is None

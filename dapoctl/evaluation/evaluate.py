@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from dapoctl.batch import Problem
 from dapoctl.components.catalog import installed
 from dapoctl.components.resolver import build_component
+from dapoctl.doctor.machine import busy_words
 from dapoctl.engines import Completion, Engine, Sampling
 from dapoctl.engines.checked import CheckedEngine
 from dapoctl.engines.scoring import Scoring
-from dapoctl.errors import DapoctlError
+from dapoctl.errors import DapoctlError, ModelError, RunWarning
 from dapoctl.evaluation.during_training import prefixed, rows_of
 from dapoctl.evaluation.plan import Job
 from dapoctl.evaluation.problem_source import alone
@@ -155,23 +157,33 @@ def _load(job: Job) -> tuple[Policy, Engine, list[list[int]]]:
 
     from dapoctl.models.loading import load_policy
 
-    config = _with_room(job.target.config, job.protocol, 1)
+    config = _with_room(job.target.config, 1, 1)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     policy = load_policy(config, job.target.weights)
+    if words := busy_words(policy.device.type, config.train.threads):
+        warnings.warn(words, RunWarning, stacklevel=2)
     prompt_ids = [policy.encode(problem.prompt) for problem in job.problems]
     lengths = [len(ids) for ids in prompt_ids if _fits(ids, job.protocol, policy)]
-    config = _with_room(config, job.protocol, max(lengths, default=1))
+    if not lengths:
+        shortest = min(map(len, prompt_ids))
+        most = policy.max_positions - shortest
+        advice = f"give at most --max-tokens {most}" if most > 0 else "no response fits"
+        raise ModelError(
+            f"--max-tokens {job.protocol.max_tokens}: the model `{job.target.model}` has {policy.max_positions} positions, and"
+            f" the shortest prompt takes {shortest} of them; {advice}"
+        )
+    config = _with_room(config, job.protocol.max_tokens, max(lengths))
     name = config.engine
     component = build_component(name, installed().find(name).load(), config.components.get(name, {}))
     engine = CheckedEngine(name, alone(name, component).one("build_engine", policy=policy, config=config))
     return policy, engine, prompt_ids
 
 
-def _with_room(config: RunConfig, protocol: Protocol, prompt_tokens: int) -> RunConfig:
+def _with_room(config: RunConfig, response_tokens: int, prompt_tokens: int) -> RunConfig:
     """The configuration with this evaluation's prompt and response lengths, without what only training needs."""
     rollout = config.rollout.model_copy(
-        update={"max_prompt_tokens": prompt_tokens, "max_response_tokens": protocol.max_tokens, "temperature": 1.0}
+        update={"max_prompt_tokens": prompt_tokens, "max_response_tokens": response_tokens, "temperature": 1.0}
     )
     train = config.train.model_copy(update={"packing": False, "gradient_checkpointing": False})
     return config.model_copy(update={"rollout": rollout, "train": train})

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from dapoctl.batch import Problem
-from dapoctl.errors import StorageError, UserError
-from dapoctl.evaluation.problem_source import Source, check_label, find_source
+from dapoctl.errors import DataError, StorageError, UserError
+from dapoctl.evaluation.problem_source import FIELDS, Source, check_label, find_source
 from dapoctl.evaluation.protocol import Protocol, build_protocol
+from dapoctl.evaluation.run_sets import recorded_source
 from dapoctl.evaluation.summary import summary_of
 from dapoctl.evaluation.target import Target, find_target
 from dapoctl.evaluation.writer import find_place, folder_of, is_complete, new_place, read_summary
 from dapoctl.runs.checkpoints import damage_of, newest_first, step_of
+from dapoctl.runs.summary import read_record
+from dapoctl.tasks.problem_sets import DATA_TASK
 
 WEIGHTS = "model/"
 """Beginning of the names of a checkpoint's files that an evaluation reads"""
@@ -38,6 +41,8 @@ class Request:
     label: str | None = None
     """The set's name in the store; None for its usual name"""
     again: bool = False
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """`problem_field` and `answer_field` of `data`; empty for the run's own, or the usual ones"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ def plan(request: Request, root: Path, argv: Sequence[str]) -> Job:
     """
     target = find_target(request.model, root, request.step, request.engine, request.settings)
     protocol, source = _protocol_and_source(request, target)
-    problems = source.load(request.limit)
+    problems = _load(source, request.limit)
     label = check_label(request.label or source.label)
     wanted = summary_of(label, target.step, protocol, source.describe(problems), target.model, target.mark)
     directory = find_place(root, target, wanted, request.again)
@@ -108,7 +113,25 @@ def _protocol_and_source(request: Request, target: Target) -> tuple[Protocol, So
     fixed = {"template": config.model.template, "engine": config.engine}
     protocol = build_protocol(request.protocol, defaults | given | fixed)
     asked = {"instruction": protocol.instruction, "scorer": protocol.scorer}
-    source = find_source(request.task, request.data, config.components, asked)
+    named = {key: name for key, name in request.fields.items() if name}
+    if named and not request.data:
+        option = next(iter(named)).replace("_", "-")
+        raise UserError(f"--{option}: it says which field of a file holds what, so it needs --data FILE")
+    own = None
+    if target.run is not None and not request.data:
+        own = recorded_source(request.task, config, read_record(target.run), asked)
+    source = own or find_source(request.task, request.data, config.components, asked | named)
     for option in asked.keys() & given.keys() - source.accepts:
         raise UserError(f"--{option}: the task `{source.label}` has its own; leave the option out")
     return dataclasses.replace(protocol, scorer=source.judged_by, instruction=source.instruction), source
+
+
+def _load(source: Source, limit: int | None) -> list[Problem]:
+    try:
+        return source.load(limit)
+    except DataError as error:
+        # The task names its parameters, which are options here.
+        words = str(error)
+        for key in FIELDS:
+            words = words.replace(f"{DATA_TASK}.{key}", f"--{key.replace('_', '-')}")
+        raise DataError(words) from None

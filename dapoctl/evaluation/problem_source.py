@@ -14,11 +14,14 @@ from dapoctl.components.catalog import installed
 from dapoctl.components.listing import providers_of
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.resolver import build_component
-from dapoctl.errors import UserError
+from dapoctl.errors import DataError, UserError
+from dapoctl.runs.inputs import data_files, describe_files
 from dapoctl.tasks.problem_sets import DATA_TASK, SETS, ProblemSet, content_hash, find_set, unknown_set
+from dapoctl.tasks.rows import FILE_ENDINGS, read_rows
 
-FILES = (".jsonl", ".parquet")
 SPLIT = "test"
+FIELDS, USUAL = ("problem_field", "answer_field"), ("problem", "answer")
+"""The parameters that name a file's fields, and their defaults"""
 _LABEL = re.compile(r"[A-Za-z0-9][\w.-]{0,63}", re.ASCII)
 
 
@@ -29,7 +32,7 @@ class Source:
     label: str
     """The set's name in metrics and folders"""
     pipeline: Pipeline
-    """The task alone"""
+    """The task, and for a run's own task what wraps it"""
     origin: str
     """The file, the hub's name, or the task"""
     split: str = ""
@@ -37,21 +40,37 @@ class Source:
 
     @property
     def judged_by(self) -> str:
-        """The scorer's name; the task's name if it has its own rule."""
-        (name,) = self.pipeline.components
-        return str(getattr(self.pipeline.components[name], "scorer", name))
+        """The scorer's name, or that of a task with its own rule; `+name` for every component that wraps it."""
+        (name,) = self.pipeline.providers("score_response")
+        scorer = str(getattr(self._provider("score_response"), "scorer", name))
+        return "+".join([scorer, *self.pipeline.wrappers("score_response")])
 
     @property
     def instruction(self) -> str:
-        """The prompt around each question; empty if the task has its own prompts."""
-        (task,) = self.pipeline.components.values()
-        return str(getattr(task, "instruction", ""))
+        """The prompt around each question; empty if the task has its own prompts, or they are changed by a component."""
+        if self.pipeline.wrappers("load_problems"):
+            return ""
+        return str(getattr(self._provider("load_problems"), "instruction", ""))
 
     @property
     def accepts(self) -> frozenset[str]:
         """Which of `instruction` and `scorer` the task accepts."""
-        (task,) = self.pipeline.components.values()
-        return frozenset({"instruction", "scorer"} & type(task).model_fields.keys())
+        return frozenset({"instruction", "scorer"} & type(self._provider("score_response")).model_fields.keys())
+
+    def _provider(self, hook: str) -> Component:
+        (name,) = self.pipeline.providers(hook)
+        return self.pipeline.components[name]
+
+    def check_data(self) -> None:
+        """Refuse problems that are not there or cannot be read, from the first rows.
+
+        Raises:
+            UserError: naming the set.
+        """
+        try:
+            self._provider("load_problems").check_data(SPLIT)
+        except UserError as error:
+            raise DataError(f"set `{self.label}`: {error}") from error
 
     def load(self, limit: int | None = None) -> list[Problem]:
         """The problems, or the first `limit` of them.
@@ -69,6 +88,7 @@ class Source:
             "sha256": content_hash(problems),
             "problems": len(problems),
             "ids": [problem.id for problem in problems],
+            "files": describe_files(data_files(self.pipeline)),
         }
 
 
@@ -79,20 +99,21 @@ def find_source(name: str, data: str, tables: Mapping[str, Mapping[str, Any]], a
         name: empty for the file's own name
         data: a .jsonl or .parquet file, or a hub name; empty for the set's own source
         tables: the parameters of each task, by its name
-        asked: how math problems are asked and scored: `instruction`, `scorer`, if given
+        asked: how math problems are asked and scored: `instruction`, `scorer`, and the file's `problem_field`,
+            `answer_field`, if given
 
     Raises:
         UserError: no such set, or a name that cannot be a folder's.
     """
     if data:
         label = name or re.sub(r"[^\w.-]+", "_", Path(data).stem, flags=re.ASCII).lstrip("_.-")
-        return _math(check_label(label), data, _columns(find_set(label), data), asked)
+        return _math(check_label(label), data, _columns(find_set(label), data, tables.get(DATA_TASK, {}), asked), asked)
     if not name:
         raise UserError(f"which set? --task NAME, one of {', '.join(SETS)}; or a file with --data FILE")
     known = find_set(name)
     if known is not None and known.task == DATA_TASK:
         return _math(name, name, {}, asked, known)
-    if Path(name).suffix in FILES:
+    if name.lower().endswith(FILE_ENDINGS):
         return find_source("", name, tables, asked)
     return _task(name, tables.get(name, {}), asked)
 
@@ -119,16 +140,18 @@ def _math(
     return Source(label, pipeline, str(path.resolve()) if path.exists() else data, "" if path.exists() else SPLIT)
 
 
-def _columns(known: ProblemSet | None, data: str) -> dict[str, str]:
-    """A file of a known set may have the columns of its hub; the first row decides."""
-    from dapoctl.tasks.read_problems import read_rows
-
-    if known is None or (known.problem, known.answer) == ("problem", "answer"):
+def _columns(known: ProblemSet | None, data: str, table: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of a file: those that are asked for, else the first pair that its first row has, of the run's own fields,
+    those of the known set, `problem` and `answer`."""
+    pairs = [tuple(str(table.get(key, usual)) for key, usual in zip(FIELDS, USUAL, strict=True))]
+    pairs += [(known.problem, known.answer)] if known is not None else []
+    pairs = list(dict.fromkeys([*pairs, USUAL]))
+    if len(pairs) == 1 or {*FIELDS} <= asked.keys():
         return {}
     _, first = next(read_rows(data, SPLIT), ("", {}))
-    if isinstance(first, dict) and known.problem in first and "problem" not in first:
-        return {"problem_field": known.problem, "answer_field": known.answer}
-    return {}
+    names = {*first} if isinstance(first, dict) else set()
+    wanted = [{key: asked.get(key, name) for key, name in zip(FIELDS, pair, strict=True)} for pair in pairs]
+    return next((pair for pair in wanted if {*pair.values()} <= names), wanted[0])
 
 
 def _task(name: str, table: Mapping[str, Any], asked: Mapping[str, Any]) -> Source:

@@ -17,6 +17,7 @@ from dapoctl.evaluation.summary import differences
 from dapoctl.evaluation.target import Target, recorded_config
 from dapoctl.runs.files import LineWriter, read_json, read_lines, write_json
 from dapoctl.runs.index import run_directories
+from dapoctl.runs.inputs import describe_model
 from dapoctl.runs.jobs.create import create_run
 from dapoctl.runs.locks import release, try_lock
 from dapoctl.runs.state import has_writer
@@ -76,7 +77,8 @@ def _folders(root: Path, target: Target) -> Iterator[Path]:
 
 def _check(folder: Path, wanted: Mapping[str, Any], again: bool) -> None:
     stored = read_summary(folder)
-    if stored is None or again:
+    if stored is None or again or not (is_complete(stored) or stored_rows(folder)):
+        # Nothing was sampled yet, so nothing is lost.
         return
     found = differences(stored, wanted)
     if found:
@@ -94,7 +96,8 @@ def new_place(root: Path, target: Target, argv: Sequence[str]) -> Path:
         StorageError: the store cannot be written.
     """
     stem = "".join(c if c.isalnum() and c.isascii() else "_" for c in Path(target.model).name)[:40]
-    return create_run(root, f"eval-{stem}", recorded_config(target), {}, argv, kind=EVALUATION)
+    inputs = {"model": describe_model(target.model)}
+    return create_run(root, f"eval-{stem}", recorded_config(target), {}, argv, kind=EVALUATION, inputs=inputs)
 
 
 @contextlib.contextmanager
@@ -123,13 +126,13 @@ class EvaluationWriter:
             StorageError: the folder cannot be written.
         """
         self.folder = folder
-        stored = {} if again else read_summary(folder) or {}
+        rows = [] if again else stored_rows(folder)
+        stored = (read_summary(folder) or {}) if rows else {}
         spent: dict[str, Any] = {
             key: stored[key] for key in ("seconds", "generated_tokens", "devices") if key in stored
         }
         self.summary: dict[str, Any] = {**wanted, **spent, "complete": False, "metrics": {}}
         self.k = int(wanted["protocol"]["k"])
-        rows = [] if again else stored_rows(folder)
         ids = {*wanted["data"]["ids"]}
         self.done = {problem for problem, count in _counts(rows).items() if count >= self.k and problem in ids}
         # Of the rows, not of the last summary: a kill may have come between the two.

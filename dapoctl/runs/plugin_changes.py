@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,44 @@ def refuse_changed(summary: RunSummary) -> None:
             f" `dapoctl runs resume {summary.id} --changed-plugins` goes on with it as it is now and notes that in the"
             " run; or put the old version back, or start a new run"
         )
+
+
+def refuse_different(summary: RunSummary, now: Mapping[str, Mapping[str, str]], observers: Collection[str]) -> None:
+    """Refuse to go on with other components than the run's record has.
+
+    Args:
+        now: as `Entry.describe` has them, the components that the run's configuration stands for
+        observers: those of them that only observe, which may come and go
+
+    Raises:
+        PluginError: naming what differs and how to go on.
+    """
+    began = {str(name): dict(origin) for name, origin in dict(summary.spec.get("pipeline", {})).items()}
+    if not began:
+        return
+    differences = [
+        f"`{name}` ({origin.get('entry_point', '?')}) is missing" for name, origin in began.items() if name not in now
+    ]
+    differences += [
+        f"`{name}` ({origin['entry_point']}) is there besides"
+        for name, origin in now.items()
+        if name not in began and name not in observers
+    ]
+    for name in began.keys() & now.keys():
+        old, new = _provider(began[name]), _provider(now[name])
+        if began[name] and old != new:
+            differences.append(f"`{name}` was {old} and is {new}")
+    if differences:
+        raise PluginError(
+            f"run `{summary.id}` would go on with other components than it began with: {'; '.join(sorted(differences))}."
+            " Install or put back what it began with; or start a new run with its last weights,"
+            f" `--set model.path={summary.directory}/checkpoints/step_N/model`"
+        )
+
+
+def _provider(origin: Mapping[str, str]) -> str:
+    """Who provides a component: a class of a file, or a distribution, whose version and modules may change."""
+    return str(origin.get("entry_point", "")) if origin.get("sha256") else str(origin.get("distribution", ""))
 
 
 def since_the_beginning(summary: RunSummary, now: Mapping[str, Mapping[str, str]]) -> list[dict[str, str]]:

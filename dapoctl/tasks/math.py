@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from dapoctl.batch import Problem, Score
 from dapoctl.components.base import Component
-from dapoctl.errors import DataError
+from dapoctl.errors import DataError, RunWarning
 from dapoctl.hookspecs import hookimpl
 from dapoctl.tasks.problem_sets import question_of
 
@@ -26,6 +28,8 @@ INSTRUCTION = (
     "{problem}\n\n"
     'Finish with your result on a line of its own after "Answer:".'
 )
+FIRST_ROWS = 16
+"""Rows of a file that are looked at before a run is made"""
 _CREATE = threading.Lock()
 
 
@@ -87,6 +91,45 @@ class Math(Component):
             raise ValueError(f"must be one of {', '.join(SCORERS)}")
         return value
 
+    def check_data(self, split: str) -> None:
+        """The first rows of what `split` needs: a file's, for nothing is looked up on the hub.
+
+        Raises:
+            DataError: naming the key, its value and what to do.
+        """
+        named = {"data": self.data, "test_data": self.test_data}
+        if split == "test" and self.test_data:
+            del named["data"]
+        elif not self.data:
+            raise self._unset()
+        for option, source in named.items():
+            if not source:
+                continue
+            try:
+                self._look(option, source)
+            except DataError as error:
+                raise DataError(f"`{self.name}.{option}` = {source!r}: {error}") from None
+
+    def _look(self, option: str, source: str) -> None:
+        from dapoctl.tasks.problem_sets import find_set
+        from dapoctl.tasks.read_problems import read_set, to_problems
+        from dapoctl.tasks.rows import check_source, read_rows
+
+        known = None if Path(source).exists() else find_set(source)
+        if known is not None and not known.hub:
+            next(read_set(known, "train"))
+        if known is None and check_source(source) is not None:
+            rows = itertools.islice(read_rows(source, ""), FIRST_ROWS)
+            to_problems(rows, self.problem_field, self.answer_field, self.instruction, f"{option} {source}", self.name)
+
+    def data_files(self) -> list[str]:
+        return [source for source in (self.data, self.test_data) if source and Path(source).expanduser().is_file()]
+
+    def _unset(self) -> DataError:
+        return DataError(
+            f"{self.name}.data is not set; give a file or a set, such as --set {self.name}.data=FILE.jsonl"
+        )
+
     @hookimpl
     def load_problems(self, split: str) -> Sequence[Problem]:
         """The problems of "train" or "test", in the file's order.
@@ -100,9 +143,7 @@ class Math(Component):
         if self.test_data and split == "test":
             return held_out
         if not self.data:
-            raise DataError(
-                f"{self.name}.data is not set; give a file or a set, such as --set {self.name}.data=FILE.jsonl"
-            )
+            raise self._unset()
         problems = self._read("data", self.data, self.split)
         if self.test_data:
             known = {_key(problem) for problem in held_out}
@@ -145,7 +186,8 @@ class Math(Component):
     def _read(self, option: str, source: str, split: str) -> list[Problem]:
         from dapoctl.tasks.golds import unreadable
         from dapoctl.tasks.problem_sets import find_set
-        from dapoctl.tasks.read_problems import read_rows, read_set, to_problems
+        from dapoctl.tasks.read_problems import read_set, repeats, to_problems
+        from dapoctl.tasks.rows import read_rows
 
         known = None if Path(source).exists() else find_set(source)
         if known is not None:
@@ -155,7 +197,10 @@ class Math(Component):
             rows, fields = read_rows(source, split), (self.problem_field, self.answer_field)
         # The other rules compare text alone, for which any answer does.
         doubt = unreadable if self.scorer in ("math", "math_lenient") else None
-        return to_problems(rows, *fields, self.instruction, f"{option} {source}", self.name, doubt)
+        problems = to_problems(rows, *fields, self.instruction, f"{option} {source}", self.name, doubt)
+        if words := repeats(problems, source):
+            warnings.warn(words, RunWarning, stacklevel=2)
+        return problems
 
 
 def _key(problem: Problem) -> str:

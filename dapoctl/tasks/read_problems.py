@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dapoctl.batch import Problem
-from dapoctl.errors import DataError, RunWarning, nearest
-from dapoctl.tasks.problem_sets import SETS, ProblemSet
+from dapoctl.errors import DataError, RunWarning
+from dapoctl.tasks.problem_sets import ProblemSet
+from dapoctl.tasks.rows import is_chat, kind, read_rows
 
 SHOWN = 5
 """Answers that cannot be read which the warning quotes"""
-_HUB_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?::(?P<config>[\w.-]+))?")
-_FILE_ENDINGS = (".jsonl", ".json", ".ndjson", ".parquet", ".csv", ".tsv", ".txt", ".gz", ".zst")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # DAPO-Math-17k also circulates with a prompt around each question.
 _ASKED_BEFORE = re.compile(
     r"\ASolve the following math problem step by step\..*?is the answer to the problem\.\s*", re.DOTALL
 )
 _ASKED_AFTER = re.compile(r"\s*Remember to put your answer on its own line after \"Answer:\"\.\s*\Z")
-
-
-def read_rows(source: str, split: str) -> Iterator[tuple[str, Any]]:
-    """Each row with its location for error messages, `file.jsonl:17`. `split` applies to hub names only.
-
-    A hub name (`owner/name`, with a configuration `owner/name:config`) is tried only when there is no such file.
-
-    Raises:
-        DataError: the source does not exist, cannot be read, or a line of it is not JSON.
-    """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        raise DataError(f"{source} is a folder; name a .jsonl or .parquet file in it")
-    if path.is_file():
-        yield from _parquet(path) if path.suffix == ".parquet" else _jsonl(path)
-        return
-    match = _HUB_NAME.fullmatch(source)
-    if match is None or source.lower().endswith(_FILE_ENDINGS):
-        raise DataError(f"no such file: {source} (looked in {Path.cwd()}); give a path to a .jsonl or .parquet file")
-    yield from _hub(match["name"], match["config"], split)
 
 
 def to_problems(
@@ -69,14 +47,12 @@ def to_problems(
     doubtful: list[str] = []
     for number, (where, row) in enumerate(rows):
         if not isinstance(row, dict):
-            raise DataError(
-                f"{where}: expected an object with `{problem_field}` and `{answer_field}`, got {_kind(row)}"
-            )
+            raise DataError(f"{where}: expected an object with `{problem_field}` and `{answer_field}`, got {kind(row)}")
         question = _text(row, problem_field, where, f"{option}.problem_field", numbers=False)
         answer = _text(row, answer_field, where, f"{option}.answer_field", numbers=True)
         given = row.get("id", f"row-{number:05d}")
         if isinstance(given, bool) or not isinstance(given, str | int):
-            raise DataError(f"{where}: `id` must be text or an integer, got {_kind(given)}; fix it or rename the field")
+            raise DataError(f"{where}: `id` must be text or an integer, got {kind(given)}; fix it or rename the field")
         unique, repeat = str(given), 1
         while unique in seen:
             repeat += 1
@@ -104,6 +80,28 @@ def to_problems(
             stacklevel=2,
         )
     return problems
+
+
+def repeats(problems: Sequence[Problem], source: str) -> str:
+    """What to say of problems that ask what an earlier one asks, white space aside; empty if there are none."""
+    asked: dict[str, Problem] = {}
+    again, other = 0, ""
+    for problem in problems:
+        before = asked.setdefault(" ".join(problem.prompt.split()), problem)
+        again += before is not problem
+        if before.answer != problem.answer and not other:
+            pair = (f"`{one.id}` ({_short(one.answer)})" for one in (before, problem))
+            other = f", some of them with another answer, such as {' and '.join(pair)}"
+    if not again:
+        return ""
+    return (
+        f"{source}: {again} of {len(problems)} problems ask what an earlier one asks{other}; each counts on its own, so remove"
+        " what should not"
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 20 else text[:17] + "..."
 
 
 def read_set(known: ProblemSet, purpose: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -145,81 +143,31 @@ def normalise(known: ProblemSet, row: Mapping[str, Any], number: int, where: str
 
 def _text(row: Mapping[str, Any], field: str, where: str, option: str, *, numbers: bool) -> str:
     if field not in row:
-        known = ", ".join(map(str, row)) or "none"
+        known = ", ".join(_named(name, value) for name, value in row.items()) or "none"
         raise DataError(f"{where}: no field `{field}`; the fields are: {known}. Set {option} to the right one")
     value = row[field]
+    if is_chat(value) or isinstance(value, Mapping):
+        raise DataError(
+            f"{where}: `{field}` is {kind(value)}, and must be text: write the {'question' if not numbers else 'answer'} into a"
+            f" field of its own, and set {option} to that. The fields are: {', '.join(_named(*item) for item in row.items())}"
+        )
     if numbers and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return str(int(value)) if value == int(value) and abs(value) < 1e15 else str(value)
     if not isinstance(value, str):
         allowed = "text or a number" if numbers else "text"
         raise DataError(
-            f"{where}: `{field}` must be {allowed}, got {_kind(value)}; fix the row or set {option} to another field"
+            f"{where}: `{field}` must be {allowed}, got {kind(value)}; fix the row or set {option} to another field"
         )
     if not value.strip():
         raise DataError(f"{where}: `{field}` is empty; fill it in or remove the row")
+    if lone := _SURROGATE.search(value):
+        raise DataError(
+            f"{where}: `{field}` has half of a surrogate pair, \\u{ord(lone[0]):04x}, as its character {lone.start() + 1}:"
+            " that is no text, and cannot be given to a model; fix or remove the row"
+        )
     return value
 
 
-def _kind(value: Any) -> str:
-    return f"{type(value).__name__} {_short(value)}"
-
-
-def _short(value: Any) -> str:
-    shown = json.dumps(value, default=str)
-    return shown if len(shown) <= 40 else shown[:37] + "..."
-
-
-def _jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{path.name}:{number}", _parse(line, f"{path.name}:{number}")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text ({error.reason}); convert it, or name a .parquet file as such"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _parse(line: str, where: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        hint = "; write one object per line (JSONL), not one array" if line.lstrip()[:1] in "[" else ""
-        raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}{hint}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not JSON that can be read: {error}") from None
-
-
-def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    import datasets
-
-    try:
-        rows = datasets.Dataset.from_parquet(str(path))
-    except Exception as error:  # noqa: BLE001 - `datasets` and pyarrow raise many kinds
-        raise DataError(f"{path} is not a parquet file that can be read: {_first_line(error)}") from None
-    for number, row in enumerate(rows, 1):
-        yield f"{path.name}: row {number}", row
-
-
-def _hub(name: str, config: str | None, split: str) -> Iterator[tuple[str, Any]]:
-    import datasets
-
-    if "/" not in name and (close := nearest(name, [*SETS])):
-        raise DataError(f"there is neither a file {name} here nor a set of that name.{close} Known: {', '.join(SETS)}")
-    try:
-        rows = datasets.load_dataset(name, config, split=split)
-    except Exception as error:  # noqa: BLE001 - the hub's, the network's and the set's own errors
-        raise DataError(
-            f"there is no file {name} here, and the hub's set `{name}`"
-            f"{f' ({config})' if config else ''} with split `{split}` cannot be loaded: {_first_line(error)}. "
-            "Check the name, the split and the network, add `:config` if the set has several, or use a local file"
-        ) from None
-    for number, row in enumerate(rows, 1):
-        yield f"{name}: row {number}", row
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
+def _named(name: object, value: Any) -> str:
+    """A field, with what is in it where that is neither text nor a number."""
+    return f"{name} ({kind(value)})" if is_chat(value) or isinstance(value, Mapping) else str(name)

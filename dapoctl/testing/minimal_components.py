@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from dapoctl.batch import Batch, Problem, PromptPool, Refill, Score, Tokens
 from dapoctl.components.base import Component, stages_of
+from dapoctl.engines.hf import Hf
 from dapoctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Observer(Component):
 
 MINIMAL: tuple[type[Component], ...] = (
     Problems, Prompts, ExactVerifier, Shaping, Filter, RefillPlan, Advantages, Mask, Weights, Objective, Penalty,
-    VocabularyPenalty, Observer,
+    VocabularyPenalty, Observer, Hf,
 )  # fmt: skip
 BY_HOOK = {hook: cls for cls in MINIMAL for hook in stages_of(cls)}
 

@@ -11,17 +11,20 @@ from types import MappingProxyType
 from typing import Any
 
 from dapoctl.batch import RunInfo
-from dapoctl.components.base import Component
+from dapoctl.components.base import Component, only_observes
 from dapoctl.config.load import Layers, flatten
 from dapoctl.config.resolve import Resolved, resolve
+from dapoctl.doctor.machine import busy_words
 from dapoctl.errors import TRACEBACK, DapoctlError, HookError, OutOfMemoryError, RunWarning
 from dapoctl.evaluation.during_training import EvalSet
+from dapoctl.models import kind_of
 from dapoctl.runs.checkpoints import adopt
+from dapoctl.runs.inputs import changed_inputs, data_files, describe_files, describe_model, revision
 from dapoctl.runs.interrupt import Stopper, StopRequested
 from dapoctl.runs.jobs.control import check_resumable
 from dapoctl.runs.jobs.create import changed_versions, create
 from dapoctl.runs.manifest import is_sealed
-from dapoctl.runs.plugin_changes import refuse_changed, since_the_beginning
+from dapoctl.runs.plugin_changes import refuse_changed, refuse_different, since_the_beginning
 from dapoctl.runs.record import RunRecord, refused
 from dapoctl.runs.summary import read_run
 from dapoctl.training import checkpoint
@@ -99,8 +102,12 @@ def _prepare_to_resume(
     layers = Layers()
     layers.add(summary.spec["config"], f"{directory}/spec.json")
     resolved = resolve(layers)
-    changes = since_the_beginning(summary, {name: item.entry.describe() for name, item in resolved.chosen.items()})
-    return _Attempt(directory, resolved, observers, profile, attempt, changes, changed_versions(summary.spec))
+    origins = {name: item.entry.describe() for name, item in resolved.chosen.items()}
+    refuse_different(summary, origins, [name for name, item in resolved.chosen.items() if only_observes(item.cls)])
+    changes = since_the_beginning(summary, origins)
+    now = {"model": describe_model(resolved.config.model.path), "data": describe_files(data_files(resolved.pipeline))}
+    inputs = changed_inputs(summary.spec.get("inputs"), now)
+    return _Attempt(directory, resolved, observers, profile, attempt, changes, changed_versions(summary.spec), inputs)
 
 
 class _Attempt:
@@ -115,6 +122,7 @@ class _Attempt:
         number: int | None = None,
         changes: Sequence[dict[str, str]] = (),
         versions: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        inputs: Sequence[dict[str, str]] = (),
     ) -> None:
         self.directory = directory
         self.config, self.pipeline = resolved.config, resolved.pipeline
@@ -122,6 +130,8 @@ class _Attempt:
         """How its components differ from those that the run began with"""
         self.versions = versions
         """Libraries whose version differs, then and now"""
+        self.inputs = inputs
+        """How its model and data differ from those"""
         self.found = checkpoint.newest(directory)
         self.saved = self.found.state
         self.progress = TrainerState.of(self.saved) if self.saved else TrainerState()
@@ -198,6 +208,7 @@ class _Attempt:
             verified = self.checkpoint is not None and is_sealed(self.checkpoint)
             self.record.event("resumed", step=self.saved["step"], verified=verified)
             self.saved = None  # as large as the optimizer's state
+        self._tell_of_inputs(learner)
         self.eval_sets = build_eval_sets(self.config, learner)
         return learner
 
@@ -220,6 +231,21 @@ class _Attempt:
                     " of an uninterrupted run; its events say so"
                 )
             )
+
+    def _tell_of_inputs(self, learner: Learner) -> None:
+        """Note what the run's record could not say or says otherwise, and warn of a machine that is too busy."""
+        if kind_of(self.config.model.path) == "hub":
+            self.record.event("model_loaded", revision=revision(self.config.model.path))
+        for change in self.inputs:
+            self.record.event("input_changed", step=self.progress.step, **change)
+            self.reporter.warn(
+                RunWarning(
+                    f"{change['what']} is not what it was when the run began ({change['from'][:12]}, now {change['to'][:12]});"
+                    " it goes on with what is there, and its events say so"
+                )
+            )
+        if words := busy_words(learner.policy.device.type, self.config.train.threads):
+            self.reporter.warn(RunWarning(words))
 
     def _result(self) -> Result:
         trainer, progress = self.trainer, self.progress

@@ -12,12 +12,11 @@ from dapoctl.batch import Problem
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
 from dapoctl.engines.checked import CheckedEngine
-from dapoctl.errors import ConfigError, DataError, HookError, RunWarning
+from dapoctl.errors import DataError, HookError, RunWarning
 from dapoctl.evaluation.during_training import EvalSet
-from dapoctl.evaluation.problem_source import SPLIT, Source, alone, find_source
+from dapoctl.evaluation.run_sets import run_sources
 from dapoctl.models.loading import load_policy, load_reference
 from dapoctl.models.policy import Policy
-from dapoctl.tasks.problem_sets import DATA_TASK
 from dapoctl.training.learner import History, Learner
 
 
@@ -110,31 +109,11 @@ def build_eval_sets(config: RunConfig, learner: Learner) -> list[EvalSet]:
     Raises:
         UserError: an unknown task or a data file that cannot be read.
     """
-    if not config.eval.every:
-        return []
     sets = []
-    for name in config.eval.set or [config.task]:
-        source = _eval_source(name, config, learner.pipeline)
+    for source in run_sources(config, learner.pipeline):
         problems, ids = encode_prompts(
             learner.policy, source.load(config.eval.limit), config, f"`{source.label}` evaluation"
         )
         data = source.describe(problems)
         sets.append(EvalSet(source.label, source.pipeline, problems, ids, data, source.judged_by, source.instruction))
-    labels = [item.name for item in sets]
-    if len({*labels}) < len(labels):
-        raise ConfigError(f"`eval.set` = {config.eval.set}: two sets have the same name; rename a file")
     return sets
-
-
-def _eval_source(name: str, config: RunConfig, pipeline: Pipeline) -> Source:
-    """Where the problems of one entry of `eval.set` come from; math problems are asked as the run asks its own."""
-    asked = {"scorer": config.eval.scorer}
-    own = next((pipeline.components[task] for task in pipeline.providers("score_response")), None)
-    if own is None or name not in (config.task, own.name):
-        instruction = config.components.get(DATA_TASK, {}).get("instruction")
-        asked |= {"instruction": instruction} if instruction else {}
-        return find_source(name, "", config.components, asked)
-    # Not as `config.task` has it: a task of the user's own may come from a file.
-    values = own.model_dump() | {key: value for key, value in asked.items() if key in type(own).model_fields}
-    task = alone(own.name, type(own).model_validate(values))
-    return Source(own.name, task, str(values.get("data") or own.name), SPLIT)

@@ -64,6 +64,12 @@ class ZeroVarianceMask(Component):
         "Khatri et al. 2025, The Art of Scaling RL Compute, arXiv:2510.13786 (zero-variance filtering)"
     )
 
+    def cannot_act(self, config: RunConfig) -> str:
+        filters = [name for name in ("dynamic_sampling", "accuracy_range") if name in config.components]
+        if not filters:
+            return ""
+        return f"`{filters[0]}` leaves out the groups that it would mask; choose one, `--plugins -{filters[0]}` or without it"
+
     @hookimpl
     def mask_responses(self, batch: Batch) -> Tensor:
         rewards = batch.rewards

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from dapoctl_grpo.losses import clipped_surrogate, log_clipping
+from dapoctl_grpo.losses import clipped_surrogate, log_clipping, never_off_policy
 from pydantic import Field
 
 from dapoctl import Component, Tokens, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from dapoctl.config import RunConfig
 
 
 class ClipHigher(Component):
@@ -28,6 +30,9 @@ class ClipHigher(Component):
     """The ratio is clipped from above at 1 + eps_high."""
     dual_clip: float | None = Field(None, gt=1)
     """c: for a negative advantage the loss is at most -A c. The paper has none; its public scripts use 10."""
+
+    def cannot_act(self, config: RunConfig) -> str:
+        return never_off_policy(config)
 
     @hookimpl
     def policy_loss(self, tokens: Tokens) -> Tensor:

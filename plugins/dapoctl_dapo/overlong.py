@@ -33,6 +33,9 @@ class Overlong(Component):
                 " response is punished"
             )
 
+    def cannot_act(self, config: RunConfig) -> str:  # noqa: ARG002 (as every component's)
+        return f"`{self.name}.factor` = 0 punishes nothing; set it above 0" if self.factor == 0 else ""
+
     @hookimpl
     def shape_rewards(self, batch: Batch) -> Tensor:
         buffer = self.buffer or max(batch.max_response_tokens // 5, 1)

@@ -24,6 +24,14 @@ class Refilling(Component):
     max_staleness: int = Field(0, ge=0)
     """Steps for which a surplus group is kept to be trained on; 0 discards it, as the public code does."""
 
+    def cannot_act(self, config: RunConfig) -> str:  # noqa: ARG002 (as every component's)
+        if self.max_rounds == 1 and self.max_staleness == 0:
+            return (
+                f"`{self.name}.max_rounds` = 1 leaves out groups and samples no others in their place; set it to 2 or more, or"
+                " use `zero_variance_mask`, which says so"
+            )
+        return ""
+
     def refill(self) -> Refill:
         """The plan that the parameters describe."""
         return Refill(self.max_rounds, self.on_exhausted, self.max_staleness)

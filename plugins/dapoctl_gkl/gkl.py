@@ -15,6 +15,8 @@ from dapoctl import Component, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dapoctl.config import RunConfig
+
 
 def weighted_mse(logits: Tensor, ref_logits: Tensor, weights: Tensor) -> Tensor:
     """1/2 Var_w(a) [n] with a = logits - ref_logits and weights [n, V] or [V] that sum to 1.
@@ -76,6 +78,14 @@ class Gkl(Component):
     _average: Any = PrivateAttr(default=None)
     _sum: Any = PrivateAttr(default=None)
     _count: int = PrivateAttr(default=0)
+
+    def cannot_act(self, config: RunConfig) -> str:  # noqa: ARG002 (as every component's)
+        if self.coef == 0 or self.alpha == self.beta == 0:
+            keys = f"`{self.name}.coef`" if self.coef == 0 else f"`{self.name}.alpha` and `{self.name}.beta`"
+            return (
+                f"with {keys} = 0 it is measured, and trains nothing; set {'it' if self.coef == 0 else 'one'} above 0"
+            )
+        return ""
 
     @hookimpl
     def regularize_vocab(self, logits: Tensor, ref_logits: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from dapoctl import Component, Tokens, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dapoctl.config import RunConfig
+
 MAX_LOG_RATIO = 20.0
 """Log-ratios are clamped to +- this before exp, so that one wrong log-probability does not give infinity."""
 
@@ -32,6 +34,18 @@ def log_clipping(component: Component, tokens: Tokens, ratio: Tensor, low: float
     component.log("policy/clip_fraction_high", ((ratio > 1 + high) & (tokens.advantages > 0)).float())
 
 
+def never_off_policy(config: RunConfig) -> str:
+    """Why every ratio of the run is 1; empty if some are not."""
+    stale = any(table.get("max_staleness") for table in config.components.values())
+    if stale or min(config.optim.updates, config.rollout.prompts) > 1:
+        return ""
+    key, value = ("optim.updates", 1) if config.optim.updates == 1 else ("rollout.prompts", 1)
+    return (
+        f"with `{key}` = {value} there is one update from a step's responses, so the policy is the one that sampled them and"
+        f" every ratio is 1; set {key} to 2 or more"
+    )
+
+
 class Clip(Component):
     """PPO's clipped surrogate with one bound for both sides."""
 
@@ -43,6 +57,9 @@ class Clip(Component):
 
     eps: float = Field(0.2, gt=0, lt=1)
     """The ratio is clipped to [1 - eps, 1 + eps]."""
+
+    def cannot_act(self, config: RunConfig) -> str:
+        return never_off_policy(config)
 
     @hookimpl
     def policy_loss(self, tokens: Tokens) -> Tensor:

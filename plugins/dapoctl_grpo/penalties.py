@@ -11,8 +11,18 @@ from dapoctl import Component, Tokens, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dapoctl.config import RunConfig
 
-class Kl(Component):
+
+class _Penalty(Component):
+    coef: float = Field(1e-3, ge=0)
+    """Weight of the penalty."""
+
+    def cannot_act(self, config: RunConfig) -> str:  # noqa: ARG002 (as every component's)
+        return f"`{self.name}.coef` = 0: it is measured, and trains nothing; set it above 0" if self.coef == 0 else ""
+
+
+class Kl(_Penalty):
     """Divergence from the reference estimated on the sampled token, d = logp - ref_logp."""
 
     paper: ClassVar[str] = (
@@ -26,8 +36,6 @@ class Kl(Component):
     uses: ClassVar[frozenset[str]] = frozenset({"ref_logprobs"})
     per_token: ClassVar[bool] = True
 
-    coef: float = Field(1e-3, ge=0)
-    """Weight of the penalty."""
     estimator: Literal["k1", "k2", "k3"] = "k3"
     """k1 = d; k2 = d^2 / 2; k3 = exp(-d) - 1 + d, unbiased and never negative."""
 
@@ -46,11 +54,9 @@ class Kl(Component):
         return self.coef * estimate
 
 
-class KlFull(Component):
+class KlFull(_Penalty):
     """The exact divergence over the vocabulary."""
 
-    coef: float = Field(1e-3, ge=0)
-    """Weight of the penalty."""
     direction: Literal["forward", "reverse"] = "reverse"
     """forward: KL(reference || policy), covers the reference; reverse: KL(policy || reference), the usual one in RL."""
 
@@ -63,7 +69,7 @@ class KlFull(Component):
         return self.coef * divergence
 
 
-class EntropyBonus(Component):
+class EntropyBonus(_Penalty):
     """Reward for uncertainty: minus `coef` times the entropy of the policy's next-token distribution."""
 
     paper: ClassVar[str] = "Mnih et al. 2016, A3C, arXiv:1602.01783, Sec. 4"

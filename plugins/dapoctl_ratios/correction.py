@@ -13,6 +13,8 @@ from dapoctl import Component, Tokens, hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dapoctl.config import RunConfig
+
 
 class TruncatedImportance(Component):
     """Weighs whatever policy loss there is by min(exp(old_logp - rollout_logp), cap), and no penalty.
@@ -36,6 +38,14 @@ class TruncatedImportance(Component):
 
     def is_per_token(self) -> bool:
         return self.level == "token"
+
+    def cannot_act(self, config: RunConfig) -> str:
+        if config.engine == "hf" and config.rollout.top_p == 1 and config.train.device == "cpu":
+            return (
+                "the engine `hf` on a CPU samples from the trainer's own distribution, so every weight is 1 up to rounding; it"
+                " is for `engine` = vllm, a GPU, or `rollout.top_p` below 1"
+            )
+        return ""
 
     @hookimpl(wrapper=True)
     def policy_loss(self, tokens: Tokens) -> Generator[None, Tensor, Tensor]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from dapoctl_grpo.losses import MAX_LOG_RATIO, log_clipping, surrogate
+from dapoctl_grpo.losses import MAX_LOG_RATIO, log_clipping, never_off_policy, surrogate
 from pydantic import Field
 
 from dapoctl import Component, Tokens, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from dapoctl.config import RunConfig
 
 
 class Gspo(Component):
@@ -33,6 +35,9 @@ class Gspo(Component):
     variant: Literal["sequence", "token"] = "sequence"
     """token (GSPO-token): every token has its response's ratio as value and its own log-probability's gradient, so that
     advantages may differ within a response. Where they do not, and its tokens weigh the same, the gradient is the same."""
+
+    def cannot_act(self, config: RunConfig) -> str:
+        return never_off_policy(config)
 
     @hookimpl
     def policy_loss(self, tokens: Tokens) -> Tensor:
@@ -59,6 +64,9 @@ class Cispo(Component):
     """The weight is capped at 1 + eps_high. TRL's `epsilon_high` is the cap itself."""
     eps_low: float | None = Field(None, gt=0, le=1)
     """The weight is at least 1 - eps_low; without it there is no lower bound, as in the paper's experiments."""
+
+    def cannot_act(self, config: RunConfig) -> str:
+        return never_off_policy(config)
 
     @hookimpl
     def policy_loss(self, tokens: Tokens) -> Tensor:

@@ -398,3 +398,30 @@ def test_a_writer_counts_only_what_was_asked_for(tmp_path: Path) -> None:
     assert again.done == {first}
     assert [(row["problem"], row["sample"]) for row in stored_rows(job.folder)] == [(first, 0), (first, 1)]
     assert read_json(job.folder / "summary.json")["seconds"] == 2.5
+
+
+def test_an_evaluation_that_failed_is_in_nobodys_way(tmp_path: Path) -> None:
+    """The model is too short for the first: its message names the option, and asked again it goes through."""
+    path = tmp_path / "problems.jsonl"
+    path.write_text('{"problem": "12+34=", "answer": "46"}\n')
+    asked = ("eval", "tiny", "--data", str(path), "-k", "1", "--instruction", "{problem}")
+    failed = call(tmp_path, *asked, "--max-tokens", "5000", code=2).stderr
+    said = " ".join(failed.split())
+    assert "--max-tokens 5000" in said
+    assert "rollout." not in said
+    most = int(said.partition("give at most --max-tokens ")[2].split()[0])
+    call(tmp_path, *asked, "--max-tokens", str(most + 1), code=2)
+    found = ask(tmp_path, *asked, "--max-tokens", str(min(most, 20)), "--seed", "1")
+    assert found["complete"] is True
+    assert len(samples(Path(found["directory"]))) == 1
+
+
+def test_repeated_problems_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "problems.jsonl"
+    path.write_text('{"problem": "1+1=", "answer": "2"}\n{"problem": "1+1=", "answer": "3"}\n')
+    asked = ("eval", "tiny", "--data", str(path), "-k", "1", "--instruction", "{problem}", "--max-tokens", "4")
+    done = call(tmp_path, *asked)
+    assert "warning:" in done.stderr
+    assert "1 of 2 problems ask what an earlier one asks, some of them with another answer" in " ".join(
+        done.stderr.split()
+    )

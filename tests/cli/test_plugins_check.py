@@ -75,6 +75,23 @@ def test_a_good_component_passes_with_a_real_step(folder: Path) -> None:
     assert "as people do" not in done.stdout
 
 
+def test_a_wrapper_around_the_engine_passes(tmp_path: Path) -> None:
+    (tmp_path / "around.py").write_text(
+        "from dapoctl import Component, hookimpl\n"
+        "class Around(Component):\n"
+        '    """Look at the engine."""\n'
+        "    @hookimpl(wrapper=True)\n"
+        "    def build_engine(self, policy, config):\n"
+        "        engine = yield\n"
+        "        self.log('built', 1.0)\n"
+        "        return engine\n"
+    )
+    done = check("./around.py", "--json", cwd=tmp_path)
+    results = {item["property"]: item for item in json.loads(done.stdout)["properties"]}
+    assert done.returncode == 0, [item for item in results.values() if item["status"] not in ("ok", "not applicable")]
+    assert [item["status"] for name, item in results.items() if "engine" in name or "logprob" in name].count("ok") > 0
+
+
 def test_a_broken_component_fails_with_case_and_fix(folder: Path) -> None:
     done = check("idea.py:Broken", "--set", "floor=0.0", "--no-step", cwd=folder)
     assert done.returncode == 1

@@ -14,9 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dapoctl.components.base import roles_of
 from dapoctl.config.load import flatten
 from dapoctl.config.schema import RunConfig
 from dapoctl.runs.files import FORGOTTEN, SCHEMA, storage_errors, sweep_temporary, write_json
+from dapoctl.runs.inputs import data_files, describe_files, describe_model
 from dapoctl.runs.jobs.git import working_tree
 from dapoctl.runs.jobs.launch import remember_launch
 from dapoctl.runs.locks import check_locks
@@ -42,8 +44,13 @@ def create(resolved: Resolved, runs_dir: Path, argv: Sequence[str], group: str =
     """
     config = resolved.config
     name = config.name or default_name(config.recipe, config.plugins)
-    origins = {key: choice.entry.describe() for key, choice in resolved.chosen.items()}
-    return create_run(runs_dir, name, _portable(resolved), origins, argv, group)
+    origins = {
+        key: {**choice.entry.describe(), "hooks": roles_of(choice.cls)} for key, choice in resolved.chosen.items()
+    }
+    # Files by their absolute paths, so that the run can be resumed from anywhere.
+    settings = {**flatten(config), **resolved.words}
+    inputs = {"model": describe_model(config.model.path), "data": describe_files(data_files(resolved.pipeline))}
+    return create_run(runs_dir, name, settings, origins, argv, group, inputs=inputs)
 
 
 def default_name(recipe: str, plugins: Sequence[str]) -> str:
@@ -51,21 +58,6 @@ def default_name(recipe: str, plugins: Sequence[str]) -> str:
     parts = [Path(name.split(":")[0]).stem.replace("-", "no_") for name in plugins]
     default = RunConfig.model_fields["recipe"].default
     return "-".join([*([recipe] if recipe != default or not parts else []), *parts])[:60]
-
-
-def _portable(resolved: Resolved) -> dict[str, Any]:
-    """The configuration with plugin files as absolute paths, so that the run can be resumed from anywhere."""
-    files = {choice.entry.name: choice.entry.value for choice in resolved.chosen.values() if choice.entry.sha256}
-    config = flatten(resolved.config)
-    config["plugins"] = [_absolute(name, files) for name in config["plugins"]]
-    return config
-
-
-def _absolute(name: str, files: Mapping[str, str]) -> str:
-    if ".py" not in name:
-        return name
-    path = str(Path(name.partition(".py")[0] + ".py").expanduser().resolve())
-    return next(value for value in files.values() if value.startswith(path))
 
 
 def create_run(
@@ -76,6 +68,7 @@ def create_run(
     argv: Sequence[str],
     group: str = "",
     kind: str = TRAINING,
+    inputs: Mapping[str, Any] | None = None,
 ) -> Path:
     """A new run folder with its `spec.json`; it appears in the store complete or not at all.
 
@@ -87,6 +80,7 @@ def create_run(
         argv: the command line
         group: the sweep that it belongs to
         kind: what it does, `TRAINING` or `EVALUATION`
+        inputs: which model and data it works on: revisions, sizes, hashes
 
     Raises:
         ConfigError: the configuration holds a password, which would be written down.
@@ -106,6 +100,7 @@ def create_run(
         "group": group,
         "created": time.time(),
         "config": dict(config),
+        "inputs": dict(inputs or {}),
         "pipeline": {key: dict(value) for key, value in pipeline.items()},
         "argv": without_secrets(argv),
         "git": working_tree(),

@@ -22,9 +22,9 @@ def verdict_text(verdict: Verdict, left_out: Sequence[str], pending: bool) -> Te
     else:
         names = " · ".join(verdict.chosen)
         lines = [data(f"✓ ready: {line(names)}", "green")]
-    lines += [data(f"! {line(warning)}", "yellow") for warning in verdict.warnings]
     if left_out:
         lines.append(data(f"! left out, nothing takes it: {line(', '.join(left_out))}", "yellow"))
+    lines += [data(f"! {line(warning)}", "yellow") for warning in verdict.warnings]
     if pending:
         lines[0].append(" …", "dim")
     return Text("\n").join(lines)

@@ -27,7 +27,7 @@ def start(choice: Choice, root: Path, place: Path | None, queue: bool) -> Sent |
         UserError: it cannot be run.
     """
     verdict = examine(choice)
-    if verdict.resolved is None:
+    if verdict.resolved is None or verdict.problems:
         raise ConfigError("\n".join(verdict.problems))
     argv = arguments(choice, verdict.sheets, place, "--queue" if queue else "--detach")
     try:

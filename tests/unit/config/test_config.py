@@ -111,10 +111,31 @@ def test_set_without_key_or_value_shows_the_form(text: str) -> None:
         parse_override(text)
 
 
-@pytest.mark.parametrize("text", ["plugins=['gkl'", "gkl={gamma=}", "name='half", 'name="half'])
+@pytest.mark.parametrize("text", ["name='half", 'name="half', "math.instruction='{problem}"])
 def test_set_with_a_broken_literal(text: str) -> None:
     with pytest.raises(ConfigError, match="is not a TOML literal; check its quotes and brackets"):
         parse_override(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("plugins=['gkl'", r"`plugins` = .* \(from --set\): must be a valid list \(it is not a TOML literal either"),
+        ("steps={3", r"`steps` = '{3'.* \(it is not a TOML literal either: check its quotes and brackets\)"),
+        ("optim.lr=[1e-3", r"`optim.lr` = '\[1e-3'.* \(it is not a TOML literal either"),
+        ("clip={eps=}", "`clip` is a component, so it takes a table"),
+        ("lora.targets=[q_proj", "'\\[q_proj' is not the name of a layer"),
+    ],
+)
+def test_a_broken_literal_is_text_only_where_text_is_allowed(base: Any, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        base(overrides=(text,))
+
+
+@pytest.mark.parametrize("text", ["{problem}\\nAnswer:", "{problem}", "[INST] {problem} [/INST]", "{problem} = {x}"])
+def test_text_may_begin_with_a_bracket(base: Any, text: str) -> None:
+    resolved = base(overrides=("task=math", f"math.instruction={text}"))
+    assert resolved.as_dict()["math"]["instruction"] == text
 
 
 @pytest.mark.parametrize(
@@ -370,7 +391,7 @@ def test_what_is_none_against_its_default_stays_so(model: Path, base: Any, tmp_p
 
 def test_resolved_run_as_toml_resolves_to_itself(base: Any, tmp_path: Path) -> None:
     resolved = base(
-        "recipe = 'dapo'\nplugins = ['gkl', '-overlong']\nname = 'ladder.1'\n[optim]\nlr = 3e-7\n",
+        "recipe = 'dapo'\nplugins = ['gkl', '-overlong']\nname = 'ladder.1'\n[optim]\nlr = 3e-7\nupdates = 2\n",
         overrides=("gkl.gamma=0.25", "clip_higher.dual_clip=10", "eval.set=['arithmetic']"),
     )
     text = resolved.as_toml()

@@ -125,6 +125,7 @@ def test_a_file_stands_for_the_set(tmp_path: Path) -> None:
         "sha256": hashlib.sha256(content.encode()).hexdigest(),
         "problems": 2,
         "ids": ["a", "b"],
+        "files": {str(path): {"bytes": 90, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}},
     }
     assert find_source("", str(path), {}, ASKED).label == "my_set_1_"
     other = find_source("aime24", str(path), {}, {"instruction": "Please: {problem}", "scorer": "strict"})
@@ -203,19 +204,19 @@ def test_protocols_that_make_no_sense(name: str | None, changes: dict[str, Any],
 
 def test_sets_of_a_run_are_asked_as_it_asks_its_own(tmp_path: Path) -> None:
     from dapoctl.config.resolve import load
-    from dapoctl.training.build import _eval_source
+    from dapoctl.evaluation.run_sets import run_source
 
     path = tmp_path / "words.jsonl"
     path.write_text('{"problem": "1+1?", "answer": "2"}\n')
     settings = ["task=math", f"math.data={path}", 'math.instruction="Q: {problem}"', "math.scorer=dapo"]
     for scorer in ("math", "strict"):
         resolved = load([], [*settings, f"eval.scorer={scorer}"])
-        file = _eval_source(str(path), resolved.config, resolved.pipeline)
+        file = run_source(str(path), resolved.config, resolved.pipeline)
         assert (file.label, file.judged_by, file.load()[0].prompt) == ("words", scorer, "Q: 1+1?")
-        own = _eval_source("math", resolved.config, resolved.pipeline)
+        own = run_source("math", resolved.config, resolved.pipeline)
         # The reward keeps its own rule.
         assert (own.label, own.judged_by, own.instruction) == ("math", scorer, "Q: {problem}")
         assert resolved.pipeline.components["math"].scorer == "dapo"  # type: ignore[attr-defined]
     other = load([], [])
-    assert _eval_source("arithmetic", other.config, other.pipeline).judged_by == "arithmetic"
-    assert "Answer: $Answer" in _eval_source(str(path), other.config, other.pipeline).load()[0].prompt
+    assert run_source("arithmetic", other.config, other.pipeline).judged_by == "arithmetic"
+    assert "Answer: $Answer" in run_source(str(path), other.config, other.pipeline).load()[0].prompt

@@ -11,6 +11,7 @@ from dapoctl.components.resolver import Chosen, base_of, gather, stage_problems
 from dapoctl.config.load import Layers
 from dapoctl.config.resolve import OBSERVERS, Resolved, resolve
 from dapoctl.errors import DapoctlError
+from dapoctl.evaluation.inputs import input_problems
 from dapoctl.models import default_config
 from dapoctl.tui.launch.form.choice import Choice, nested
 from dapoctl.tui.launch.form.fields import Sheet, run_sheet, sheet_of
@@ -53,6 +54,8 @@ def examine(choice: Choice, catalog: Catalog | None = None) -> Verdict:
     sheets = [run_sheet(), *(sheet for sheet in found if sheet is not None)]
     problems += stage_problems(chosen, catalog) if chosen else []
     resolved = None if problems else _attempt(problems, None, resolve, layers_of(choice, sheets), catalog)
+    if resolved is not None:
+        problems += _attempt(problems, [], input_problems, resolved.config, resolved.pipeline)
     return Verdict(
         tuple(base),
         chosen,
