@@ -69,8 +69,13 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize(
+    ("command", "mistake"),
+    [
+        *(("run", mistake) for mistake in MISTAKES),
+        *((command, mistake) for command in ("detach", "queue", "sweep") for mistake in ("no such file", "no weights")),
+    ],
+)
 def test_a_run_without_its_data_is_not_made(cli: Cli, tmp_path: Path, command: str, mistake: str) -> None:
     prepare, settings, words = MISTAKES[mistake]
     prepare(tmp_path)
@@ -89,6 +94,17 @@ def test_doctor_finds_it_too(cli: Cli) -> None:
     (found,) = [check for check in json.loads(done.stdout)["run"] if check["name"] == "data"]
     assert found["status"] == "fail"
     assert "`math.data` = 'nofile.jsonl'" in found["text"]
+
+
+def test_the_launch_form_is_not_ready() -> None:
+    from dapoctl.tui.launch.form.choice import Choice
+    from dapoctl.tui.launch.form.verdict import examine
+    from dapoctl.tui.launch.launch_text import verdict_text
+
+    choice = Choice("grpo", [], {"task": "math"})
+    verdict = examine(choice)
+    assert verdict.problems == ("math.data is not set; give a file or a set, such as --set math.data=FILE.jsonl",)
+    assert "✓ ready" not in verdict_text(verdict, [], False).plain
 
 
 def test_what_can_be_printed_needs_no_data(cli: Cli) -> None:
@@ -174,5 +190,19 @@ def test_the_record_has_hashes_of_data_and_model(cli: Cli, tmp_path: Path) -> No
         "eval", "tiny", "--data", "d.jsonl", "-k", "1", "--max-tokens", "8", "--instruction", "{problem}", "--json"
     )
     assert json.loads(found.stdout)["data"]["files"] == {str(path): expected}
+    # Once more on other data than it began with: on record, and said.
+    from dapoctl.config.resolve import load
+    from dapoctl.runs.jobs.create import create
+    from dapoctl.training.attempt import resume
+
+    again = create(load([], [*settings[:1], f"math.data={path}", *settings[2:]]), tmp_path / "runs", ["test"])
+    path.write_text(GOOD.replace("2+2=", "2+2 ="))
+    result = resume(again)
+    assert any(
+        str(path) in warning and "is not what it was when the run began" in warning for warning in result.warnings
+    )
+    events = [json.loads(line) for line in (again / "events.jsonl").read_text().splitlines()]
+    (event,) = [event for event in events if event.get("event") == "input_changed"]
+    assert (event["what"], event["from"]) == (str(path), expected["sha256"])
     evaluation = json.loads(found.stdout)["run"]
     assert read_json(tmp_path / "runs" / evaluation / "spec.json")["inputs"]["model"]["files"] == files

@@ -24,7 +24,7 @@ def refused(path: Path, **fields: str) -> str:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("ending", "between"), [(".csv", ","), (".tsv", "\t")])
+@pytest.mark.parametrize(("ending", "between"), [(".csv", ","), pytest.param(".tsv", "\t", marks=pytest.mark.slow)])
 def test_a_table_comes_with_a_command_that_converts_it(tmp_path: Path, ending: str, between: str) -> None:
     """The command runs as it is printed: that is the point of it."""
     path = tmp_path / f"my set{ending}"
