@@ -50,7 +50,7 @@ def sweep(
     from dapoctl.config.load import split_names
     from dapoctl.config.resolve import load
     from dapoctl.config.sweep import expand, parse_axis, run_names
-    from dapoctl.evaluation.inputs import input_problems
+    from dapoctl.evaluation.inputs import hub_problem, input_problems
     from dapoctl.runs.jobs.create import create, default_name
     from dapoctl.runs.store import runs_root
 
@@ -78,6 +78,9 @@ def sweep(
     checked: set[str] = set()
     for run in resolved:
         checked.update(input_problems(run.config, run.pipeline))
+    # Each model once: the hub may take its time.
+    checked.update(map(hub_problem, {run.config.model.path for run in resolved}))
+    checked.discard("")
     if checked:
         raise UserError("\n".join(sorted(checked)))
     background = Background(queue=True, priority=priority or 0, gpus=gpus)

@@ -106,13 +106,9 @@ def _stored(folder: Path) -> int:
 
 
 def _hub(path: str, trust_remote_code: bool) -> Model:
-    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    cached = try_to_load_from_cache(path, "config.json")
-    file, failure = (cached, "") if isinstance(cached, str) else (None, "HF_HUB_OFFLINE is set")
-    if file is None and not HF_HUB_OFFLINE:
-        file, failure = _download(path)
+    file, failure = hub_config(path)
     if file is None:
         why = f", and {failure}" if HF_HUB_OFFLINE else f" ({failure})"
         return Model(path, problem=f"model {path} is not here{why}; shape unknown", loadable=False)
@@ -122,6 +118,18 @@ def _hub(path: str, trust_remote_code: bool) -> Model:
     if HF_HUB_OFFLINE:
         return replace(model, problem="its weights are not in the cache, and HF_HUB_OFFLINE is set", fix="")
     return replace(model, problem="its weights are not in the cache yet; the run fetches them", fix="", loadable=True)
+
+
+def hub_config(path: str) -> tuple[str | None, str]:
+    """A hub model's `config.json` from the local cache or, failing that, from the hub; or why neither has it, within
+    `PATIENCE` seconds and without a word of the libraries' retries."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    cached = try_to_load_from_cache(path, "config.json")
+    if isinstance(cached, str):
+        return cached, ""
+    return (None, "HF_HUB_OFFLINE is set") if HF_HUB_OFFLINE else _download(path)
 
 
 def _download(path: str) -> tuple[str | None, str]:

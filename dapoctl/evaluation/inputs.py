@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
+from dapoctl.doctor.source import hub_config
 from dapoctl.errors import DapoctlError, UserError
 from dapoctl.evaluation.run_sets import run_sources
 from dapoctl.models import kind_of, locate
@@ -14,17 +15,19 @@ WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def check_inputs(config: RunConfig, pipeline: Pipeline) -> None:
-    """Refuse a run whose model or data is not there or cannot be read. First rows only; nothing is asked of the hub.
+    """Refuse a run whose model or data is not there or cannot be read. Only first rows are read, and the hub is asked for a
+    model that is not in the local cache, for some seconds.
 
     Raises:
         UserError: one line for each problem, naming key, value and fix.
     """
-    if problems := input_problems(config, pipeline):
+    problems = input_problems(config, pipeline) or [hub_problem(config.model.path)]
+    if any(problems):
         raise UserError("\n".join(problems))
 
 
 def input_problems(config: RunConfig, pipeline: Pipeline) -> list[str]:
-    """What is wrong with the run's model and data, in words."""
+    """What is wrong with the run's model and data, in words; nothing is asked of the hub."""
     model = model_problem(config.model.path)
     return [*([model] if model else []), *data_problems(config, pipeline)]
 
@@ -62,3 +65,16 @@ def model_problem(path: str) -> str:
         looked = f"no such folder or .gguf file (looked in {Path.cwd()})"
         return f"`model.path` = {path!r}: {looked}, and not a hub name (owner/name)"
     return ""
+
+
+def hub_problem(path: str) -> str:
+    """Why a hub model can neither be had from the cache nor from the hub, in words; empty for other models."""
+    if kind_of(path) != "hub":
+        return ""
+    file, why = hub_config(path)
+    if file is not None:
+        return ""
+    return (
+        f"`model.path` = {path!r}: there is no such folder, the model is not in the local cache, and {why}; check the name, or"
+        f" fetch it where there is a network: hf download {path}"
+    )

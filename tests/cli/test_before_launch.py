@@ -59,6 +59,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], list[str], list[str]]] = {
         ["model=./m"],
         ["`model.path` = './m'", "no config.json"],
     ),
+    "a hub's model without a network": (
+        nothing,
+        ["model=owner/none"],
+        ["`model.path` = 'owner/none'", "not in the local cache", "HF_HUB_OFFLINE is set", "hf download owner/none"],
+    ),
     "no weights": (no_weights, ["model=./m"], ["`model.path` = './m'", "no weights", "safetensors"]),
 }
 COMMANDS = {
@@ -73,7 +78,11 @@ COMMANDS = {
     ("command", "mistake"),
     [
         *(("run", mistake) for mistake in MISTAKES),
-        *((command, mistake) for command in ("detach", "queue", "sweep") for mistake in ("no such file", "no weights")),
+        *(
+            (command, mistake)
+            for command in ("detach", "queue", "sweep")
+            for mistake in ("no such file", "a hub's model without a network")
+        ),
     ],
 )
 def test_a_run_without_its_data_is_not_made(cli: Cli, tmp_path: Path, command: str, mistake: str) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from dapoctl.config.resolve import load
+from dapoctl.evaluation.inputs import input_problems
+from dapoctl.tasks.problem_sets import SETS
 from tests.support.places import ROOT
 
 EXPERIMENTS = ROOT / "experiments"
@@ -30,6 +32,14 @@ def test_it_says_what_it_shows_and_how_to_run_it(path: Path) -> None:
     assert "# Shows: " in text
     assert f"dapoctl run -c experiments/{path.name}" in text
     assert f"`{path.name}`" in (EXPERIMENTS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_4b_recipe_reads_sets_that_are_known() -> None:
+    """Not files that the repository lacks, nor a hub's set whose columns are no text."""
+    resolved = load([EXPERIMENTS / "gemma3-4b-dapo.toml"])
+    assert input_problems(resolved.config, resolved.pipeline) == []
+    table = resolved.config.components["math"]
+    assert {table["data"], table["test_data"]} <= SETS.keys()
 
 
 def test_the_4b_recipe_is_the_papers() -> None:
