@@ -50,6 +50,7 @@ def evaluate(
     rows = rows_of(eval_set.problems, completions, texts, verdicts)
     summary = summary_of(eval_set.name, step, protocol, eval_set.data, config.model.path) | {
         "made": TRAINING,
+        "template": policy.prompted_by,
         "complete": True,
         "metrics": prefixed(eval_set.name, summarize(rows, protocol.k)),
         "seconds": time.perf_counter() - begun,

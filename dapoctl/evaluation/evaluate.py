@@ -132,6 +132,7 @@ def _sample(job: Job, writer: EvaluationWriter, stopper: Stopper, tell: Progress
     k, total = job.protocol.k, len(job.problems) * job.protocol.k
     tell("load", 0, 0)
     policy, engine, prompt_ids = _load(job)
+    writer.summary["template"] = policy.prompted_by
     try:
         size = max(1, BLOCK.get(policy.device.type, LARGE_BLOCK) // k)
         for start in range(0, len(job.problems), size):
@@ -165,15 +166,16 @@ def _load(job: Job) -> tuple[Policy, Engine, list[list[int]]]:
         warnings.warn(words, RunWarning, stacklevel=2)
     prompt_ids = [policy.encode(problem.prompt) for problem in job.problems]
     lengths = [len(ids) for ids in prompt_ids if _fits(ids, job.protocol, policy)]
-    if not lengths:
+    if prompt_ids and not lengths:
         shortest = min(map(len, prompt_ids))
         most = policy.max_positions - shortest
-        advice = f"give at most --max-tokens {most}" if most > 0 else "no response fits"
+        advice = f"give at most --max-tokens {most}" if most > 0 else "shorten --instruction, or take another model"
         raise ModelError(
-            f"--max-tokens {job.protocol.max_tokens}: the model `{job.target.model}` has {policy.max_positions} positions, and"
-            f" the shortest prompt takes {shortest} of them; {advice}"
+            f"--max-tokens {job.protocol.max_tokens}: nothing can be asked, for the model `{job.target.model}` has"
+            f" {policy.max_positions} positions, and the shortest prompt of `{job.wanted['set']}` takes {shortest} of them;"
+            f" {advice}"
         )
-    config = _with_room(config, job.protocol.max_tokens, max(lengths))
+    config = _with_room(config, job.protocol.max_tokens, max(lengths, default=1))
     name = config.engine
     component = build_component(name, installed().find(name).load(), config.components.get(name, {}))
     engine = CheckedEngine(name, alone(name, component).one("build_engine", policy=policy, config=config))

@@ -14,7 +14,7 @@ from dapoctl.errors import UserError, nearest
 from dapoctl.evaluation.files import SAMPLES, SUMMARY, read_rows, read_summary, samples_trouble
 from dapoctl.evaluation.statistics.pass_at_k import ProblemScore, score_problems
 from dapoctl.runs.store import find_run
-from dapoctl.runs.summary import EVALS, RunSummary, read_run
+from dapoctl.runs.summary import EVALS, EVALUATION, RunSummary, read_run
 
 STEP = re.compile(r"step_(\d{1,12})")
 
@@ -40,6 +40,22 @@ class Evaluation:
     def name(self) -> str:
         """`<run id>@<step>`"""
         return f"{self.run.id}@{self.step}"
+
+    @property
+    def of_run(self) -> bool:
+        """Whether a run's training made the model, or starts from it; not for a model that was evaluated by itself."""
+        return self.run.spec.get("kind") != EVALUATION
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is of a run's checkpoint."""
+        return self.of_run and self.step > 0
+
+    @property
+    def template(self) -> str | None:
+        """`chat` or `plain`; `auto` where it is not recorded which of them that was; None if nothing is known."""
+        found = self.summary.get("template") or self.protocol.get("template")
+        return str(found) if found else None
 
     @property
     def protocol(self) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class EvaluationWriter:
         rows = [] if again else stored_rows(folder)
         stored = (read_summary(folder) or {}) if rows else {}
         spent: dict[str, Any] = {
-            key: stored[key] for key in ("seconds", "generated_tokens", "devices") if key in stored
+            key: stored[key] for key in ("seconds", "generated_tokens", "devices", "template") if key in stored
         }
         self.summary: dict[str, Any] = {**wanted, **spent, "complete": False, "metrics": {}}
         self.k = int(wanted["protocol"]["k"])

@@ -79,6 +79,12 @@ class Policy:
         """The context for many short passes without gradient: adapters, if there are any, are merged where that is exact."""
         return contextlib.nullcontext() if self.adapters is None else self.adapters.merged()
 
+    @property
+    def prompted_by(self) -> str:
+        """`chat` if prompts go through the chat template, `plain` if not: what `template` comes to with this model."""
+        chat = self.template == "chat" or (self.template == "auto" and self.tokenizer.chat_template)
+        return "chat" if chat else "plain"
+
     def encode(self, prompt: str) -> list[int]:
         """Token ids of a problem's prompt, through the chat template if there is one, with exactly one `<bos>`.
 
@@ -93,7 +99,7 @@ class Policy:
                 " text; mend the data"
             ) from None
         bos = self.tokenizer.bos_token_id
-        if self.template == "chat" or (self.template == "auto" and self.tokenizer.chat_template):
+        if self.prompted_by == "chat":
             text = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
             )

@@ -14,6 +14,7 @@ from dapoctl.config import RunConfig
 from dapoctl.engines.checked import CheckedEngine
 from dapoctl.errors import DataError, HookError, RunWarning
 from dapoctl.evaluation.during_training import EvalSet
+from dapoctl.evaluation.overlap import overlap
 from dapoctl.evaluation.run_sets import run_sources
 from dapoctl.models.loading import load_policy, load_reference
 from dapoctl.models.policy import Policy
@@ -114,6 +115,8 @@ def build_eval_sets(config: RunConfig, learner: Learner) -> list[EvalSet]:
         problems, ids = encode_prompts(
             learner.policy, source.load(config.eval.limit), config, f"`{source.label}` evaluation"
         )
+        if words := overlap(learner.problems, problems).words(source.label):
+            warnings.warn(words, RunWarning, stacklevel=2)
         data = source.describe(problems)
         sets.append(EvalSet(source.label, source.pipeline, problems, ids, data, source.judged_by, source.instruction))
     return sets

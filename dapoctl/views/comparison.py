@@ -30,9 +30,17 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from dapoctl.evaluation.compare.comparison import Comparison, Contrast, Line, Measured
-    from dapoctl.evaluation.statistics.pass_at_k import Figure
 
 LONGEST_ID = 24
+UNCOMPARED = ("incomplete", "unasked", "untrained", "unknown")
+"""Kinds of badges that are not about a setting of both sides"""
+
+
+INTERVALS = "for other problems like these (Bayesian bootstrap with unseen problems)"
+MDE = (
+    "minimum detectable effect, the smallest true difference that the test finds with 80% power on problems as hard as"
+    " the baseline's, by simulation"
+)
 
 
 def page(comparison: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:
@@ -42,9 +50,10 @@ def page(comparison: Comparison, lines: Sequence[Line], rows: int, columns: int)
     yield terminal_table(columns_of(comparison), rows_of(comparison), columns)
     yield from _badges(comparison)
     yield from _verdicts(comparison)
+    yield from caution_lines(comparison)
     yield from notes(comparison, columns)
     yield from responses(comparison, columns)
-    yield from curves(comparison, columns)
+    yield from curves(comparison)
     yield from matrix(comparison, lines, rows, columns)
     yield from configs(comparison)
 
@@ -96,6 +105,12 @@ def _verdicts(comparison: Comparison) -> Iterator[Text]:
         yield tables.text(verdict(contrast, comparison.sides[0].label))
 
 
+def caution_lines(comparison: Comparison) -> Iterator[Text]:
+    """What the figures do not say."""
+    for words in comparison.cautions:
+        yield tables.text(f"! {words}", "yellow")
+
+
 def verdict(contrast: Contrast, base: str) -> str:
     """A sentence on a contrast with the side `base`, so that nobody reads noise."""
     count = len(contrast.problems)
@@ -107,13 +122,13 @@ def verdict(contrast: Contrast, base: str) -> str:
         return f"{contrast.label} is {'higher' if contrast.difference > 0 else 'lower'} than {base} ({p}) {over}"
     sentence = f"{contrast.label}: no significant difference from {base} ({p}) {over}"
     if not math.isfinite(contrast.detectable):
-        return f"{sentence}; too few problems to detect a difference of any size"
+        return f"{sentence}; no difference of such problems is detected with 80% power"
     least = numbers.points(contrast.detectable, signed=False)
     return f"{sentence}; minimum detectable effect {least} points (80% power)"
 
 
 def _caution(contrast: Contrast) -> str:
-    kinds = [badge.kind for badge in contrast.badges if badge.kind not in ("incomplete", "unasked", "unknown")]
+    kinds = [badge.kind for badge in contrast.badges if badge.kind not in UNCOMPARED]
     return f" (but so {'do' if len(kinds) > 1 else 'does'} the evaluations' {', '.join(kinds)})" if kinds else ""
 
 
@@ -121,20 +136,19 @@ def notes(comparison: Comparison, columns: int) -> Iterator[Text]:
     """How the figures are to be read."""
     methods = sorted({contrast.test.method for contrast in comparison.contrasts})
     count = len(comparison.contrasts)
+    before = " before Holm's correction" if count > 1 else ""
     corrected = f"; Holm: corrected for {count} comparisons" if count > 1 else ""
     tests = f" p: {' / '.join(methods)}{corrected}." if methods else ""
     yield Text()
     yield tables.note(
-        "[95%]: cluster bootstrap over problems."
+        f"[95%]: {INTERVALS}."
         f"{' sampling noise: for other responses to the same problems.' if columns >= WIDEST else ''}"
-        f" Differences in points, paired by problem.{tests}"
-        " MDE: minimum detectable effect, the smallest true difference that such problems and k show with 80% power."
+        f" Differences in points, paired by problem; their intervals contain 0 exactly where p{before} is 0.05 or more.{tests}"
+        f" MDE: {MDE}."
         " Hours and tokens: what training up to the step took; eval: what the evaluation took."
     )
     if any(0 <= contrast.higher + contrast.lower < FEWEST and contrast.problems for contrast in comparison.contrasts):
-        yield tables.note(
-            f"Where fewer than {FEWEST} problems differ, p cannot fall below 0.05 and intervals are rough."
-        )
+        yield tables.note(f"Where fewer than {FEWEST} problems differ, p cannot fall below 0.05.")
 
 
 def configs(comparison: Comparison) -> Iterator[Text]:
@@ -166,11 +180,10 @@ def _evaluation_row(side: Measured) -> EvaluationRow:
     )
 
 
-def curves(comparison: Comparison, columns: int) -> Iterator[RenderableType]:
+def curves(comparison: Comparison) -> Iterator[RenderableType]:
     """pass@j by j, and its difference from the baseline; nothing at k = 1."""
     if max(side.evaluation.k for side in comparison.sides) == 1:
         return
-    wide = columns >= WIDEST
     all_j = sorted({j for side in comparison.sides for j in powers(side.evaluation.k)})
     yield tables.heading("pass@j: solved by at least one of j responses")
     table = tables.table(["", "", *(f"j = {j}" for j in all_j)], left=(0, 1))
@@ -184,17 +197,22 @@ def curves(comparison: Comparison, columns: int) -> Iterator[RenderableType]:
         cells = []
         for j in all_j:
             figure = contrast.curve.get(j)
-            cells.append("" if figure is None else _difference(figure, wide))
+            cells.append("" if figure is None else numbers.points(figure.value))
         table.add_row(tables.text(f"{contrast.label}-{comparison.sides[0].label}", "dim"), "", *cells)
     yield table
+    for contrast in comparison.contrasts:
+        if contrast.curve:
+            yield tables.note(curve_verdict(contrast, comparison.sides[0].label))
+
+
+def curve_verdict(contrast: Contrast, base: str) -> str:
+    """One sentence on all differences of pass@j, so that nobody picks the j that suits."""
+    p = f"p = {numbers.p_value(contrast.curve_test.p)}".replace("= <", "< ")
+    return f"{contrast.label}-{base}: {p} for the whole row ({contrast.curve_test.method}); no j has a test of its own."
 
 
 def _curve(side: Measured, all_j: Sequence[int]) -> list[float]:
     return [side.figure(f"pass@{j}").value for j in all_j]
-
-
-def _difference(figure: Figure, wide: bool) -> str:
-    return numbers.with_interval(figure.value, figure.interval, signed=True) if wide else numbers.points(figure.value)
 
 
 def matrix(comparison: Comparison, lines: Sequence[Line], rows: int, columns: int) -> Iterator[RenderableType]:

@@ -115,6 +115,7 @@ def _columns(base: str, avg: str, unit: str, several: bool) -> list[Column[SideR
         versus("lower", title="down", value=lambda contrast: contrast.lower, text=lambda contrast: str(contrast.lower),
                since=WIDE, rank=6, grid_order=1, places=TERMINAL | GRID | Place.PROGRAMS),
         versus("pass", value=lambda contrast: figures_record(contrast.curve), places=JSON),
+        versus("pass_p", value=lambda contrast: contrast.curve_test.p, places=JSON),
         versus("badges", value=_badges_text, places=CSV),
         versus("badges", value=lambda contrast: [asdict(badge) for badge in contrast.badges], places=JSON),
         versus("config", value=lambda contrast: asdict(contrast.config), places=JSON),

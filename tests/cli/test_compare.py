@@ -56,6 +56,8 @@ pass@j: solved by at least one of j responses
 A    ▄▆▇  34.4%  47.9%  62.5%
 B    ▆▇█  50.0%  64.6%  75.0%
 B-A       +15.6  +16.7  +12.5
+B-A: p = 0.375 for the whole row (sign flips, exact); no j has a test of its
+own.
 
 problem by problem: right responses, largest difference from the baseline first
 problem  A of 4  B of 4  points

@@ -33,7 +33,7 @@ from dapoctl.evaluation.statistics.intervals import (
     TAIL,
     UNKNOWN,
     Interval,
-    difference_interval,
+    difference_intervals,
     student_cdf,
     student_quantile,
 )
@@ -120,14 +120,25 @@ def ablate(
 ) -> Ablation:
     """Group `evaluations` over seeds, and compare each arm with that of `baseline`, one of the evaluations.
 
+    A run that was evaluated before its training, or at another step than the baseline although both have the same number of
+    steps, is no arm: what differs would be the training, not the components.
+
     Raises:
-        UserError: there is no other arm.
+        UserError: the baseline was evaluated before its training, or there is no other arm.
     """
-    arms, superseded = group(evaluations)
+    if baseline.of_run and not baseline.trained:
+        raise UserError(
+            f"the baseline {baseline.name} was evaluated before its training; take a run that was evaluated after it"
+        )
+    unlike = [(each.name, why) for each in evaluations if (why := _no_arm(each, baseline))]
+    names = {name for name, _ in unlike}
+    evaluations = [each for each in evaluations if each.name not in names]
+    arms, superseded = group(evaluations, baseline)
     own = next(arm for arm in arms if baseline in arm.evaluations)
     others = [arm for arm in arms if arm is not own]
     if not others:
-        raise UserError("every run has the baseline's configuration: there is nothing to compare it with")
+        why = "".join(f"; left out: {name}: {reason}" for name, reason in unlike)
+        raise UserError(f"every run has the baseline's configuration: there is nothing to compare it with{why}")
     k = min(evaluation.k for evaluation in evaluations)
     rows = [_row(own, arm, k) for arm in [own, *others]]
     for name in METRICS:
@@ -135,11 +146,26 @@ def ablate(
         for row, p in zip(rows[1:], corrected, strict=True):
             if name in row.effects:
                 row.effects[name] = replace(row.effects[name], holm=p)
-    return Ablation(set_, own, k, tuple(rows), (*left_out, *superseded))
+    return Ablation(set_, own, k, tuple(rows), (*left_out, *unlike, *superseded))
 
 
-def group(evaluations: Sequence[Evaluation]) -> tuple[list[Arm], list[tuple[str, str]]]:
-    """(arms in the order of their first run, runs that are superseded by a later run of the same seed)."""
+def _no_arm(evaluation: Evaluation, baseline: Evaluation) -> str:
+    """Why an evaluation is not to be compared with the baseline's; empty if it is."""
+    if evaluation.of_run and not evaluation.trained:
+        return "evaluated at step 0, before its training"
+    same_length = evaluation.run.config.get("steps") == baseline.run.config.get("steps")
+    if evaluation.step != baseline.step and same_length and evaluation.of_run:
+        return f"evaluated at step {evaluation.step}, the baseline at step {baseline.step}; RUN@STEP names another step"
+    return ""
+
+
+def group(
+    evaluations: Sequence[Evaluation], baseline: Evaluation | None = None
+) -> tuple[list[Arm], list[tuple[str, str]]]:
+    """(arms in the order of their first run, runs that another of the same seed stands for, and which one).
+
+    Of several runs of one seed the latest counts, but `baseline` always does.
+    """
     groups: list[list[Evaluation]] = []
     for evaluation in evaluations:
         own = next((members for members in groups if alike(members[0], evaluation)), None)
@@ -149,7 +175,10 @@ def group(evaluations: Sequence[Evaluation]) -> tuple[list[Arm], list[tuple[str,
         newest: dict[str, Evaluation] = {}
         for evaluation in sorted(members, key=lambda member: member.run.id):
             seed = str(seed_of(evaluation))
-            if (older := newest.get(seed)) is not None:
+            if (older := newest.get(seed)) is not None and older is baseline:
+                superseded.append((evaluation.name, f"the baseline {older.name} is a run of the same seed"))
+                continue
+            if older is not None:
                 superseded.append((older.name, f"{evaluation.name} is a later run of the same seed"))
             newest[seed] = evaluation
         arms.append(Arm(tuple(newest[seed] for seed in sorted(newest, key=lambda text: (len(text), text)))))
@@ -204,7 +233,7 @@ def effect(baseline: NDArray[np.float64], other: NDArray[np.float64]) -> Effect:
     parts = [(of_problems, len(apart) - 1), *(_of_seeds(table) for table in (baseline, other))]
     variance = sum(part for part, _ in parts)
     if variance == 0 and mean == 0:
-        return Effect(value, mean, difference_interval(apart), 1.0, math.nan, several)
+        return Effect(value, mean, difference_intervals(apart[:, None], [1])[0], 1.0, math.nan, several)
     if not variance > 0:
         return Effect(value, mean, UNKNOWN, math.nan, math.nan, several)
     freedom = max(1.0, variance**2 / sum(part**2 / degrees for part, degrees in parts if part > 0))

@@ -21,12 +21,21 @@ SETTINGS = {
 """Keys of the protocol that are compared by value, and the kinds of their badges"""
 
 
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def label(index: int) -> str:
+    """A, B, ... Z, A2, B2, ...: the label of a comparison's run."""
+    turn, letter = divmod(index, len(ALPHABET))
+    return ALPHABET[letter] + (str(turn + 1) if turn else "")
+
+
 @dataclass(frozen=True)
 class Badge:
     """One difference between two evaluations."""
 
     kind: str
-    """prompt, k, set, incomplete, unasked, unknown, or one of the values of `SETTINGS`"""
+    """prompt, k, set, step, untrained, incomplete, unasked, unknown, or one of the values of `SETTINGS`"""
     words: str
     """The first's and the second's value, or what was found"""
 
@@ -35,13 +44,15 @@ def badges(first: Evaluation, second: Evaluation, labels: tuple[str, str] = ("A"
     """Every difference in how the two were made, other than the models; `labels` name the two in `words`."""
     unlike, unknown = [], []
     for key, kind in SETTINGS.items():
-        ours, theirs = first.protocol.get(key), second.protocol.get(key)
-        if ours is None or theirs is None:
+        ours, theirs = _setting(first, key), _setting(second, key)
+        if ours is None or theirs is None or (ours == theirs == UNRESOLVED and first.model != second.model):
             unknown.append(kind)
         elif ours != theirs:
             unlike.append(Badge(kind, f"{_text(ours)} / {_text(theirs)}"))
     if first.k != second.k:
         unlike.append(Badge("k", f"{first.k} / {second.k}"))
+    if (badge := _step(first, second, labels)) is not None:
+        unlike.append(badge)
     for check in (_prompt, _set):
         badge = check(first, second)
         if badge is not None and badge.kind == "unknown":
@@ -60,6 +71,24 @@ def badges(first: Evaluation, second: Evaluation, labels: tuple[str, str] = ("A"
         of = f" of {' and '.join(sides)}" if sides else ""
         unlike.append(Badge("unknown", f"{', '.join(unknown)}{of}"))
     return unlike
+
+
+UNRESOLVED = "auto"
+"""A template that depends on the model, of evaluations that do not record what it came to"""
+
+
+def _setting(evaluation: Evaluation, key: str) -> Any:
+    return evaluation.template if key == "template" else evaluation.protocol.get(key)
+
+
+def _step(first: Evaluation, second: Evaluation, labels: tuple[str, str]) -> Badge | None:
+    """Two runs' checkpoints should be of the same step; of one run, the step is what is compared."""
+    if first.step == second.step or first.run.id == second.run.id or not (first.of_run and second.of_run):
+        return None
+    untrained = [label for side, label in zip((first, second), labels, strict=True) if side.step == 0]
+    if untrained:
+        return Badge("untrained", f"{untrained[0]} is at step 0, before its training")
+    return Badge("step", f"{first.step} / {second.step}")
 
 
 def _text(value: Any) -> str:

@@ -12,31 +12,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dapoctl.errors import UserError
-from dapoctl.evaluation.compare.badges import Badge, badges
+from dapoctl.evaluation.compare.badges import Badge, badges, label
+from dapoctl.evaluation.compare.cautions import cautions
 from dapoctl.evaluation.compare.cost import Cost, cost_of
 from dapoctl.evaluation.statistics.intervals import (
     UNKNOWN,
     Interval,
+    agreeing,
     avg_noise_interval,
-    difference_interval,
+    difference_intervals,
     noise_interval,
     noise_variance,
 )
 from dapoctl.evaluation.statistics.pass_at_k import Figure, figures, pass_at, powers, right_counts
-from dapoctl.evaluation.statistics.significance import Significance, holm, mcnemar, minimal_detectable, sign_flip
+from dapoctl.evaluation.statistics.power import ALPHA, minimal_detectable
+from dapoctl.evaluation.statistics.significance import Significance, holm, mcnemar, sign_flip, sign_flip_row
 from dapoctl.evaluation.stored import Evaluation, open_evaluation
 from dapoctl.runs.difference import Difference, difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-def label(index: int) -> str:
-    """A, B, ... Z, A2, B2, ...: the label of a comparison's run."""
-    turn, letter = divmod(index, len(ALPHABET))
-    return ALPHABET[letter] + (str(turn + 1) if turn else "")
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Measured:
     label: str
     evaluation: Evaluation
     figures: dict[str, Figure]
-    """With intervals by cluster bootstrap over problems; empty if no problem was measured"""
+    """With intervals over problems; empty if no problem was measured"""
     noise: Interval
     """Of avg@k, for sampling noise"""
     cost: Cost
@@ -66,7 +61,7 @@ class Contrast:
     difference: float
     """Of avg@k: the other's minus the baseline's"""
     interval: Interval
-    """By cluster bootstrap over problems"""
+    """Over problems; it contains 0 exactly if the test's p is at least 0.05"""
     noise: Interval
     """For sampling noise"""
     test: Significance
@@ -78,7 +73,9 @@ class Contrast:
     """Problems that the other side solves more often"""
     lower: int
     curve: dict[int, Figure]
-    """The difference of pass@j, by j"""
+    """The difference of pass@j, by j, each with an interval of its own"""
+    curve_test: Significance
+    """One test for all j"""
     badges: tuple[Badge, ...]
     config: Difference
     """How the runs' configurations differ"""
@@ -111,6 +108,8 @@ class Comparison:
     """One for every side but the first"""
     missing: tuple[tuple[str, str], ...] = ()
     """Evaluations that were requested and are not available, and why"""
+    cautions: tuple[str, ...] = ()
+    """Sentences on what the figures do not say"""
 
     @cached_property
     def matrix(self) -> tuple[Line, ...]:
@@ -200,7 +199,7 @@ def compare_evaluations(
         contrasts.append(contrast(sides[0], side, seed))
     corrected = holm([one.test.p for one in contrasts])
     adjusted = tuple(replace(one, holm=p) for one, p in zip(contrasts, corrected, strict=True))
-    return Comparison(set_, seed, tuple(sides), adjusted, tuple(missing))
+    return Comparison(set_, seed, tuple(sides), adjusted, tuple(missing), tuple(cautions(evaluations, set_)))
 
 
 def measure(evaluation: Evaluation, name: str, seed: int) -> Measured:
@@ -221,19 +220,23 @@ def contrast(baseline: Measured, other: Measured, seed: int = 0) -> Contrast:
     unit = math.lcm(first.k, second.k)
     whole = theirs * (unit // second.k) - ours * (unit // first.k)
     apart = whole / unit
+    test = _test(whole, first.k == second.k == 1, seed)
+    (interval,) = difference_intervals(apart[:, None], [min(first.k, second.k)], seed)
+    curve, curve_test = _curve(ours, theirs, first.k, second.k, seed)
     variance = noise_variance(ours, first.k) + noise_variance(theirs, second.k)
     return Contrast(
         label=other.label,
         problems=names,
         difference=float(apart.mean()) if names else math.nan,
-        interval=difference_interval(apart, seed),
+        interval=agreeing(interval, float(apart.mean()), test.p < ALPHA) if names else UNKNOWN,
         noise=noise_interval(float(apart.mean()), variance) if names else UNKNOWN,
-        test=_test(whole, first.k == second.k == 1, seed),
+        test=test,
         holm=math.nan,
-        detectable=minimal_detectable(apart, 1 / unit),
+        detectable=minimal_detectable(ours, first.k, second.k),
         higher=int((whole > 0).sum()),
         lower=int((whole < 0).sum()),
-        curve=_curve(ours, theirs, first.k, second.k, seed),
+        curve=curve,
+        curve_test=curve_test,
         badges=tuple(badges(first, second, (baseline.label, other.label))),
         config=_config(first, second),
     )
@@ -245,23 +248,24 @@ def _test(whole: NDArray[np.int64], once: bool, seed: int) -> Significance:
     return sign_flip(whole, seed)
 
 
-def _curve(ours: NDArray[np.int64], theirs: NDArray[np.int64], k: int, other_k: int, seed: int) -> dict[int, Figure]:
+def _curve(
+    ours: NDArray[np.int64], theirs: NDArray[np.int64], k: int, other_k: int, seed: int
+) -> tuple[dict[int, Figure], Significance]:
+    """(the difference of pass@j by j, one test for all of them)."""
     if not len(ours):
-        return {}
-    by_j = {}
-    for j in powers(min(k, other_k)):
-        apart = pass_at(theirs, other_k, j) - pass_at(ours, k, j)
-        by_j[j] = Figure(float(apart.mean()), difference_interval(apart, seed))
-    return by_j
-
-
-KIND = "eval"
-"""Kind of a run that only evaluates a model: only the model is meaningful in its configuration"""
+        return {}, Significance(1.0, "none")
+    least = min(k, other_k)
+    by_j = {j: pass_at(theirs, other_k, j) - pass_at(ours, k, j) for j in powers(least)}
+    apart = np.stack([*by_j.values()], axis=1)
+    intervals = difference_intervals(apart, [least - j + 1 for j in by_j], seed)
+    figures_by_j = {j: Figure(float(by_j[j].mean()), interval) for j, interval in zip(by_j, intervals, strict=True)}
+    return figures_by_j, sign_flip_row(apart, seed)
 
 
 def _config(first: Evaluation, second: Evaluation) -> Difference:
     change = difference(first.run, second.run)
-    if KIND not in (first.run.spec.get("kind"), second.run.spec.get("kind")):
+    if first.of_run and second.of_run:
         return change
+    # Of a model that no run trained, only the model is meaningful in the configuration.
     keys = {key: values for key, values in change.keys.items() if key.startswith("model.")}
     return replace(change, keys=keys)

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dapoctl.evaluation.statistics.intervals import Interval, avg_noise_interval, bootstrap_intervals, share_interval
-from dapoctl.tasks.answers import integer
+from dapoctl.evaluation.statistics.intervals import Interval, avg_noise_interval, bootstrap_intervals, share_intervals
+from dapoctl.evaluation.statistics.votes import vote_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LENGTH = "length_mean"
 RIGHT = object()
 """The vote of every right response"""
 
@@ -45,7 +46,7 @@ class ProblemScore:
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric with its 95% interval, by cluster bootstrap over problems."""
+    """A metric with its 95% interval over problems."""
 
     value: float
     interval: Interval
@@ -55,7 +56,7 @@ def summarize(rows: Iterable[Mapping[str, Any]], k: int) -> dict[str, float]:
     """Metrics by name from an evaluation's rows; empty if no problem has `k` responses.
 
     `avg@k`, `pass@j` for j = 1, 2, 4, ... and k, `maj@k`, `length_mean` (tokens) and fractions of responses, as in
-    `figures`. `avg@k`, `pass@k` and `maj@k` have `/low` and `/high`, the cluster bootstrap over problems; `avg@k` also has
+    `figures`. `avg@k`, `pass@k` and `maj@k` have `/low` and `/high`, the interval over problems; `avg@k` also has
     `/noise_low` and `/noise_high`, sampling noise only.
     """
     scores = list(score_problems(rows, k).values())
@@ -106,8 +107,9 @@ def majority(rows: Sequence[Mapping[str, Any]]) -> float:
     """maj@k of one problem (self-consistency; Wang et al. 2022, arXiv:2203.11171): 1 if most answers are right.
 
     A response without an extracted answer has no vote; without votes the result is 0. All right responses vote for the same
-    answer; wrong ones agree if they give the same integer (`033`, `33`) or the same text. In a tie of m answers each counts
-    1/m.
+    answer; wrong ones agree if they give the same number (`033` and `33`, `1/2` and `0.5`) or the same text, see `vote_of`.
+    In a tie of m answers each counts 1/m. Wrong answers that are equal only by algebra are several votes, so that maj@k
+    may come out a little high away from plain numbers.
     """
     votes: Counter[object] = Counter(vote for row in rows if (vote := _vote(row)) is not None)
     if not votes:
@@ -123,7 +125,7 @@ def _vote(row: Mapping[str, Any]) -> object:
     text = row.get("extracted")
     if text is None or row.get("outcome") == "unanswered":
         return None
-    return integer(str(text)) or " ".join(str(text).split())
+    return vote_of(str(text))
 
 
 def pass_at(right: NDArray[np.int64], k: int, j: int) -> NDArray[np.float64]:
@@ -165,7 +167,7 @@ def columns(scores: Sequence[ProblemScore], k: int) -> dict[str, NDArray[np.floa
         f"avg@{k}": right / k,
         **{f"pass@{j}": pass_at(right, k, j) for j in powers(k)},
         f"maj@{k}": column("majority"),
-        "length_mean": column("tokens"),
+        LENGTH: column("tokens"),
         "truncated_fraction": column("truncated"),
         "unanswered_fraction": column("unanswered"),
         "format_failure_fraction": column("format_failure"),
@@ -176,10 +178,16 @@ def columns(scores: Sequence[ProblemScore], k: int) -> dict[str, NDArray[np.floa
 
 
 def figures(scores: Sequence[ProblemScore], k: int, seed: int = 0) -> dict[str, Figure]:
-    """Every metric with its 95% interval, by cluster bootstrap over problems."""
+    """Every metric with its 95% interval over problems."""
     by_metric = columns(scores, k)
-    intervals = bootstrap_intervals(np.stack([*by_metric.values()], axis=1), seed)
-    return {
-        name: Figure(float(values.mean()), interval if name == "length_mean" else share_interval(values, interval))
-        for (name, values), interval in zip(by_metric.items(), intervals, strict=True)
-    }
+    shares = {name: values for name, values in by_metric.items() if name != LENGTH}
+    intervals = share_intervals(np.stack([*shares.values()], axis=1), [_responses(name, k) for name in shares], seed)
+    by_name = dict(zip(shares, intervals, strict=True))
+    by_name[LENGTH] = bootstrap_intervals(by_metric[LENGTH][:, None], seed)[0]
+    return {name: Figure(float(values.mean()), by_name[name]) for name, values in by_metric.items()}
+
+
+def _responses(name: str, k: int) -> int:
+    """How many responses a problem's share is of: pass@j has k-j+1 values above 0, maj@k is all but yes or no."""
+    kind, _, j = name.partition("@")
+    return k - int(j) + 1 if kind == "pass" else 1 if kind == "maj" else k

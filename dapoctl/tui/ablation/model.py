@@ -100,7 +100,9 @@ def fetch_table(
     if not found:
         trouble = f"No run was evaluated{f' on {chosen}' if chosen else ''} yet."
         return Table(chosen, sets, trouble=trouble, stamps=stamps)
-    base = next((each for each in found if each.run.id == baseline), None) or min(found, key=_plainness)
+    base = next((each for each in found if each.run.id == baseline), None) or min(
+        [each for each in found if each.trained] or found, key=_plainness
+    )
     try:
         ablation = ablate(found, base, chosen, missing)
     except UserError as error:

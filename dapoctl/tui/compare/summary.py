@@ -12,7 +12,7 @@ from dapoctl.runs.history import Courses
 from dapoctl.tui.compare.matrix import ORDERS
 from dapoctl.tui.compare.model import LACKS, Found
 from dapoctl.tui.compare.run_rows import cost_line, course_lines
-from dapoctl.views.comparison import badge_lines, configs, curves, notes, responses, verdict
+from dapoctl.views.comparison import badge_lines, caution_lines, configs, curves, notes, responses, verdict
 from dapoctl.views.tables import text as words_of
 from dapoctl.views.text import line
 
@@ -67,6 +67,7 @@ def verdicts(found: Found, current: int) -> list[Text]:
     for each in sorted(compared.contrasts, key=lambda each: each.label != first):
         parts += [badge_lines(each, base)] if each.badges else []
         parts.append(words_of(verdict(each, base)))
+    parts += caution_lines(compared)
     if lacking := [side for side in found.lacking if side.why.startswith(LACKS)]:
         words = f"{len(lacking)} of {len(found.sides)} runs were not evaluated on {found.set}"
         parts.append(words_of(f"{words}: e evaluates them, asked like {base}", "yellow"))
@@ -81,7 +82,7 @@ def details(found: Comparison, courses: Courses, columns: int) -> list[Renderabl
         *configs(found),
         *course_lines(found.sides, courses),
         *responses(found, columns),
-        *curves(found, columns),
+        *curves(found),
         *notes(found, columns),
     ]
 

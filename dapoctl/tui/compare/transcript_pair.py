@@ -13,8 +13,8 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from dapoctl.errors import UserError
-from dapoctl.evaluation.compare.badges import divergence
-from dapoctl.evaluation.compare.comparison import label, matrix_of
+from dapoctl.evaluation.compare.badges import divergence, label
+from dapoctl.evaluation.compare.comparison import matrix_of
 from dapoctl.evaluation.stored import Evaluation, responses, split_step
 from dapoctl.runs.store import find_run
 from dapoctl.tui.compare.model import Shelf

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from dapoctl.errors import UserError
-from dapoctl.evaluation.compare.comparison import Comparison, compare, label, select
+from dapoctl.evaluation.compare.badges import label
+from dapoctl.evaluation.compare.comparison import Comparison, compare, select
 from dapoctl.evaluation.compare.cost import cost_of
 from dapoctl.evaluation.stored import open_evaluation
 from dapoctl.runs.files import write_json, write_lines
@@ -227,3 +228,62 @@ def test_cost_that_nobody_wrote_down_is_unknown(tmp_path: Path) -> None:
     assert math.isnan(cost.train_tokens)
     assert math.isnan(cost.eval_hours)
     assert (cost.eval_tokens, cost.gpu) == (12.0, None)
+
+
+def test_two_models_that_solve_nothing_cannot_show_a_small_difference(tmp_path: Path) -> None:
+    """0 of 960 on both sides: the interval is open to both sides, and so is what would be detected."""
+    (contrast,) = compared(store(tmp_path, [0] * 30, [0] * 30, k=32), "aaaa", "bbbb").contrasts
+    assert contrast.test.p == 1.0
+    assert contrast.interval.low < -0.01 < 0.01 < contrast.interval.high
+    # Even a model that solves 8 of 30 problems every time where the baseline solves none would be missed now and then.
+    assert contrast.detectable > 6 / 30 / 2
+
+
+def test_the_interval_agrees_with_the_test(tmp_path: Path) -> None:
+    """Six problems, each better by one response: p is 2 of 2^6, and 0 is outside however little was seen."""
+    (contrast,) = compared(store(tmp_path, [0] * 30, [1] * 6 + [0] * 24, k=32), "aaaa", "bbbb").contrasts
+    assert contrast.test.p == pytest.approx(2 / 2**6)
+    assert 0 < contrast.interval.low <= contrast.difference
+    (contrast,) = compared(store(tmp_path / "five", [0] * 30, [32] * 5 + [0] * 25, k=32), "aaaa", "bbbb").contrasts
+    assert contrast.test.p == pytest.approx(2 / 2**5)
+    assert contrast.interval.low < 0 < contrast.interval.high
+
+
+def test_two_trained_runs_say_nothing_about_methods(tmp_path: Path) -> None:
+    found = compared(store(tmp_path, FIRST, SECOND, SECOND), "aaaa", "bbbb", "cccc")
+    (words,) = found.cautions
+    assert words.startswith("A, B and C are 3 checkpoints, one training seed each")
+    assert "`dapoctl ablation --task aime24 RUN ...`" in words
+
+
+def test_what_training_did_and_other_models_need_no_such_word(tmp_path: Path) -> None:
+    run = make_run(tmp_path, A)
+    evaluate(run, rows_of(counted(FIRST), 4))
+    evaluate(run, rows_of(counted(FIRST), 4), step=0)
+    assert compared(tmp_path, "aaaa@0", "aaaa@100").cautions == ()
+    evaluate(make_run(tmp_path, B, kind="eval", config={"steps": 0}, pipeline={}), rows_of(counted(FIRST), 4), step=0)
+    assert compared(tmp_path, "bbbb", "aaaa").cautions == ()
+
+
+def test_a_step_that_was_chosen_by_the_set_is_said(tmp_path: Path) -> None:
+    run = make_run(tmp_path, A)
+    for step in (0, 40, 80, 120):
+        evaluate(run, rows_of(counted(FIRST), 4), step=step, made="training" if step == 40 else "eval")
+    (words,) = compared(tmp_path, "aaaa@0", "aaaa@40").cautions
+    assert words.startswith("B is step 40 of 4 that were evaluated on aime24")
+    assert "as `checkpoint.keep_best` does" in words
+    assert compared(tmp_path, "aaaa@0", "aaaa@120").cautions == ()
+    (words,) = compared(tmp_path, "aaaa@80", "aaaa@120").cautions
+    assert "keep_best" not in words
+
+
+def test_questions_that_count_twice_and_evaluations_that_asked_nothing_are_said(tmp_path: Path) -> None:
+    rows = [
+        each | ({"prompt": "What is p00?"} if each["problem"] in ("p03", "p05") else {})
+        for each in rows_of(counted(FIRST), 4)
+    ]
+    evaluate(make_run(tmp_path, A), rows, step=0)
+    evaluate(make_run(tmp_path, B), rows, step=0, unasked=8)
+    first, second = compared(tmp_path, "aaaa", "bbbb").cautions
+    assert first.startswith("aime24: 2 problems repeat the question of another (p03, p05)")
+    assert second.startswith("B was asked nothing")

@@ -150,10 +150,11 @@ def test_of_two_rows_for_one_response_the_first_counts_and_of_many_the_first_k()
 
 
 def test_intervals_at_the_ends() -> None:
-    """Nothing right of 30 problems by 4: at most 11.6% for others like them, 3.0% for these."""
+    """Nothing right of 30 problems by 4: at most some 6% for others like them, 3.0% for these."""
     found = summarize(rows_of(counted([0] * 30), 4), 4)
     assert (found["avg@4"], found["avg@4/low"], found["avg@4/noise_low"]) == (0.0, 0.0, 0.0)
-    assert found["avg@4/high"] == pytest.approx(stats.binomtest(0, 30).proportion_ci(method="exact").high)
+    # Clopper and Pearson's bound for one response is above; that for responses which say nothing new of a problem below.
+    assert found["avg@4/noise_high"] < found["avg@4/high"] < stats.binomtest(0, 30).proportion_ci(method="exact").high
     assert found["avg@4/noise_high"] == pytest.approx(stats.binomtest(0, 120).proportion_ci(method="exact").high)
 
 

@@ -11,16 +11,18 @@ from scipy import stats
 from statsmodels.stats import contingency_tables, multitest
 
 from dapoctl.evaluation.statistics.intervals import (
+    Interval,
+    agreeing,
     avg_noise_interval,
-    bootstrap_interval,
     bootstrap_intervals,
-    difference_interval,
+    difference_intervals,
     noise_variance,
-    share_interval,
+    share_intervals,
     student_cdf,
     student_quantile,
 )
-from dapoctl.evaluation.statistics.significance import FEWEST, holm, mcnemar, minimal_detectable, sign_flip
+from dapoctl.evaluation.statistics.power import minimal_detectable, sign_flips
+from dapoctl.evaluation.statistics.significance import FEWEST, holm, mcnemar, sign_flip, sign_flip_row
 
 ONE = np.array([3, -1, 0, 2, 2, 5, -4, 1, 0, 6])
 
@@ -144,36 +146,76 @@ def test_the_bootstrap_is_scipys() -> None:
     theirs = stats.bootstrap(
         (values,), np.mean, confidence_level=level, n_resamples=50_000, method="percentile", rng=1
     ).confidence_interval
-    ours = bootstrap_interval(values, draws=50_000)
+    (ours,) = bootstrap_intervals(values[:, None], draws=50_000)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_nearly() -> None:
-    values = np.random.default_rng(0).random(30)
-    assert bootstrap_interval(values, seed=7) == bootstrap_interval(values, seed=7)
-    assert bootstrap_interval(values, seed=7) != bootstrap_interval(values, seed=8)
-    assert bootstrap_interval(values, seed=7).low == pytest.approx(bootstrap_interval(values, seed=8).low, abs=0.01)
-    both = bootstrap_intervals(np.stack([values, values + 1], axis=1), seed=7)
-    assert both[0].low == pytest.approx(bootstrap_interval(values, seed=7).low)
+    values = np.random.default_rng(0).random((30, 1))
+    for of in (bootstrap_intervals, lambda values, seed: share_intervals(values, [4], seed)):
+        (one,), (again,), (other,) = of(values, seed=7), of(values, seed=7), of(values, seed=8)
+        assert one == again != other
+        assert one.low == pytest.approx(other.low, abs=0.01)
+    both = bootstrap_intervals(np.concatenate([values, values + 1], axis=1), seed=7)
     assert both[1].low == pytest.approx(both[0].low + 1)
 
 
-@pytest.mark.parametrize("count", [1, 4, 30])
-def test_where_resampling_shows_nothing_the_bound_is_clopper_and_pearsons(count: int) -> None:
-    for right in (0, count):
-        exact = stats.binomtest(right, count).proportion_ci(0.95, method="exact")
-        values = np.full(count, float(right > 0))
-        found = share_interval(values, bootstrap_interval(values))
-        assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
-    apart = difference_interval(np.zeros(30))
-    assert (apart.low, apart.high) == pytest.approx((-0.1157, 0.1157), abs=1e-4)
+@pytest.mark.parametrize("right", [0, 1, 4, 15, 30])
+def test_at_one_response_the_interval_is_jeffreys(right: int) -> None:
+    """Beta(right + 1/2, wrong + 1/2), at the level that Student's t and sqrt((n+1)/(n-1)) expand it to."""
+    values = np.repeat([1.0, 0.0], [right, 30 - right])[:, None]
+    (found,) = share_intervals(values, [1], draws=400_000)
+    tail = stats.norm.cdf(-math.sqrt(31 / 29) * stats.t.ppf(0.975, 29))
+    low, high = stats.beta.ppf([tail, 1 - tail], right + 0.5, 30.5 - right)
+    mean = right / 30
+    assert (found.low, found.high) == pytest.approx((min(low, mean), max(high, mean)), abs=0.003)
+
+
+def test_there_is_no_jump_where_the_first_response_is_right() -> None:
+    """0, 1, 2 and 5 of 960: ends move by little, always up, and the mean is always inside."""
+    columns = np.zeros((30, 4))
+    columns[0, 1:] = 1 / 32
+    columns[1, 2:] = 1 / 32
+    columns[2:5, 3] = 1 / 32
+    found = share_intervals(columns, [32] * 4)
+    highs = [each.high for each in found]
+    assert found[0].low == 0
+    assert 0.03 < highs[0] < 0.08
+    assert all(0 <= later - one < 0.006 for one, later in itertools.pairwise(highs))
+    assert all(each.low <= mean <= each.high for each, mean in zip(found, columns.mean(axis=0), strict=True))
+
+
+def test_problems_that_all_agree_leave_both_directions_open() -> None:
+    (apart,) = difference_intervals(np.zeros((30, 1)), [32])
+    assert apart.low == pytest.approx(-apart.high, abs=0.005)
+    assert 0.01 < apart.high < 0.06
 
 
 def test_one_problem_says_nothing_of_others() -> None:
-    for values in (np.array([0.5]), np.array([])):
-        assert math.isnan(bootstrap_interval(values).low)
-        assert math.isnan(difference_interval(values).high)
-        assert math.isnan(minimal_detectable(values, 0.25))
+    for values in (np.full((1, 1), 0.5), np.empty((0, 1))):
+        for (found,) in (bootstrap_intervals(values), share_intervals(values, [4]), difference_intervals(values, [4])):
+            assert math.isnan(found.low)
+
+
+@pytest.mark.parametrize(
+    ("interval", "value", "significant", "expected"),
+    [
+        (Interval(-0.02, 0.05), 0.01, False, Interval(-0.02, 0.05)),
+        (Interval(0.01, 0.05), 0.03, True, Interval(0.01, 0.05)),
+        (Interval(0.01, 0.05), 0.03, False, Interval(-0.001, 0.05)),
+        (Interval(-0.05, -0.01), -0.03, False, Interval(-0.05, 0.001)),
+        (Interval(-0.02, 0.05), 0.01, True, Interval(0.001, 0.05)),
+        (Interval(-0.05, 0.02), -0.01, True, Interval(-0.05, -0.001)),
+        (Interval(-0.02, 0.05), 0.0004, True, Interval(0.0002, 0.05)),
+    ],
+)
+def test_an_interval_contains_0_exactly_where_the_test_does_not_reject(
+    interval: Interval, value: float, significant: bool, expected: Interval
+) -> None:
+    found = agreeing(interval, value, significant)
+    assert found == expected
+    assert (found.low > 0 or found.high < 0) == significant
+    assert found.low <= value <= found.high
 
 
 def differences(
@@ -193,13 +235,12 @@ def differences(
 def test_intervals_for_problems_drawn_anew_cover(problems: int, k: int) -> None:
     """2,000 pairs of evaluations: difference, and avg@k of one side."""
     first, second, truth = differences(np.random.default_rng(0), 2000, problems, k)
-    hits = np.zeros((2000, 2), dtype=bool)
-    for place, (ours, theirs) in enumerate(zip(first / k, second / k, strict=True)):
-        apart = difference_interval(theirs - ours, seed=place, draws=1000)
-        own = share_interval(ours, bootstrap_interval(ours, seed=place, draws=1000))
-        hits[place] = apart.low <= truth <= apart.high, own.low <= 0.6 / 1.8 <= own.high
-    covered = hits.mean(axis=0)
-    assert np.all((covered > 0.93) & (covered < 0.97)), covered
+    for intervals, expected in (
+        (difference_intervals((second - first).T / k, [k] * 2000, draws=1000), truth),
+        (share_intervals(first.T / k, [k] * 2000, draws=1000), 0.6 / 1.8),
+    ):
+        covered = np.mean([each.low <= expected <= each.high for each in intervals])
+        assert 0.93 < covered < 0.99
 
 
 def test_intervals_for_these_problems_cover() -> None:
@@ -225,25 +266,58 @@ def test_the_variance_of_sampling_is_that_of_sampling() -> None:
     assert nothing.high == pytest.approx(stats.binomtest(0, 120).proportion_ci(0.95, method="exact").high)
 
 
-def rejected(rng: np.random.Generator, effect: float, problems: int, k: int, count: int) -> tuple[float, float]:
-    """(how often sign flips find a true difference of `effect`, the mean of what is said to be detectable)."""
-    share = rng.uniform(0.2, 0.6, (count, problems))
-    apart = rng.binomial(k, share + effect) - rng.binomial(k, share)
-    found = np.mean([sign_flip(each).p < 0.05 for each in apart])
-    return float(found), float(np.mean([minimal_detectable(each / k, 1 / k) for each in apart]))
+def test_many_sign_flips_at_once_are_the_single_ones() -> None:
+    rng = np.random.default_rng(4)
+    differences = rng.integers(-8, 9, (30, 12)) * (rng.random((30, 12)) < 0.6)
+    found = sign_flips(differences * 3)
+    assert found == pytest.approx([enumerated(row) for row in differences], abs=1e-9)
 
 
-@pytest.mark.parametrize(("problems", "k"), [(30, 8), (30, 32), (100, 4)])
-def test_what_is_detectable_is_detected_four_times_of_five(problems: int, k: int) -> None:
-    effect = rejected(np.random.default_rng(0), 0.05, problems, k, 300)[1]
-    power, said = rejected(np.random.default_rng(1), effect, problems, k, 2000)
-    assert said == pytest.approx(effect, rel=0.05)
-    assert 0.76 < power < 0.84
-    assert rejected(np.random.default_rng(2), 0.0, problems, k, 2000)[0] < 0.062
+@pytest.mark.parametrize("problems", [6, 40])
+def test_one_test_for_a_row_is_the_largest_of_its_figures(problems: int) -> None:
+    """Against scipy's permutation test of the same statistic; exact with few problems, random flips with many."""
+    rng = np.random.default_rng(1)
+    row = rng.normal(0.2, 1, (problems, 1)) + rng.normal(0, 0.3, (problems, 3))
+    scales = np.sqrt((row**2).sum(axis=0))
+
+    def largest(first: np.ndarray, second: np.ndarray) -> float:
+        return float(np.abs((first - second).sum(axis=0) / scales).max())
+
+    signs = (
+        np.array(list(itertools.product((1, -1), repeat=problems)))
+        if problems == 6
+        else np.random.default_rng(9).choice((1, -1), (40_000, problems))
+    )
+    expected = np.mean([largest(sign[:, None] * row, 0 * row) >= largest(row, 0 * row) - 1e-12 for sign in signs])
+    assert sign_flip_row(row).p == pytest.approx(expected, abs=1e-12 if problems == 6 else 0.02)
+    assert sign_flip_row(row * 0).p == 1.0
 
 
-def test_nothing_is_detectable_with_fewer_than_six_problems_that_differ() -> None:
+def test_a_row_of_one_figure_is_the_sign_flip_test() -> None:
+    assert sign_flip_row(ONE[:, None] / 8).p == pytest.approx(sign_flip(ONE).p)
+
+
+def test_picking_from_a_row_is_corrected_for() -> None:
+    """Two equal sides, five noisy figures each: one test for the row rejects in at most 5%, the best of five in more."""
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(300, 12, 5))
+    whole = np.mean([sign_flip_row(row).p < 0.05 for row in rows])
+    best = np.mean([min(sign_flip_row(row[:, [place]]).p for place in range(5)) < 0.05 for row in rows])
+    assert whole < 0.08
+    assert best > 0.13
+
+
+def test_nothing_is_detectable_with_fewer_than_six_problems() -> None:
     assert FEWEST == 6
     assert sign_flip(np.full(5, 4)).p > 0.05 > sign_flip(np.full(6, 4)).p
-    # All alike: the standard error is 0, and yet six problems would have to differ by one response each.
-    assert minimal_detectable(np.zeros(30), 0.25) == pytest.approx(6 * 0.25 / 30)
+    assert math.isnan(minimal_detectable(np.zeros(5, dtype=np.int64), 4))
+
+
+def test_what_is_detectable_is_always_the_same_and_alike_from_both_ends() -> None:
+    right = np.array([0, 1, 0, 4, 2, 0, 1, 3, 0, 0])
+    first = minimal_detectable(right, 4)
+    assert first == minimal_detectable(right[::-1], 4) == minimal_detectable(4 - right, 4)
+    assert 0.1 < first < 0.6
+    # More responses on the other side see less; a hundred times the problems see about a tenth.
+    assert minimal_detectable(right, 4, 64) < first
+    assert minimal_detectable(np.tile(right, 100), 4) == pytest.approx(first / 10, rel=0.5)

@@ -1,0 +1,87 @@
+"""What a comparison's figures do not say, in sentences: seeds, selection, questions that count twice, nothing asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dapoctl.evaluation.compare.badges import label
+from dapoctl.evaluation.stored import steps_of
+from dapoctl.evaluation.summary import TRAINING
+
+if TYPE_CHECKING:
+    from dapoctl.evaluation.stored import Evaluation
+
+SHOWN = 3
+"""Problems that a sentence names"""
+
+
+def cautions(evaluations: Sequence[Evaluation], set_: str) -> list[str]:
+    """Sentences on evaluations that are compared, the baseline first; they are called A, B, ..."""
+    found = [*_seeds(evaluations, set_), *_repeated(evaluations, set_)]
+    for index, evaluation in enumerate(evaluations):
+        found += _nothing_asked(label(index), evaluation)
+        found += _selected(label(index), evaluation)
+    return found
+
+
+def _seeds(evaluations: Sequence[Evaluation], set_: str) -> list[str]:
+    """Two trained runs are two checkpoints; what another seed would give is not in them."""
+    base = evaluations[0]
+    others = [
+        label(index)
+        for index, each in enumerate(evaluations)
+        if base.trained and each.trained and each.run.id != base.run.id
+    ]
+    if not others:
+        return []
+    names = f"{', '.join([label(0), *others[:-1]])} and {others[-1]}"
+    many = "two" if len(others) == 1 else str(len(others) + 1)
+    return [
+        f"{names} are {many} checkpoints, one training seed each: p and the intervals are about these checkpoints and say"
+        f" nothing about the methods that trained them. `dapoctl ablation --task {set_} RUN ...` compares methods, each over"
+        " several seeds"
+    ]
+
+
+def _repeated(evaluations: Sequence[Evaluation], set_: str) -> list[str]:
+    repeats = [repeated(evaluation) for evaluation in evaluations]
+    every = list(dict.fromkeys(name for names in repeats for name in names))
+    return [repeated_words(every, set_)] if every else []
+
+
+def repeated(evaluation: Evaluation) -> list[str]:
+    """Problems with the very prompt of an earlier one."""
+    first: dict[str, str] = {}
+    for name in sorted(evaluation.prompts):
+        first.setdefault(evaluation.prompts[name], name)
+    return [name for name in sorted(evaluation.prompts) if first[evaluation.prompts[name]] != name]
+
+
+def repeated_words(names: Sequence[str], set_: str) -> str:
+    """Say that the problems called `names` repeat another's question."""
+    shown = f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+    many = "1 problem repeats" if len(names) == 1 else f"{len(names)} problems repeat"
+    return (
+        f"{set_}: {many} the question of another ({shown}): they are counted as independent problems, so that"
+        " intervals and p are too small"
+    )
+
+
+def _nothing_asked(name: str, evaluation: Evaluation) -> list[str]:
+    unasked, problems = evaluation.summary.get("unasked"), len(evaluation.scores)
+    if not isinstance(unasked, int) or not 0 < problems <= unasked:
+        return []
+    return [f"{name} was asked nothing: no prompt fits the model's context, and its figures say nothing"]
+
+
+def _selected(name: str, evaluation: Evaluation) -> list[str]:
+    """A step that is not the last evaluated one may have been chosen by the very set that is reported."""
+    steps = steps_of(evaluation.run.directory, evaluation.set)
+    if not evaluation.trained or evaluation.step == steps[-1]:
+        return []
+    kept = ", as `checkpoint.keep_best` does" if evaluation.summary.get("made") == TRAINING else ""
+    return [
+        f"{name} is step {evaluation.step} of {len(steps)} that were evaluated on {evaluation.set}: if it was chosen for its"
+        f" result there{kept}, that result is too high; report a chosen step on another set"
+    ]

@@ -1,0 +1,85 @@
+"""Problems of an evaluation set that are in the training data.
+
+Two texts count as the same if they are equal up to case, punctuation and white space, or if they share 13 words in a row, the
+measure of GPT-3 (Brown et al. 2020, arXiv:2005.14165, appendix C). Rewritten and translated problems are not found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dapoctl.tasks.problem_sets import question_of
+
+if TYPE_CHECKING:
+    from dapoctl.batch import Problem
+
+WORDS = 13
+"""Words in a row that two problems share"""
+SHOWN = 3
+"""Problems that a message names"""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Problems of an evaluation set, by id, that training data have too."""
+
+    equal: tuple[str, ...]
+    """With the same text"""
+    similar: tuple[str, ...]
+    """With 13 words in a row of some training problem, and another text"""
+    problems: int
+    """Of the whole set"""
+
+    def words(self, label: str) -> str:
+        """A sentence on the set called `label`; empty without overlap."""
+        parts = [
+            f"{len(names)} {how} ({_named(names)})"
+            for names, how in ((self.equal, "word for word"), (self.similar, f"with {WORDS} words in a row"))
+            if names
+        ]
+        if not parts:
+            return ""
+        return (
+            f"`{label}`: {len(self.equal) + len(self.similar)} of {self.problems} problems are in the training data,"
+            f" {' and '.join(parts)}: its results count what was trained on. Take them out of the training data, or report"
+            " another set"
+        )
+
+
+def overlap(training: Iterable[Problem], held_out: Sequence[Problem]) -> Overlap:
+    """Which of the `held_out` problems the training problems have too."""
+    texts = {problem.id: _words(problem) for problem in held_out}
+    whole: dict[tuple[str, ...], list[str]] = {}
+    runs: dict[tuple[str, ...], list[str]] = {}
+    for name, words in texts.items():
+        whole.setdefault(tuple(words), []).append(name)
+    for problem in held_out:
+        for run in _runs(problem, texts[problem.id]):
+            runs.setdefault(run, []).append(problem.id)
+    equal: set[str] = set()
+    similar: set[str] = set()
+    for problem in training:
+        words = _words(problem)
+        equal.update(whole.get(tuple(words), ()))
+        for run in runs.keys() & _runs(problem, words):
+            similar.update(runs[run])
+    return Overlap(tuple(sorted(equal)), tuple(sorted(similar - equal)), len(held_out))
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+
+
+def _words(problem: Problem) -> list[str]:
+    # Signs are words of their own in mathematics: without them, x + 1 and x - 1 were the same.
+    return re.findall(r"\w+|[^\w\s.,;:!?$]", question_of(problem).lower())
+
+
+def _runs(problem: Problem, words: Sequence[str]) -> set[tuple[str, ...]]:
+    """Every 13 words in a row; none of a problem whose question is not known apart from the prompt, which all share."""
+    if not isinstance(problem.meta.get("problem"), str):
+        return set()
+    return {tuple(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)}
