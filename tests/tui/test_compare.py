@@ -71,6 +71,9 @@ def test_the_figures_are_those_of_the_command(root: Path) -> None:
             least = "?" if each["detectable"] is None else f"{100 * each['detectable']:.1f}"
             assert f" {least} " in f"{rows[label]} "
         assert "B: no significant difference from A" in text(pilot)
+        assert "one seed each" in text(pilot)
+        pilot.app.screen.query_one("#verdict").scroll_end(animate=False)
+        await pilot.pause()
         assert "cost: A ?" in text(pilot)
         lines = [each.problem for each in screen_of(pilot).lines]
         assert lines == [each["id"] for each in said["problems"]]

@@ -38,9 +38,8 @@ def _seeds(evaluations: Sequence[Evaluation], set_: str) -> list[str]:
     names = f"{', '.join([label(0), *others[:-1]])} and {others[-1]}"
     many = "two" if len(others) == 1 else str(len(others) + 1)
     return [
-        f"{names} are {many} checkpoints, one training seed each: p and the intervals are about these checkpoints and say"
-        f" nothing about the methods that trained them. `dapoctl ablation --task {set_} RUN ...` compares methods, each over"
-        " several seeds"
+        f"{names} are {many} checkpoints, one seed each: this says nothing about the methods that trained them;"
+        f" `dapoctl ablation --task {set_} RUN ...` compares those over seeds"
     ]
 
 

@@ -60,6 +60,50 @@ def test_of_two_runs_with_one_seed_the_later_counts(found: list[Evaluation], tmp
     assert twice == [(found[1].name, f"{again.name} is a later run of the same seed")]
 
 
+@pytest.mark.parametrize("later", [True, False])
+def test_the_baseline_that_is_named_stays_beside_another_run_of_its_seed(
+    later: bool, found: list[Evaluation], tmp_path: Path
+) -> None:
+    """Seven runs, of which two are of the baseline's seed: the named one counts, and the other is named."""
+    again = add(tmp_path, 9, "base", BASE, config={"seed": 1})
+    base, twin = (found[1], again) if later else (again, found[1])
+    table = ablate([*found, again], base, "aime24")
+    assert base in table.baseline.evaluations
+    assert twin not in table.baseline.evaluations
+    ((name, why),) = table.left_out
+    assert name == twin.name
+    assert base.name in why
+    assert len(table.rows) == 3
+
+
+def test_what_was_evaluated_before_training_is_no_arm(found: list[Evaluation], tmp_path: Path) -> None:
+    lost = make_run(tmp_path, "20260112-000000-lost-r012", pipeline=WIDER)
+    evaluate(lost, rows_of(counted(BASE), 4), step=0)
+    untrained = open_evaluation(tmp_path, "r012", "aime24")
+    table = ablate([*found, untrained], found[0], "aime24")
+    assert table.left_out == ((untrained.name, "evaluated at step 0, before its training"),)
+    assert len(table.rows) == 3
+    with pytest.raises(UserError, match="was evaluated before its training"):
+        ablate([*found, untrained], untrained, "aime24")
+    with pytest.raises(UserError, match=r"nothing to compare it with; left out: .*@0: evaluated at step 0"):
+        ablate([found[0], untrained], found[0], "aime24")
+
+
+def test_another_step_of_as_long_a_run_is_no_arm_and_that_of_a_longer_run_is(
+    found: list[Evaluation], tmp_path: Path
+) -> None:
+    stopped = make_run(tmp_path, "20260112-000000-stopped-r012", pipeline=WIDER)
+    evaluate(stopped, rows_of(counted(BASE), 4), step=60)
+    longer = make_run(tmp_path, "20260113-000000-longer-r013", config={"steps": 200})
+    evaluate(longer, rows_of(counted(BASE), 4), step=200)
+    others = [open_evaluation(tmp_path, name, "aime24") for name in ("r012", "r013")]
+    table = ablate([*found, *others], found[0], "aime24")
+    ((name, why),) = table.left_out
+    assert (name, "at step 60, the baseline at step 100" in why) == (others[0].name, True)
+    assert [badge.kind for badge in table.rows[-1].badges] == ["step"]
+    assert len(table.rows) == 4
+
+
 def test_other_steps_and_other_files_are_other_arms(found: list[Evaluation], tmp_path: Path) -> None:
     evaluate(found[0].run.directory, rows_of(counted(BASE), 4), step=0)
     untrained = open_evaluation(tmp_path, f"{found[0].run.id}@0", "aime24")

@@ -56,6 +56,32 @@ def test_each_difference_has_its_badge_and_no_other(kind: str, tmp_path: Path) -
     assert found[kind] == words
 
 
+def test_chat_against_plain_is_seen_behind_an_automatic_template(tmp_path: Path) -> None:
+    """`auto` on both sides, and two models: what it came to is recorded, and where it is not, that is said."""
+    auto = {"template": "auto"}
+    first = side(tmp_path, "a", protocol=auto, template="chat")
+    assert kinds(first, side(tmp_path, "b", protocol=auto, template="plain")) == {"template": "chat / plain"}
+    assert kinds(first, side(tmp_path, "c", protocol={"template": "chat"})) == {}
+    assert kinds(first, side(tmp_path, "d", protocol=auto, template="chat")) == {}
+    old = side(tmp_path, "e", protocol=auto)
+    assert kinds(old, side(tmp_path, "f", protocol=auto)) == {}
+    other = make_run(tmp_path, "20260101-000000-g-gggg", config={"model": {"path": "other"}})
+    evaluate(other, ROWS, protocol=auto)
+    assert kinds(old, open_evaluation(tmp_path, "gggg", "aime24")) == {"unknown": "template"}
+
+
+def test_other_steps_of_two_runs_and_untrained_ones(tmp_path: Path) -> None:
+    first = side(tmp_path, "a")
+    assert kinds(first, side(tmp_path, "b", step=60)) == {"step": "100 / 60"}
+    assert kinds(first, side(tmp_path, "c", step=0)) == {"untrained": "B is at step 0, before its training"}
+    # Of one run, the step is what is compared; a model by itself has none.
+    evaluate(first.run.directory, ROWS, step=0)
+    assert kinds(first, open_evaluation(tmp_path, "aaaa@0", "aime24")) == {}
+    alone = make_run(tmp_path, "20260101-000000-g-gggg", kind="eval")
+    evaluate(alone, ROWS, step=0)
+    assert kinds(open_evaluation(tmp_path, "gggg", "aime24"), first) == {}
+
+
 def test_every_setting_has_a_case() -> None:
     assert {*SETTINGS.values()} < {*CASES}
 

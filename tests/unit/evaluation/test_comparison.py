@@ -252,7 +252,7 @@ def test_the_interval_agrees_with_the_test(tmp_path: Path) -> None:
 def test_two_trained_runs_say_nothing_about_methods(tmp_path: Path) -> None:
     found = compared(store(tmp_path, FIRST, SECOND, SECOND), "aaaa", "bbbb", "cccc")
     (words,) = found.cautions
-    assert words.startswith("A, B and C are 3 checkpoints, one training seed each")
+    assert words.startswith("A, B and C are 3 checkpoints, one seed each: this says nothing about the methods")
     assert "`dapoctl ablation --task aime24 RUN ...`" in words
 
 

@@ -89,6 +89,10 @@ def test_majority_by_enumeration() -> None:
 def test_majority_counts_equal_answers_together() -> None:
     assert voted("7", "7", "8", "008", "8") == 0.0
     assert voted("7", "7", "x  + 1", "x + 1", None) == 0.5
+    # Wrong answers are merged by their value as right ones are: 2 of 5 are right, and 3 of 5 say one half.
+    assert voted("7", "7", "1/2", "0.5", "\\frac{1}{2}") == 0.0
+    assert voted("7", "7", "-\\dfrac12", "-.50", "1/2") == 0.5
+    assert voted("7", "7", "1/3", "0.33", "1/0") == 1.0
     # However a right answer is written, it is the same vote.
     written = [row("p", 0, True, extracted="7.0"), row("p", 1, True, extracted="7"), row("p", 2, False, extracted="8")]
     assert majority(written) == 1.0

@@ -1,0 +1,53 @@
+"""Training data that hold problems of an evaluation set, and questions that are in a set twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from dapoctl.batch import Problem
+from dapoctl.evaluation.overlap import duplicate_words, duplicates, overlap
+
+LONG = "A train leaves the station at noon and goes north at sixty miles an hour until it is stopped by snow"
+
+
+def problem(name: str, text: str, known: bool = True) -> Problem:
+    return Problem(name, f"Solve this.\n\n{text}", "7", {"problem": text} if known else {})
+
+
+def test_equal_text_and_thirteen_words_in_a_row_are_found() -> None:
+    training = [
+        problem("t0", "What is  1 + 1?"),
+        problem("t1", f"Long ago: {LONG}. When does it arrive?"),
+        problem("t2", "What is 5 - 3?"),
+    ]
+    held_out = [
+        problem("same", "what is 1 + 1 ?"),
+        problem("other sign", "What is 5 + 3?"),
+        problem("long", f"{LONG.upper()}! How far is it?"),
+        problem("twelve", "B " + " ".join(LONG.split()[:12]) + " slowly"),
+        problem("free", "Name a prime number."),
+    ]
+    found = overlap(training, held_out)
+    assert (found.equal, found.similar, found.problems) == (("same",), ("long",), 5)
+    words = found.words("aime24")
+    assert words.startswith(
+        "`aime24`: 2 of 5 problems are in the training data, 1 word for word (same) and 1 with 13 words"
+    )
+
+
+def test_without_overlap_there_is_nothing_to_say() -> None:
+    assert overlap([problem("t", LONG)], [problem("e", "What is 2 + 2?")]).words("x") == ""
+    # Where the question is not known apart from the prompt, the instruction that all share is no overlap.
+    first, second = problem("t", f"{LONG} a", known=False), problem("e", f"{LONG} b", known=False)
+    assert overlap([first], [second]).words("x") == ""
+    assert overlap([first], [first]).equal == ("t",)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_questions_that_are_there_twice_are_named(count: int) -> None:
+    problems = [problem("first", "What is 1 + 1?"), *(problem(f"again{n}", "What is 1+1 ?") for n in range(count))]
+    assert duplicates(problems) == [f"again{n}" for n in range(count)]
+    words = duplicate_words(problems, "mine")
+    assert words.startswith("`mine`: 1 problem repeats" if count == 1 else "`mine`: 5 problems repeat")
+    assert ("again2, ...)" in words) == (count == 5)
+    assert duplicate_words(problems[:1], "mine") == ""
