@@ -371,6 +371,30 @@ def test_problems_without_room_are_unanswered(tmp_path: Path) -> None:
         assert rows_["short", sample]["tokens"] > 0
 
 
+def test_where_no_prompt_fits_nothing_is_measured(tmp_path: Path) -> None:
+    """An error with the fix, not 0.0% of problems that nobody was asked."""
+    done = call(tmp_path, *TINY, "-k", "1", "--limit", "2", "--max-tokens", "255", code=2)
+    words = " ".join(done.stderr.split())
+    assert "nothing can be asked: none of the 2 prompts of `arithmetic`" in words
+    assert "lower --max-tokens" in words
+    (folder,) = tmp_path.glob(PLACE)
+    assert read_json(folder / "summary.json")["complete"] is False
+
+
+def test_the_template_that_auto_came_to_is_stored_and_questions_that_are_there_twice_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "sums.jsonl"
+    path.write_text(2 * (json.dumps({"problem": "12+34=", "answer": "46"}) + "\n"))
+    asked = ("eval", "tiny", "--data", str(path), "-k", "1", "--max-tokens", "8", "--instruction", "{problem}")
+    done = call(tmp_path, *asked, "--json")
+    found = json.loads(done.stdout)
+    assert found["protocol"]["template"] == "auto"
+    assert found["template"] == "chat"
+    assert "`sums`: 1 problem repeats the question of another" in " ".join(done.stderr.split())
+    (tmp_path / "sums.jsonl").touch()
+    again = json.loads(call(tmp_path, *asked, "--json").stdout)
+    assert (again["template"], again["note"]) == ("chat", "stored already; --again samples anew")
+
+
 def test_differences_of_what_is_stored(tmp_path: Path) -> None:
     job = plan(Request("tiny", "arithmetic", changes={"k": 1}, limit=3), tmp_path, ["test"])
     assert differences(job.wanted, job.wanted) == []

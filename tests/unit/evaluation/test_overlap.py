@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from dapoctl.batch import Problem
+from dapoctl.config.resolve import load
+from dapoctl.errors import RunWarning
 from dapoctl.evaluation.overlap import duplicate_words, duplicates, overlap
+from dapoctl.training.build import build_eval_sets
 
 LONG = "A train leaves the station at noon and goes north at sixty miles an hour until it is stopped by snow"
 
@@ -51,3 +58,22 @@ def test_questions_that_are_there_twice_are_named(count: int) -> None:
     assert words.startswith("`mine`: 1 problem repeats" if count == 1 else "`mine`: 5 problems repeat")
     assert ("again2, ...)" in words) == (count == 5)
     assert duplicate_words(problems[:1], "mine") == ""
+
+
+def test_loading_a_run_says_what_its_evaluation_sets_share_with_its_training_data(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(json.dumps({"problem": "What is 1 + 1?", "answer": "2"}) + "\n")
+    rows = [{"problem": text, "answer": "2"} for text in ("What is 1 + 1?", "What is 3 - 1?", "What is  3 - 1?")]
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = ["task=math", f"math.data={tmp_path / 'train.jsonl'}", "math.test_fraction=0"]
+    settings += [f'eval.set=["{tmp_path / "held.jsonl"}"]', "eval.every=1"]
+    resolved = load([], settings)
+    learner = SimpleNamespace(
+        pipeline=resolved.pipeline,
+        policy=SimpleNamespace(encode=lambda _prompt: [1]),
+        problems=resolved.pipeline.one("load_problems", split="train"),
+    )
+    with pytest.warns(RunWarning) as warned:
+        build_eval_sets(resolved.config, learner)  # type: ignore[arg-type]
+    first, second = (str(each.message) for each in warned)
+    assert first.startswith("`held`: 1 problem repeats the question of another")
+    assert second.startswith("`held`: 1 of 3 problems are in the training data")
