@@ -69,6 +69,15 @@ def overlap(training: Iterable[Problem], held_out: Sequence[Problem]) -> Overlap
     return Overlap(tuple(sorted(equal)), tuple(sorted(similar - equal)), len(held_out))
 
 
+def repeated_words(names: Sequence[str], label: str) -> str:
+    """A sentence on the problems called `names`, which repeat another's question, in the set called `label`."""
+    many = "1 problem repeats" if len(names) == 1 else f"{len(names)} problems repeat"
+    return (
+        f"`{label}`: {many} the question of another ({_named(names)}): they are counted as independent problems, so that"
+        " intervals and p are too small"
+    )
+
+
 def _named(names: Sequence[str]) -> str:
     return f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
 

@@ -31,6 +31,10 @@ NO_SEEDS = (
 )
 
 
+LOW = 0.05
+FEW_SOLVED = "Means below 5%: with so few problems solved, intervals by Student's t cover less than 95%."
+
+
 def name_of(row: Row, table: Ablation) -> str:
     """What the row's runs have that the baseline's have not: `+clip_higher -clip optim.lr=1e-05`."""
     if row is table.rows[0]:
@@ -157,6 +161,8 @@ def page(table: Ablation, width: int) -> Iterator[RenderableType]:
     yield tables.note(NOTES)
     if leaves_seeds_out(table):
         yield tables.note(NO_SEEDS)
+    if solves_little(table):
+        yield tables.note(FEW_SOLVED)
 
 
 def ablation_values(table: Ablation) -> Any:
@@ -176,6 +182,7 @@ def ablation_values(table: Ablation) -> Any:
 def ablation_markdown(table: Ablation) -> str:
     """The matrix and its notes."""
     notes = [NOTES, *([f"\\{NO_SEEDS}"] if leaves_seeds_out(table) else [])]
+    notes += [FEW_SOLVED] if solves_little(table) else []
     notes += [f"Left out: {escaped(word)}: {escaped(why)}" for word, why in table.left_out]
     return "\n\n".join([f"### {escaped(table.set)}", columns.markdown(columns_of(table), rows_of(table)), *notes])
 
@@ -183,6 +190,11 @@ def ablation_markdown(table: Ablation) -> str:
 def leaves_seeds_out(table: Ablation) -> bool:
     """Whether some interval is for problems only."""
     return any(not effect.seeds for row in table.rows[1:] for effect in row.effects.values())
+
+
+def solves_little(table: Ablation) -> bool:
+    """Whether some arm's mean is so low that its intervals are too narrow."""
+    return any(row.effects["avg"].value < LOW for row in table.rows if row.effects)
 
 
 def ablation_csv(table: Ablation) -> str:

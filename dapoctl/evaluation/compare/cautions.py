@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dapoctl.evaluation.compare.badges import label
+from dapoctl.evaluation.overlap import repeated_words
 from dapoctl.evaluation.stored import steps_of
 from dapoctl.evaluation.summary import TRAINING
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.stored import Evaluation
-
-SHOWN = 3
-"""Problems that a sentence names"""
 
 
 def cautions(evaluations: Sequence[Evaluation], set_: str) -> list[str]:
@@ -57,16 +55,6 @@ def repeated(evaluation: Evaluation) -> list[str]:
     return [name for name in sorted(evaluation.prompts) if first[evaluation.prompts[name]] != name]
 
 
-def repeated_words(names: Sequence[str], set_: str) -> str:
-    """Say that the problems called `names` repeat another's question."""
-    shown = f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-    many = "1 problem repeats" if len(names) == 1 else f"{len(names)} problems repeat"
-    return (
-        f"{set_}: {many} the question of another ({shown}): they are counted as independent problems, so that"
-        " intervals and p are too small"
-    )
-
-
 def _nothing_asked(name: str, evaluation: Evaluation) -> list[str]:
     unasked, problems = evaluation.summary.get("unasked"), len(evaluation.scores)
     if not isinstance(unasked, int) or not 0 < problems <= unasked:
@@ -77,7 +65,7 @@ def _nothing_asked(name: str, evaluation: Evaluation) -> list[str]:
 def _selected(name: str, evaluation: Evaluation) -> list[str]:
     """A step that is not the last evaluated one may have been chosen by the very set that is reported."""
     steps = steps_of(evaluation.run.directory, evaluation.set)
-    if not evaluation.trained or evaluation.step == steps[-1]:
+    if not evaluation.trained or evaluation.step >= max(steps, default=0):
         return []
     kept = ", as `checkpoint.keep_best` does" if evaluation.summary.get("made") == TRAINING else ""
     return [

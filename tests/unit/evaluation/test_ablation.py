@@ -253,6 +253,13 @@ def test_every_line_fits(found: list[Evaluation], columns: int) -> None:
     assert ("pass@4" in text) == (columns == 160)
 
 
+def test_means_that_are_too_low_for_the_intervals_are_said(tmp_path: Path) -> None:
+    few = [add(tmp_path, 1, "base", [1] + [0] * 7), add(tmp_path, 2, "wider", [2] + [0] * 7, pipeline=WIDER)]
+    table = ablate(few, few[0], "aime24")
+    assert "Means below 5%" in "\n".join(shown(table, 80))
+    assert "Means below 5%" in ablation.ablation_markdown(table)
+
+
 def test_formats(found: list[Evaluation], tmp_path: Path) -> None:
     names = [each.run.id for each in found]
     as_json = json.loads(dapoctl("ablation", *names, "--task", "aime24", "--json", root=tmp_path).stdout)

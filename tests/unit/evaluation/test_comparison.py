@@ -285,5 +285,5 @@ def test_questions_that_count_twice_and_evaluations_that_asked_nothing_are_said(
     evaluate(make_run(tmp_path, A), rows, step=0)
     evaluate(make_run(tmp_path, B), rows, step=0, unasked=8)
     first, second = compared(tmp_path, "aaaa", "bbbb").cautions
-    assert first.startswith("aime24: 2 problems repeat the question of another (p03, p05)")
+    assert first.startswith("`aime24`: 2 problems repeat the question of another (p03, p05)")
     assert second.startswith("B was asked nothing")
