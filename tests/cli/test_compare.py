@@ -207,6 +207,8 @@ def test_json_is_the_whole_and_the_same_again(root: Path) -> None:
     assert [each["second"] for each in found["comparisons"]] == ["B", "C"]
     assert found["comparisons"][0]["p"] == pytest.approx(0.25)
     assert found["comparisons"][1]["problems"] == 4
+    assert found["comparisons"][0]["pass_p"] == pytest.approx(0.375)
+    assert "one seed each" in found["cautions"][0]
     assert [badge["kind"] for badge in found["comparisons"][1]["badges"]] == ["temperature", "set", "incomplete"][::2]
     assert found["missing"][0]["run"] == "nope"
     assert found["problems"][0] == {"id": "p02", "right": [1, 3, 1]}
@@ -228,6 +230,12 @@ def test_csv_and_markdown(root: Path) -> None:
     assert len({line.count(" | ") for line in tables[:4] if "---" not in line}) == 1
     assert "- B / A: **temperature** 1 / 0.6" in text
     assert text.count("/4 |") == 4
+    # The row of pass@j has its verdict, and what the figures do not say is there too.
+    (row,) = [line for line in tables if line.startswith("| B-A |")]
+    assert row.count("|") == 5
+    assert "- B-A: p = 1.000 for the whole row (sign flips, exact)" in text
+    assert "- B: no significant difference from A" in text
+    assert "- A and B are two checkpoints, one seed each" in text
 
 
 @pytest.mark.parametrize(
