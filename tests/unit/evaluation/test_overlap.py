@@ -11,7 +11,7 @@ import pytest
 from dapoctl.batch import Problem
 from dapoctl.config.resolve import load
 from dapoctl.errors import RunWarning
-from dapoctl.evaluation.overlap import duplicate_words, duplicates, overlap
+from dapoctl.evaluation.overlap import overlap
 from dapoctl.training.build import build_eval_sets
 
 LONG = "A train leaves the station at noon and goes north at sixty miles an hour until it is stopped by snow"
@@ -50,16 +50,6 @@ def test_without_overlap_there_is_nothing_to_say() -> None:
     assert overlap([first], [first]).equal == ("t",)
 
 
-@pytest.mark.parametrize("count", [1, 5])
-def test_questions_that_are_there_twice_are_named(count: int) -> None:
-    problems = [problem("first", "What is 1 + 1?"), *(problem(f"again{n}", "What is 1+1 ?") for n in range(count))]
-    assert duplicates(problems) == [f"again{n}" for n in range(count)]
-    words = duplicate_words(problems, "mine")
-    assert words.startswith("`mine`: 1 problem repeats" if count == 1 else "`mine`: 5 problems repeat")
-    assert ("again2, ...)" in words) == (count == 5)
-    assert duplicate_words(problems[:1], "mine") == ""
-
-
 def test_loading_a_run_says_what_its_evaluation_sets_share_with_its_training_data(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(json.dumps({"problem": "What is 1 + 1?", "answer": "2"}) + "\n")
     rows = [{"problem": text, "answer": "2"} for text in ("What is 1 + 1?", "What is 3 - 1?", "What is  3 - 1?")]
@@ -75,5 +65,5 @@ def test_loading_a_run_says_what_its_evaluation_sets_share_with_its_training_dat
     with pytest.warns(RunWarning) as warned:
         build_eval_sets(resolved.config, learner)  # type: ignore[arg-type]
     first, second = (str(each.message) for each in warned)
-    assert first.startswith("`held`: 1 problem repeats the question of another")
+    assert "1 of 3 problems ask what an earlier one asks" in first
     assert second.startswith("`held`: 1 of 3 problems are in the training data")
