@@ -17,8 +17,11 @@ from dapoctl.runs.locks import is_locked
 ENDED = ("finished", "failed", "stopped")
 ALIVE = ("starting", "running", "stopping", "stalled")
 STATES = ("queued", *ALIVE, *ENDED, "lost")
-SILENCE = 900.0
-"""Seconds without a word from the trainer after which a run is called stalled"""
+SILENCE = 120.0
+"""Seconds without a word from the trainer after which a run is called stalled: a batch, a checkpoint, a block of an evaluation
+take less"""
+LOADING = 300.0
+"""The same before the first step, and while a model is loaded: engines compile and read weights without a word"""
 LONGER = 5.0
 """A run is not stalled before it is silent for this many times its longest silence so far"""
 FRESH = 60.0
@@ -76,9 +79,13 @@ def _alive(folder: Path, number: int, host: str, now: float) -> Standing:
         return Standing("stopping", attempt=number, host=host)
     activity = read_activity(folder)
     if activity is None:
+        silent = now - _modified(folder / PROCESS)
+        if silent > LOADING:
+            return Standing("stalled", f"no word since it was started {duration_text(silent)} ago", number, host)
         return Standing("starting", attempt=number, host=host)
     silent = activity.silence(now)
-    if silent > max(SILENCE, LONGER * activity.longest):
+    enough = LOADING if activity.phase == "load" or not activity.step else SILENCE
+    if silent > max(enough, LONGER * activity.longest):
         return Standing("stalled", f"no word for {duration_text(silent)}, last in: {activity.phase}", number, host)
     return Standing("running", attempt=number, host=host)
 

@@ -341,7 +341,16 @@ def speed(look: Look) -> Iterator[Warn]:
                 f"{what} has become slow: {number(now)} tokens/s, from {number(start)}",
                 "does something else use this machine? Screen 2 shows foreign processes; `dapoctl profile` where time goes",
             )
-    if look.state not in ALIVE or not look.times:
+    if look.state not in ALIVE:
+        return
+    if not look.times:
+        if look.state == "stalled":
+            silent = f" for {duration_text(look.now - look.last_word)}" if look.last_word else ""
+            yield Warn(
+                f"nothing written{silent}, before its first step",
+                "the log says what it does last: a model that loads, an engine that compiles; `x` stops it",
+                grave=True,
+            )
         return
     pauses = [later - earlier for earlier, later in zip(look.times[-21:], look.times[-20:], strict=False)]
     usual = statistics.median(pauses) if pauses else 0.0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
 import pytest
 
+from dapoctl.runs.attempts import LOCK
+from dapoctl.runs.files import write_json
+from dapoctl.runs.locks import release, try_lock
 from dapoctl.tui.actions.runs import Sent
 from dapoctl.tui.app import Workbench
 from tests.support.stores import BEGAN, add_run, learning, many
@@ -14,6 +18,7 @@ from tests.support.tui import NARROW, SIZES, SMALL, WIDE, View, bench, play
 
 HOSTILE = "[red]x[/red] [/boxed] [a for a in b] \x1b[31mred\x1b[2J \x07bell\ttab 👩‍🔬 שלום العربية \u202eevil"
 SHOWN = "[red]x[/red]"
+TIME = re.compile(r"\d:\d\d")
 
 
 def survivors(root: Path) -> Path:
@@ -408,3 +413,30 @@ def test_the_column_of_accuracies_is_of_one_set_and_says_of_which(size: tuple[in
             assert view.text.index("run2") < view.text.index("run0")
 
     play(story())
+
+
+def test_a_run_that_hangs_is_called_stalled_and_has_no_time_left(tmp_path: Path) -> None:
+    run = add_run(
+        tmp_path, "20260101-000000-hangs-0000", name="hangs", steps=100, done=20, state=None, created=time.time()
+    )
+    folder = run / "attempts" / "1"
+    write_json(folder / "proc.json", {"pid": 1})
+    held = try_lock(run / LOCK)
+    assert held is not None
+    said = {"time": time.time(), "step": 20, "phase": "generate", "done": 0, "total": 1, "longest": 1.0}
+
+    async def story() -> None:
+        async with bench(tmp_path, WIDE) as view:
+            write_json(folder / "progress.json", said)
+            view.app.look()
+            await view.until(lambda text: "● running" in text and TIME.search(view.line("● running")))
+            write_json(folder / "progress.json", said | {"time": time.time() - 121})
+            view.app.look()
+            await view.until("▲ stalled")
+            assert "no word for 2 min" in view.text
+            assert not TIME.search(view.line("▲ stalled"))
+
+    try:
+        play(story())
+    finally:
+        release(held)

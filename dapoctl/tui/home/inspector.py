@@ -68,7 +68,7 @@ class Inspector(Static):
         if activity is not None and activity.total > 1:
             words.append(f"{activity.done}/{activity.total}")
         seconds = self.courses.of(run.directory).seconds_left(run.steps, time.time())
-        if seconds is not None:
+        if seconds is not None and run.state == "running":
             words.append(f"{duration(seconds)} left")
         if on := snapshot.gpus(run.id):
             words.append(f"on {on}")

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from dapoctl.runs.history import Courses
 from dapoctl.runs.jobs.watch import Snapshot
-from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.widgets.virtual import VirtualList
 from dapoctl.views.columns import Column, Place, columns_in
@@ -93,7 +92,7 @@ class _LiveRuns(Live):
         return ("◆" if run.id == self._table.baseline else " ") + ("•" if run.id in self._table.marked else " ")
 
     def time_left(self, run: RunSummary) -> str:
-        if run.state not in ALIVE:
+        if run.state != "running":
             return ""
         return time_left(self._table.courses.of(run.directory).seconds_left(run.steps, time.time()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from dapoctl.runs.attempts import LOCK, PROGRESS, ActivityWriter, read_activity
 from dapoctl.runs.files import read_json, write_json
 from dapoctl.runs.locks import release, try_lock
-from dapoctl.runs.state import SILENCE, standing
+from dapoctl.runs.state import LOADING, SILENCE, standing
 
 HOUR = 3600.0
 
@@ -51,7 +52,7 @@ def test_a_clock_that_was_set_is_no_silence(tmp_path: Path, clocks: Clocks, jump
     write_json(folder / "proc.json", {})
     held = try_lock(directory / LOCK)
     assert held is not None
-    writer = ActivityWriter(folder)
+    writer = ActivityWriter(folder, step=1)
     writer.note("generate")
     clocks.wall += jump
     clocks.wait(10.0)
@@ -77,4 +78,27 @@ def test_a_long_sleep_makes_no_long_silence_usual(tmp_path: Path, clocks: Clocks
     # As it was written before there was a limit.
     write_json(folder / PROGRESS, read_json(folder / PROGRESS) | {"longest": 97201.0})
     assert standing(directory).state == "stalled"
+    release(held)
+
+
+@pytest.mark.parametrize(
+    ("step", "phase", "enough"),
+    [(3, "generate", SILENCE), (0, "generate", LOADING), (3, "load", LOADING), (0, "", LOADING)],
+)
+def test_who_says_nothing_is_stalled(tmp_path: Path, clocks: Clocks, step: int, phase: str, enough: float) -> None:
+    """Without a phase: a trainer that hangs before its first word."""
+    directory = tmp_path / "20260101-000000-a-0001"
+    folder = directory / "attempts" / "1"
+    write_json(folder / "proc.json", {})
+    os.utime(folder / "proc.json", (clocks.wall, clocks.wall))
+    held = try_lock(directory / LOCK)
+    assert held is not None
+    if phase:
+        ActivityWriter(folder, step).note(phase)
+    clocks.wait(enough - 1)
+    assert standing(directory).state == ("running" if phase else "starting")
+    clocks.wait(2)
+    found = standing(directory)
+    assert found.state == "stalled"
+    assert found.why.startswith("no word")
     release(held)

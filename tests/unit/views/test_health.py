@@ -174,6 +174,9 @@ def test_speed_and_silence() -> None:
     assert said(look("running", times, now=2900 + 501, word=3300.0, **metrics)) == []
     assert said(look("finished", times, now=9e9, **metrics)) == []
     assert said(look("running", [0.0], now=121.0, reward__mean=[0.1])) == ["nothing written for 2 min"]
+    assert said(look("stalled", [], now=700.0, word=100.0)) == ["nothing written for 10 min, before its first step"]
+    assert said(look("stalled", [], now=700.0)) == ["nothing written, before its first step"]
+    assert said(look("starting", [], now=700.0, word=600.0)) == []
 
 
 def test_the_grave_come_first_and_every_warning_says_what_to_do() -> None:
