@@ -247,6 +247,10 @@ def test_a_wrong_value_is_refused_at_its_field(tmp_path: Path, size: tuple[int, 
             await view.press("enter")
             assert screen.form.editing, "a wrong value is not taken"
             assert screen.choice.values == {}
+            await view.until_gone("✓ ready")
+            await view.press("ctrl+r")
+            await view.until("not started: steps must be")
+            assert not list(tmp_path.glob("*/spec.json")), "nothing is made"
             await view.press("backspace", "1", "2", "enter")
             await view.until("steps=12")
             assert not screen.form.editing

@@ -131,7 +131,7 @@ def test_what_is_typed(everything: Verdict, key: str, text: str, value: Any) -> 
         ("optim.lr", "nan", "must be a finite number"),
         ("name", "a b", "must match pattern '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'"),
         ("train.device", "tpu", "must match pattern '^(auto|cpu|cuda(:\\d+)?)$'"),
-        ("eval.scorer", "mine", "must be 'math', 'dapo' or 'strict'"),
+        ("eval.scorer", "mine", "must be 'math', 'math_lenient', 'dapo', 'dapo_boxed' or 'strict'"),
         ("every_kind.rate", "2", "must be less than 2"),
         ("every_kind.limit", "100", "must be less than or equal to 99"),
         ("every_kind.words", "ok, hey!", "no shouting, please"),

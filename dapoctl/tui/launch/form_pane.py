@@ -8,6 +8,7 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
+from textual.message import Message
 from textual.widgets import Input, Static
 
 from dapoctl.tui.keys import key
@@ -75,8 +76,13 @@ class FormPane(Vertical):
 
     BINDINGS: ClassVar[list[BindingType]] = [key("escape", "all", "All fields again", "find.all", show=False)]
 
+    class Judged(Message):
+        """The text in the editor has become wrong, or right."""
+
     def __init__(self, id: str) -> None:  # noqa: A002 (its name there)
         super().__init__(id=id)
+        self.refused = ""
+        """The field that is being changed, and what speaks against the text; empty if nothing does"""
         self.list = FormList(self.edit)
         self.editor, self.refusal = Editor(compact=True), Static(id="refusal", markup=False)
         self.finder = Finder(placeholder="search the fields", compact=True)
@@ -172,8 +178,14 @@ class FormPane(Vertical):
         except ValueError as error:
             words = str(error)
         self.refusal.display = bool(words)
+        self._refuse(f"{row.field.key} {words}" if words else "")
         self.refusal.update(data(f"✗ {row.field.path[-1]} {line(words)}"))
         return words
+
+    def _refuse(self, words: str) -> None:
+        if words != self.refused:
+            self.refused = words
+            self.post_message(self.Judged())
 
     def finish(self) -> bool:
         """Take over what was typed; False where it is refused, and the editor stays."""
@@ -195,6 +207,7 @@ class FormPane(Vertical):
     def end(self) -> None:
         """Leave the editor; the field stays what it was."""
         self.row = None
+        self._refuse("")
         self.refusal.display = False
         if self.editor.has_focus:
             self.screen.set_focus(self.list)

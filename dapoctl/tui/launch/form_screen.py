@@ -183,7 +183,7 @@ class LaunchForm(WorkbenchScreen):
         form.show(self.choice, self.verdict)
         parent = self.parent_run.id if self.parent_run else ""
         self.query_one("#parent").set_class(bool(parent), "-shown")
-        self._say("verdict", verdict_text(self.verdict, self.left_out, self.pending), layout=True)
+        self._say("verdict", verdict_text(self.verdict, self.left_out, self.pending, self.form.refused), layout=True)
         self._say("line", data(f"$ {self.line}"), layout=True)
         self._say("side", side_text(self.verdict, parent, self.difference))
         self._say("parent", parent_text(parent, self.difference))

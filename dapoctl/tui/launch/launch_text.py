@@ -13,9 +13,11 @@ from dapoctl.tui.launch.form.verdict import Verdict
 from dapoctl.views.text import data, line
 
 
-def verdict_text(verdict: Verdict, left_out: Sequence[str], pending: bool) -> Text:
-    """What speaks against the run, or that nothing does."""
-    if verdict.problems:
+def verdict_text(verdict: Verdict, left_out: Sequence[str], pending: bool, refused: str = "") -> Text:
+    """What speaks against the run, or that nothing does; `refused`: what speaks against a value that is being typed."""
+    if refused:
+        lines = [data(f"✗ {line(refused)}", "red")]
+    elif verdict.problems:
         lines = [data(f"✗ {line(problem)}", "red") for each in verdict.problems for problem in each.splitlines()]
     elif verdict.resolved is None:
         lines = [data("… reading what is installed", "dim")]

@@ -16,6 +16,7 @@ from dapoctl.tui.launch.form import parts as catalogue
 from dapoctl.tui.launch.form.command_line import WAYS
 from dapoctl.tui.launch.form.parts import Part
 from dapoctl.tui.launch.form_list import FormList
+from dapoctl.tui.launch.form_pane import FormPane
 from dapoctl.tui.launch.form_screen import LaunchForm
 from dapoctl.tui.launch.launch_text import difference_words, verdict_text
 from dapoctl.tui.launch.part_list import PartList
@@ -108,6 +109,10 @@ class LaunchScreen(LaunchForm):
     def _field_changed(self) -> None:
         self._changed()
 
+    @on(FormPane.Judged)
+    def _value_judged(self) -> None:
+        self._draw()
+
     def action_add(self) -> None:
         """A component from a file, or by its name."""
 
@@ -184,7 +189,10 @@ class LaunchScreen(LaunchForm):
 
     def action_start(self, queue: bool) -> None:
         """Make the run and send it off."""
-        if self.refuse_readonly("start") or not self.form.finish():
+        if self.refuse_readonly("start"):
+            return
+        if not self.form.finish():
+            self.app.notify(f"not started: {self.form.refused}", severity="warning", markup=False)
             return
         self._start(queue)
 
