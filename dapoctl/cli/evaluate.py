@@ -114,7 +114,7 @@ def evaluate(
 
     Ctrl-C stops it; the same command continues, and shows the result if it is complete. See `dapoctl compare`.
     """
-    from dapoctl.evaluation.plan import Request, plan
+    from dapoctl.evaluation.plan import Request, plan, trained_on
     from dapoctl.runs.store import runs_root
 
     changes = {
@@ -152,6 +152,8 @@ def evaluate(
     if detach:
         _send_off(job, request, json)
         return
+    if words := trained_on(job):
+        warn(words)
     outcome = _run(job)
     if outcome.state != "finished":
         command = shlex.join(["dapoctl", *(word for word in sys.argv[1:] if word != "--again")])

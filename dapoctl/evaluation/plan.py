@@ -10,6 +10,7 @@ from typing import Any
 
 from dapoctl.batch import Problem
 from dapoctl.errors import DataError, StorageError, UserError
+from dapoctl.evaluation.overlap import overlap
 from dapoctl.evaluation.problem_source import FIELDS, Source, check_label, find_source
 from dapoctl.evaluation.protocol import Protocol, build_protocol
 from dapoctl.evaluation.run_sets import recorded_source
@@ -104,6 +105,22 @@ def _before(request: Request, root: Path, argv: Sequence[str], checkpoint: Path,
         raise StorageError(f"{told}; {there}")
     job = plan(dataclasses.replace(request, step=step_of(whole)), root, argv)
     return dataclasses.replace(job, warnings=(f"{told}; step {job.target.step} is evaluated instead",))
+
+
+def trained_on(job: Job) -> str:
+    """A sentence on problems that the run was trained on; empty for models before training, and without overlap.
+
+    Only training data in a file that is still there are looked at.
+    """
+    table = job.target.config.components.get(DATA_TASK, {})
+    data = str(table.get("data") or "")
+    if not job.target.step or job.target.config.task != DATA_TASK or not Path(data).expanduser().is_file():
+        return ""
+    try:
+        problems = find_source(DATA_TASK, "", {DATA_TASK: table}, {}).load(split="train")
+    except DataError as error:
+        return f"whether the run was trained on these problems cannot be seen: {error}"
+    return overlap(problems, job.problems).words(str(job.wanted["set"]))
 
 
 def _protocol_and_source(request: Request, target: Target) -> tuple[Protocol, Source]:

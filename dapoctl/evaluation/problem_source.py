@@ -72,13 +72,13 @@ class Source:
         except UserError as error:
             raise DataError(f"set `{self.label}`: {error}") from error
 
-    def load(self, limit: int | None = None) -> list[Problem]:
-        """The problems, or the first `limit` of them.
+    def load(self, limit: int | None = None, split: str = SPLIT) -> list[Problem]:
+        """The problems of a split of the task, or the first `limit` of them.
 
         Raises:
             UserError: they are not available.
         """
-        return list(self.pipeline.one("load_problems", split=SPLIT))[:limit]
+        return list(self.pipeline.one("load_problems", split=split))[:limit]
 
     def describe(self, problems: Sequence[Problem]) -> dict[str, Any]:
         """The summary's description of the `problems` that are used."""

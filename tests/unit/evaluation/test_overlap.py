@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,11 @@ from dapoctl.batch import Problem
 from dapoctl.config.resolve import load
 from dapoctl.errors import RunWarning
 from dapoctl.evaluation.overlap import overlap
+from dapoctl.evaluation.plan import Job, trained_on
+from dapoctl.evaluation.problem_source import find_source
+from dapoctl.evaluation.protocol import build_protocol
+from dapoctl.evaluation.summary import summary_of
+from dapoctl.evaluation.target import Target
 from dapoctl.training.build import build_eval_sets
 
 LONG = "A train leaves the station at noon and goes north at sixty miles an hour until it is stopped by snow"
@@ -67,3 +73,20 @@ def test_loading_a_run_says_what_its_evaluation_sets_share_with_its_training_dat
     first, second = (str(each.message) for each in warned)
     assert "1 of 3 problems ask what an earlier one asks" in first
     assert second.startswith("`held`: 1 of 3 problems are in the training data")
+
+
+def test_evaluating_a_run_says_what_it_was_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(json.dumps({"problem": "What is 1 + 1?", "answer": "2"}) + "\n")
+    (tmp_path / "held.jsonl").write_text(json.dumps({"problem": "what is 1+1", "answer": "2"}) + "\n")
+    config = load([], ["task=math", f"math.data={tmp_path / 'train.jsonl'}", "math.test_fraction=0"]).config
+    source = find_source("", str(tmp_path / "held.jsonl"), {}, {})
+    problems = source.load()
+    protocol = build_protocol("greedy", {})
+    wanted = summary_of("held", 5, protocol, source.describe(problems), "tiny")
+    job = Job(Target(config, "tiny", tmp_path, step=5), source, problems, protocol, wanted, tmp_path)
+    assert trained_on(job).startswith("`held`: 1 of 1 problems are in the training data")
+    assert trained_on(replace(job, target=replace(job.target, step=0))) == ""
+    (tmp_path / "train.jsonl").write_text("nothing\n")
+    assert "cannot be seen: " in trained_on(job)
+    (tmp_path / "train.jsonl").unlink()
+    assert trained_on(job) == ""
