@@ -359,6 +359,8 @@ def test_a_run_in_the_foreground_can_be_stopped_from_elsewhere(store: Store) -> 
 def test_a_closed_terminal_stops_a_run_in_front_with_a_checkpoint(store: Store) -> None:
     """What a lost ssh connection does: the terminal is gone, and the kernel sends SIGHUP."""
     terminal, inside = pty.openpty()
+    # Whoever tests may do so under nohup.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     process = subprocess.Popen(
         ["setsid", "--ctty", sys.executable, "-m", "dapoctl", "run", *settings("steps=5000", *SHORT[1:])],
         cwd=store.cwd,
@@ -367,13 +369,18 @@ def test_a_closed_terminal_stops_a_run_in_front_with_a_checkpoint(store: Store) 
         stdout=inside,
         stderr=inside,
     )
+    signal.signal(signal.SIGHUP, before)
     os.close(inside)
     threading.Thread(target=drain, args=(terminal,), daemon=True).start()
-    wait_for(lambda: store.root.is_dir() and any(store.root.glob("2*")))
-    directory = next(store.root.glob("2*"))
-    wait_for_step(directory, 2)
-    os.close(terminal)
-    assert process.wait(60) == 130
+    try:
+        wait_for(lambda: store.root.is_dir() and any(store.root.glob("2*")))
+        directory = next(store.root.glob("2*"))
+        wait_for_step(directory, 2)
+        os.close(terminal)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
     summary = read_run(directory)
     assert summary.state == "stopped", summary.why
     assert (directory / "checkpoints" / "latest").read_text().strip() == f"step_{summary.step}"
@@ -396,7 +403,7 @@ LEAVES = """
 
         @hookimpl
         def on_run_start(self):
-            subprocess.Popen(["sleep", "3600"], start_new_session=True)
+            subprocess.Popen(["sleep", "3603"], start_new_session=True)
 """
 
 
@@ -405,19 +412,23 @@ def test_what_outlives_supervisor_and_trainer_is_ended_before_the_run_goes_on(st
     path = plugin_file(store.cwd, LEAVES)
     directory = store.run("--detach", "--plugins", f"{path}:Leaves", settings=LONG)
     wait_for_step(directory, 1)
-    supervisor, trainer = supervisor_of(directory), trainer_of(directory)
-    supervisor.kill()
-    trainer.kill()
-    wait_for(lambda: not is_locked(directory / ".writer"))
-    wait_for_state(directory, "lost")
-    (left,) = store.json("runs", "show", "last")["outlived"]
-    assert psutil.Process(left).cmdline() == ["sleep", "3600"]
-    assert f"(PID {left})" in store.call("runs", "resume", "last", "--detach", code=2).stderr
-    assert "1 process that outlived them" in store.call("runs", "stop", "last").stdout
-    assert not processes_left(directory)
-    store.call("runs", "resume", "last", "--detach")
-    wait_for_step(directory, read_run(directory).step + 1)
-    store.call("runs", "stop", "last", "--grace", "0")
+    try:
+        supervisor, trainer = supervisor_of(directory), trainer_of(directory)
+        supervisor.kill()
+        trainer.kill()
+        wait_for(lambda: not is_locked(directory / ".writer"))
+        wait_for_state(directory, "lost")
+        (left,) = store.json("runs", "show", "last")["outlived"]
+        assert psutil.Process(left).cmdline() == ["sleep", "3603"]
+        assert f"(PID {left})" in store.call("runs", "resume", "last", "--detach", code=2).stderr
+        assert "1 process that outlived them" in store.call("runs", "stop", "last").stdout
+        assert not processes_left(directory)
+        store.call("runs", "resume", "last", "--detach")
+        wait_for_step(directory, read_run(directory).step + 1)
+        store.call("runs", "stop", "last", "--grace", "0")
+    finally:
+        for process in processes_left(directory):
+            process.kill()
 
 
 @pytest.mark.slow
