@@ -5,6 +5,7 @@ Processes where that is the subject. What starts a run's supervisor is replaced 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dapoctl.errors import StorageError
+from dapoctl.errors import StorageError, UserError
 from dapoctl.runs.attempts import write_failure
 from dapoctl.runs.jobs import gpus, scheduler
 from dapoctl.runs.jobs import waiter as waiting
@@ -74,7 +75,9 @@ class Waiting:
     def end(self) -> None:
         """However the test ended."""
         for ticket in tickets(self.root):
-            drop(self.root, ticket.run)
+            with contextlib.suppress(UserError):
+                # It may just have been started.
+                drop(self.root, ticket.run)
         self.thread.join(10)
         assert not self.thread.is_alive()
 
