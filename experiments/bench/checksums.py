@@ -3,9 +3,8 @@
     python -m experiments.bench.checksums                    # steps of `tiny`, a checkpoint after each
     python -m experiments.bench.checksums --model FOLDER     # checkpoints of another model
 
-Prints JSON: medians of seconds with and without, the median of the differences, and that as a share of a step (`tiny`) or of a
-checkpoint. A difference is made between neighbours, so that a machine that others use as well tells the same; CPU seconds are
-those of all threads.
+Prints JSON: medians with and without, the median of the differences, and that as a share of a step (`tiny`) or of a
+checkpoint; each as [seconds, CPU seconds]. A difference is made between neighbours: others may use the machine as well.
 """
 
 from __future__ import annotations
@@ -46,15 +45,15 @@ def without_checksums() -> Iterator[None]:
         manifest._measure = measure
 
 
-def train(learner: Learner, step: int) -> float:
-    """Seconds of a step."""
-    begun = time.perf_counter()
+def train(learner: Learner, step: int) -> tuple[float, float]:
+    """(seconds, CPU seconds) of a step."""
+    begun, cpu = time.perf_counter(), time.process_time()
     learner.metrics, learner.default_metrics, learner.sampled = Metrics(), Metrics(), Sampled()
     learner.pipeline.attach(learner.metrics.add)
     batch = collect(learner, step)
     if batch is not None:
         learn(learner, batch, step)
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, time.process_time() - cpu
 
 
 def moments(learner: Learner) -> None:
@@ -84,7 +83,7 @@ def main() -> None:
     resolved = load([], ["checkpoint.keep=1", "eval.every=0"], {"model": given.model} if given.model != "tiny" else {})
     learner = build_learner(resolved.config, resolved.pipeline)
     moments(learner)
-    steps: list[float] = []
+    steps: list[tuple[float, float]] = []
     figures: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
         folder = Path(name)
@@ -96,21 +95,22 @@ def main() -> None:
             for place, on in enumerate((True, False) if number % 2 else (False, True)):
                 with contextlib.nullcontext() if on else without_checksums():
                     figures[on].append(save(learner, folder, 2 * number + place + 2))
+    on, off, whole = (
+        [statistics.median(row[i] for row in rows) for i in (0, 1)]
+        for rows in (figures[True], figures[False], steps or figures[False])
+    )
     pairs = [*zip(figures[True], figures[False], strict=True)]
-    seconds = {on: statistics.median(wall for wall, _ in rows) for on, rows in figures.items()}
-    extra, cpu = (statistics.median(one[i] - other[i] for one, other in pairs) for i in (0, 1))
-    whole = statistics.median(steps) if steps else seconds[False]
+    extra = [statistics.median(one[i] - other[i] for one, other in pairs) for i in (0, 1)]
     found = {
         "model": given.model,
         "rounds": given.rounds,
         "bytes": size,
-        "with": seconds[True],
-        "without": seconds[False],
+        "with": on,
+        "without": off,
         "difference": extra,
-        "difference in CPU seconds": cpu,
         "of": "a step" if steps else "a checkpoint",
-        "seconds of that": whole,
-        "share": extra / whole,
+        "which takes": whole,
+        "share": [extra[i] / whole[i] for i in (0, 1)],
     }
     print(json.dumps(found, indent=1))
 
