@@ -19,6 +19,10 @@ from dapoctl.runs.checkpoints import checkpoints, latest, step_of
 from dapoctl.runs.ownership import not_my_run
 from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import EVALUATION, read_record
+from dapoctl.tasks.problem_sets import DATA_TASK
+
+OPTIONS = {"problem_field", "answer_field", "instruction", "scorer"}
+"""Parameters of math problems that are options of `dapoctl eval`"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,10 @@ def _config(values: Mapping[str, Any], source: str) -> RunConfig:
 def _check_settings(settings: Sequence[str], engine: str) -> None:
     allowed = ("model", "train", engine)
     for setting in settings:
-        ((table, _),) = parse_override(setting).items()
+        ((table, value),) = parse_override(setting).items()
+        if table == DATA_TASK and isinstance(value, dict) and (named := OPTIONS & value.keys()):
+            option = min(named).replace("_", "-")
+            raise UserError(f"--set {setting}: in an evaluation that is the option --{option}")
         if table not in allowed or setting.strip().startswith("model.path"):
             raise UserError(
                 f"--set {setting}: an evaluation takes keys of {', '.join(allowed)}, and the model's path is the argument"

@@ -322,6 +322,7 @@ def test_an_evaluation_is_no_run_to_resume(tmp_path: Path) -> None:
         (["tiny", "--task", "arithmetic", "--step", "3"], ["--step 3", "is a model"]),
         (["tiny", "--task", "arithmetic", "--engine", "vlm"], ["`vlm`", "vllm"]),
         (["tiny", "--task", "arithmetic", "--set", "optim.lr=1"], ["optim.lr=1", "model, train, hf"]),
+        (["tiny", "--data", "d", "--set", "math.problem_field=q"], ["math.problem_field=q", "option --problem-field"]),
         (["tiny", "--task", "arithmetic", "--set", "model.path=x"], ["model.path=x", "argument"]),
         (["tiny", "--task", "x", "--data", "none.jsonl"], ["no such file: none.jsonl"]),
         (["tiny", "--task", "a/b", "--data", "none.jsonl"], ["'a/b'", "letters"]),
