@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
-RUN ?= run --plugins clip_higher,gkl
+RUN ?= run --plugins clip_higher,gkl --set optim.updates=2
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Processes that share the tests: one more than the two cores that CI has, since many tests wait for a process or a screen.
