@@ -145,7 +145,10 @@ def decimal(answer: str) -> float | None:
 def words(answer: str) -> str | None:
     """An answer that is words alone, in lower case: `evelyn`; None if it holds anything else."""
     plain = re.sub(r"\\text\s?\{([^{}]*)\}", r" \1 ", answer).strip(" ().!,'\"")
-    return " ".join(re.findall(r"[^\W\d_]+", plain)).lower() if _WORDS.fullmatch(plain) else None
+    if not _WORDS.fullmatch(plain):
+        return None
+    # `C` is a choice, `c` a variable.
+    return plain if len(plain) == 1 else " ".join(re.findall(r"[^\W\d_]+", plain)).lower()
 
 
 def in_base(answer: str) -> tuple[str, str] | None:

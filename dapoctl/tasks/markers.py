@@ -19,6 +19,8 @@ LINES = 4
 """Lines after a label in which its answer may begin"""
 LONGEST_BARE = 300
 """Characters of a response that is nothing but an answer, at most"""
+# A word that every label has: to look for it first is ten times as fast.
+_MENTIONED = re.compile("[Aa](?:nswer|NSWER)|####|\u7b54\u6848")
 _LABEL = re.compile(
     r"\banswer[ \t*_]{0,8}[:\uff1a]|答案[是为]?[ \t]?[:\uff1a]"
     r"|(?m:^)[ \t*_]{0,8}answer[ \t*_]{0,8}(?=\$\$|\$[^$\n]+\$|\\\([^\n]+\\\)|\\\[)"
@@ -29,7 +31,7 @@ _SAID = re.compile(
     r"\b(?:answer|solution)(?: to [^.\n]{1,60}?)? (?:is|are|would be|should be|must be|will be)\b[ \t]?:?(?!\s*not\b)",
     re.IGNORECASE,
 )
-_CALLED = re.compile(r"[^\n]{1,400}?\bis (?:our|the|your|my)(?: final)? (?:answer|solution)\b", re.IGNORECASE)
+_CALLED = re.compile(r"\bis (?:our|the|your|my)(?: final)? (?:answer|solution)\b", re.IGNORECASE)
 _END_OF_TURN = re.compile(r"<\|[a-z_]{1,24}\|>|</s>|<eos>|<end_of_turn>|<\uff5c[^\uff5c\n]{1,40}\uff5c>")
 _THOUGHT = re.compile(r"<(/?)think>", re.IGNORECASE)
 _NOTHING = frozenset({"", "\\[", "\\]", "\\(", "\\)", "$", "$$", "```"})
@@ -92,7 +94,7 @@ def of_gold(gold: str) -> str:
 
 def _labelled(tail: str) -> str | None:
     """What the last label with an answer says: the rest of its line, or of the first line after it that says something."""
-    for label in reversed(list(_LABEL.finditer(tail))):
+    for label in reversed(_labels(tail)):
         mark, rest = label[0].strip().lower(), tail[label.end() :]
         if mark == "<answer>":
             inside, closed, _ = rest.partition("</answer>")
@@ -110,6 +112,19 @@ def _labelled(tail: str) -> str | None:
                 return from_line(_display(line, rest))
         return None
     return None
+
+
+def _labels(tail: str) -> list[re.Match[str]]:
+    """The labels, in order."""
+    found = []
+    for mention in _MENTIONED.finditer(tail):
+        begun = tail.rfind("\n", 0, mention.start()) + 1
+        starts = {mention.start(), max(0, mention.start() - 1), begun}
+        labels = [
+            label for start in sorted(starts) if (label := _LABEL.match(tail, start)) and label.end() >= mention.end()
+        ]
+        found += labels[:1]
+    return found
 
 
 def _display(line: str, rest: str) -> str:
@@ -130,7 +145,7 @@ def _said(tail: str) -> str | None:
         if match[0].lower().startswith("answer") or re.match(r"[$\\\d+-]", line):
             return from_line(line)
     for match in reversed(list(_CALLED.finditer(tail))):
-        sentence = match[0].rpartition(". ")[2]
+        sentence = tail[tail.rfind("\n", 0, match.start()) + 1 : match.start()].rpartition(". ")[2]
         if sentence.count("$") == 2 or sentence.count("\\(") == 1:
             return from_line(sentence)
     return None

@@ -133,6 +133,13 @@ def test_a_summary_of_known_responses() -> None:
     assert all(type(value) is float for value in found.values())
 
 
+def test_the_share_without_a_mark_is_known_only_where_every_response_says() -> None:
+    rows = [row("a", 0, True) | {"marked": True}, row("a", 1, False) | {"marked": False}]
+    assert summarize(rows, 2)["unmarked_fraction"] == 0.5
+    assert summarize([rows[0], row("a", 1, False)], 2).keys() == summarize(rows, 2).keys() - {"unmarked_fraction"}
+    assert "unmarked_fraction" not in summarize([rows[0], rows[1] | {"marked": None}], 2)
+
+
 def test_a_summary_does_not_depend_on_the_order_of_rows() -> None:
     rows = rows_of(counted([0, 1, 2, 3, 4, 4, 1]), 4)
     assert summarize(rows, 4) == summarize(rows[::-1], 4)

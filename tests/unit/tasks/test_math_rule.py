@@ -1,13 +1,20 @@
-"""The rule of `math`: only a marked answer is paid, and it is compared for what it is."""
+"""The rule of `math`: only a marked answer is paid, and it is compared for what it is.
+
+Slow: the questions of MATH-500 and all their formulas copied, and right responses cut off; each needs computer algebra.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from dapoctl.tasks import markers
 from dapoctl.tasks.meaning import Meaning, stands_in
+from dapoctl.tasks.verify import Verifier
+from experiments.bench import scorer_attacks, scorer_cases
+from tests.support.places import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +36,8 @@ def math() -> Iterator[Meaning]:
         ("Final Answer: The largest $n$ is 34. I hope it is correct.", "34"),
         ("Answer: Janet makes $18 a day.", "18"),
         ("Answer: 18 and that is it", "18"),
+        ("Answer: 541, or rather the answer: 540", "540"),
+        ("Answer: 541\nANSWER : 540", "540"),
         ("#### 72", "72"),
         ("<answer> 84 </answer>", "84"),
         ("\u7b54\u6848\uff1a18", "18"),
@@ -218,3 +227,63 @@ def test_thoughts_and_markers_without_end_take_no_time() -> None:
         "<|x|>",
     ):
         markers.find(piece * 20_000)
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    path = DATA / f"{name}.jsonl"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not next to the checkout")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_two_answers_at_once_are_right_for_neither(math: Meaning) -> None:
+    pairs = [pair for place, pair in enumerate(scorer_attacks.hedges()) if place % 3 == 0]
+    assert len(pairs) > 50
+    attacks = [attack for pair in pairs for attack in pair]
+    assert [(attack.response, attack.gold) for attack in scorer_attacks.hits(math, attacks, 1)] == []
+
+
+def test_what_holds_every_answer_is_right_for_none(math: Meaning) -> None:
+    attacks = [
+        attack for attack in scorer_attacks.everything(["540", "0", "\\frac{1}{2}", "C"]) if not attack.same_text
+    ]
+    assert [(attack.response, attack.gold) for attack in scorer_attacks.hits(math, attacks, 1)] == []
+
+
+def test_right_responses_cut_off_are_never_right(math: Meaning) -> None:
+    """Copied text and a last number paid before: the lenient rule is right on a part of these."""
+    right = [row for row in rows("scorer-cases") if row["expected"] and len(row["response"]) > scorer_attacks.LONG]
+    attacks = [attack for row in right[::8] for attack in scorer_attacks.cut(row["response"], row["gold"])]
+    assert len(attacks) > 250
+    assert [(attack.response[-80:], attack.gold) for attack in scorer_attacks.hits(math, attacks, 1)] == []
+    lenient = Verifier(workers=1, limit_s=20)
+    assert scorer_attacks.hits(lenient, attacks[:60], 1)
+    lenient.close()
+
+
+def test_copied_questions_and_formulas_are_paid_only_as_the_golds_text(math: Meaning) -> None:
+    # Problems of which a copied formula is the answer by computer algebra, and some besides.
+    known = [row for row in rows("math-500") if "implify" in row["problem"] or "Compute" in row["problem"]][:12]
+    attacks = [attack for row in known for attack in scorer_attacks.copies(row["problem"], row["answer"])]
+    longest = [attack for attack in attacks if attack.kind != "any formula"]
+    assert [a.response for a in scorer_attacks.hits(math, longest, 1) if not a.same_text] == []
+
+
+@pytest.mark.slow
+def test_nothing_of_math_500_is_paid_for_copying(math: Meaning) -> None:
+    attacks = [attack for row in rows("math-500") for attack in scorer_attacks.copies(row["problem"], row["answer"])]
+    kinds = ("question", "longest formula")
+    tried = [
+        attack for attack in attacks if attack.kind in kinds and attack.response.startswith(("Answer", attack.question))
+    ]
+    assert [a.response for a in scorer_attacks.hits(math, tried, 2) if not a.same_text] == []
+
+
+@pytest.mark.slow
+def test_agreement_with_labels_that_others_gave() -> None:
+    cases = rows("scorer-cases")
+    figures = scorer_cases.table(cases, {"math": scorer_cases.judge("math", cases, 2)})
+    agree, false_positives, false_negatives = figures["all"]["math"]
+    assert figures["all"]["n"] == agree + false_positives + false_negatives == 1748
+    assert false_positives <= 5
+    assert false_negatives <= 70
