@@ -34,6 +34,7 @@ _SAID = re.compile(
 _CALLED = re.compile(r"\bis (?:our|the|your|my)(?: final)? (?:answer|solution)\b", re.IGNORECASE)
 _END_OF_TURN = re.compile(r"<\|[a-z_]{1,24}\|>|</s>|<eos>|<end_of_turn>|<\uff5c[^\uff5c\n]{1,40}\uff5c>")
 _THOUGHT = re.compile(r"<(/?)think>", re.IGNORECASE)
+_UNCLOSED = re.compile(r"\s*\\{1,2}boxed\{")
 _NOTHING = frozenset({"", "\\[", "\\]", "\\(", "\\)", "$", "$$", "```"})
 
 
@@ -86,7 +87,7 @@ def spoken(text: str) -> str:
 
 def of_gold(gold: str) -> str:
     """The answer of a problem: that of a worked solution if `gold` is one, else all of it without delimiters."""
-    answer: str | None = ", ".join(boxed(gold))
+    answer: str | None = ", ".join(boxed(gold)) or _UNCLOSED.sub("", gold) * bool(_UNCLOSED.match(gold))
     if not answer and _LABEL.search(gold):
         answer = _labelled(gold)
     return clean(answer) if answer else clean(from_line(gold.strip()) if "\n" not in gold.strip() else gold)

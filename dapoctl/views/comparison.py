@@ -168,6 +168,9 @@ def responses(comparison: Comparison, columns: int) -> Iterator[RenderableType]:
     """pass@k, maj@k, length, and how many responses have no answer, by side."""
     yield tables.heading("what the responses are like")
     table = evaluation_columns(at_k(comparison, "pass"), at_k(comparison, "maj"), wide=columns >= WIDE)
+    # Tasks without such marks, and older evaluations, do not say.
+    if not any("unmarked_fraction" in side.figures for side in comparison.sides):
+        table = [column for column in table if column.key != "unmarked_fraction"]
     yield terminal_table(table, map(_evaluation_row, comparison.sides), columns)
 
 

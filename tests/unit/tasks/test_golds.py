@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dapoctl.cli.output import telling_warnings
 from dapoctl.errors import RunWarning
 from dapoctl.tasks.golds import unreadable
 from dapoctl.tasks.math import Math
@@ -69,3 +70,15 @@ def test_rules_that_compare_text_have_nothing_to_tell(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         Math(data=data, test_fraction=0, scorer="strict").load_problems("train")
         Math(data=write(tmp_path / "good.jsonl", ["1", "\\text{odd}"]), test_fraction=0).load_problems("train")
+
+
+def test_the_command_line_tells_each_warning_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    task = Math(data=write(tmp_path / "set.jsonl", ["1", "see solution"]), test_fraction=1)
+    with telling_warnings():
+        task.load_problems("test")
+        task.load_problems("test")
+        warnings.showwarning("a library's own", UserWarning, "x.py", 1)
+    said = capsys.readouterr().err
+    assert said.startswith("warning: ")
+    assert said.count("1 of 2 answers cannot be read") == 1
+    assert "library" not in said
