@@ -345,9 +345,9 @@ def speed(look: Look) -> Iterator[Warn]:
         return
     if not look.times:
         if look.state == "stalled":
-            silent = f" for {duration_text(look.now - look.last_word)}" if look.last_word else ""
+            since = f" for {duration_text(look.now - look.last_word)}" if look.last_word else ""
             yield Warn(
-                f"nothing written{silent}, before its first step",
+                f"nothing written{since}, before its first step",
                 "the log says what it does last: a model that loads, an engine that compiles; `x` stops it",
                 grave=True,
             )
