@@ -31,6 +31,8 @@ from dapoctl.evaluation.protocol import Protocol
 from dapoctl.evaluation.statistics.pass_at_k import summarize
 from dapoctl.evaluation.summary import device_name
 from dapoctl.evaluation.writer import EvaluationWriter, claimed, stored_rows
+from dapoctl.models import kind_of
+from dapoctl.runs.inputs import revision
 from dapoctl.runs.interrupt import Stopper, StopRequested
 from dapoctl.runs.record import RunRecord
 
@@ -133,6 +135,9 @@ def _sample(job: Job, writer: EvaluationWriter, stopper: Stopper, tell: Progress
     tell("load", 0, 0)
     policy, engine, prompt_ids = _load(job)
     writer.summary["template"] = policy.prompted_by
+    if kind_of(job.target.model) == "hub":
+        # Known for certain once it is loaded: it may not have been in the cache before.
+        writer.summary["revision"] = revision(job.target.model)
     try:
         size = max(1, BLOCK.get(policy.device.type, LARGE_BLOCK) // k)
         for start in range(0, len(job.problems), size):

@@ -82,8 +82,13 @@ def parts(resolved: Resolved) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("source", ["options", "a file"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "source"),
+    [
+        *((form, "options") for form in FORMS),
+        *((form, "a file") for form in ("two classes of a file with parameters", "folders with .py in their names")),
+    ],
+)
 def test_a_run_is_its_record(here: Path, tmp_path: Path, form: str, source: str) -> None:
     plugins, settings = FORMS[form]
     plugins = [word.replace("{here}", str(here)) for word in plugins]

@@ -61,10 +61,11 @@ def test_chats_and_tables_are_named_with_their_columns(tmp_path: Path) -> None:
 
 
 def test_chats_in_parquet_too(tmp_path: Path) -> None:
-    import datasets
+    import pyarrow as pa
+    from pyarrow import parquet
 
     path = tmp_path / "verl.parquet"
-    datasets.Dataset.from_list([VERL]).to_parquet(path)
+    parquet.write_table(pa.Table.from_pylist([VERL]), path)
     assert "verl.parquet: row 1: `prompt` is a chat of 1 message" in refused(path, problem_field="prompt")
 
 
