@@ -376,8 +376,11 @@ def test_where_no_prompt_fits_nothing_is_measured(tmp_path: Path) -> None:
     """An error with the fix, not 0.0% of problems that nobody was asked."""
     done = call(tmp_path, *TINY, "-k", "1", "--limit", "2", "--max-tokens", "255", code=2)
     words = " ".join(done.stderr.split())
-    assert "nothing can be asked: none of the 2 prompts of `arithmetic`" in words
-    assert "lower --max-tokens" in words
+    assert (
+        "nothing can be asked, for the model `tiny` has 256 positions, and the shortest prompt of `arithmetic` takes 8"
+        in words
+    )
+    assert "give at most --max-tokens 248" in words
     (folder,) = tmp_path.glob(PLACE)
     assert read_json(folder / "summary.json")["complete"] is False
 
@@ -390,7 +393,7 @@ def test_the_template_that_auto_came_to_is_stored_and_questions_that_are_there_t
     found = json.loads(done.stdout)
     assert found["protocol"]["template"] == "auto"
     assert found["template"] == "chat"
-    assert "`sums`: 1 problem repeats the question of another" in " ".join(done.stderr.split())
+    assert "sums.jsonl: 1 of 2 problems ask what an earlier one asks" in " ".join(done.stderr.split())
     (tmp_path / "sums.jsonl").touch()
     again = json.loads(call(tmp_path, *asked, "--json").stdout)
     assert (again["template"], again["note"]) == ("chat", "stored already; --again samples anew")
