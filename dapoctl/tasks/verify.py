@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class Verdict:
 
     outcome: Outcome
     extracted: str | None = None
-    marked: bool | None = None
+    marked: bool | None = field(default=None, compare=False)
     """Whether the response marks its answer as such; None where the rule does not say"""
 
 

@@ -53,7 +53,7 @@ def badges(first: Evaluation, second: Evaluation, labels: tuple[str, str] = ("A"
         unlike.append(Badge("k", f"{first.k} / {second.k}"))
     if (badge := _step(first, second, labels)) is not None:
         unlike.append(badge)
-    for check in (_prompt, _set):
+    for check in (_rule, _prompt, _set):
         badge = check(first, second)
         if badge is not None and badge.kind == "unknown":
             unknown.append(badge.words)
@@ -93,6 +93,17 @@ def _step(first: Evaluation, second: Evaluation, labels: tuple[str, str]) -> Bad
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def _rule(first: Evaluation, second: Evaluation) -> Badge | None:
+    """`math` once took unmarked answers, and did not yet say which answers are marked."""
+    if not first.protocol.get("scorer") == second.protocol.get("scorer") == "math":
+        return None
+    since = [
+        "math" if any(row.get("marked") is not None for row in side.rows) else "math_lenient"
+        for side in (first, second)
+    ]
+    return None if since[0] == since[1] else Badge("scorer", f"{since[0]} / {since[1]} (as `math` was then called)")
 
 
 def _prompt(first: Evaluation, second: Evaluation) -> Badge | None:

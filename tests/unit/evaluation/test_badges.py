@@ -82,6 +82,14 @@ def test_other_steps_of_two_runs_and_untrained_ones(tmp_path: Path) -> None:
     assert kinds(open_evaluation(tmp_path, "gggg", "aime24"), first) == {}
 
 
+def test_the_scorer_math_before_and_since_it_asks_for_a_mark(tmp_path: Path) -> None:
+    since = [each | {"marked": each["correct"]} for each in ROWS]
+    first, second = side(tmp_path, "a"), side(tmp_path, "b", since)
+    assert kinds(first, second) == {"scorer": "math_lenient / math (as `math` was then called)"}
+    assert kinds(second, side(tmp_path, "c", since)) == {}
+    assert kinds(first, side(tmp_path, "d", since, protocol={"scorer": "dapo"})) == {"scorer": "math / dapo"}
+
+
 def test_every_setting_has_a_case() -> None:
     assert {*SETTINGS.values()} < {*CASES}
 
