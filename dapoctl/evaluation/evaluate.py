@@ -12,8 +12,9 @@ import contextlib
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapoctl.batch import Problem
@@ -23,7 +24,7 @@ from dapoctl.doctor.machine import busy_words
 from dapoctl.engines import Completion, Engine, Sampling
 from dapoctl.engines.checked import CheckedEngine
 from dapoctl.engines.scoring import Scoring
-from dapoctl.errors import DapoctlError, ModelError, RunWarning
+from dapoctl.errors import DapoctlError, ModelError, RunWarning, UserError
 from dapoctl.evaluation.during_training import prefixed, rows_of
 from dapoctl.evaluation.plan import Job
 from dapoctl.evaluation.problem_source import alone
@@ -92,6 +93,7 @@ def _work(job: Job, stopper: Stopper, tell: Progress, outcome: Outcome) -> None:
     outcome.resumed = len(writer.done)
     try:
         if len(writer.done) < len(job.problems):
+            check_rule(stored_rows(job.folder) if writer.done else (), job.protocol.scorer, job.folder)
             _sample(job, writer, stopper, tell)
         rows = stored_rows(job.folder)
         metrics = prefixed(job.wanted["set"], summarize(rows, job.protocol.k))
@@ -101,6 +103,19 @@ def _work(job: Job, stopper: Stopper, tell: Progress, outcome: Outcome) -> None:
     finally:
         outcome.summary, outcome.done = writer.summary, len(writer.done)
         writer.close()
+
+
+def check_rule(rows: Iterable[Mapping[str, Any]], scorer: str, folder: Path) -> None:
+    """Stored responses were judged by the rule that judges the rest.
+
+    Raises:
+        UserError: `math` judged them before it asked for a mark.
+    """
+    if scorer == "math" and any("marked" not in row for row in rows):
+        raise UserError(
+            f"`{folder}` holds responses that `math` judged by its earlier rule, now `math_lenient`: the rest would be judged"
+            " otherwise. Replace them with --again, or keep both with --as NAME"
+        )
 
 
 @dataclass

@@ -1,8 +1,9 @@
 """Where a response gives its final answer, by the rule of the scorer `math`: only an answer that is marked as one counts.
 
 Marks, the stronger first: the last of a label (`Answer:`, `Final answer:`, `答案:`), `#### 72` and `<answer>...</answer>`; the
-last `\\boxed{...}` or `\\fbox{...}`; `the answer is ...`. A response that is nothing but the answer needs none. What stands
-in `<think>...</think>` is no answer, nor is what follows an end-of-turn token. Of the rest, the last `TAIL` characters count.
+last `\\boxed{...}` or `\\fbox{...}`; `the answer is ...`. A response that is nothing but the answer needs none: a number
+with its unit, a formula, or one sentence that ends in its only formula and assumes nothing. What stands in
+`<think>...</think>` is no answer, nor is what follows an end-of-turn token. Of the rest, the last `TAIL` characters count.
 Everything here is about linear in the text, so that no response can make it slow.
 """
 

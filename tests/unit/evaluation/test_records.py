@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dapoctl.errors import UserError
+from dapoctl.evaluation.evaluate import check_rule
 from dapoctl.evaluation.stored import load_evaluation, open_evaluation, responses, sets_of, split_step, steps_of
 from dapoctl.runs.files import write_json, write_lines
 from dapoctl.runs.summary import read_run
@@ -223,3 +224,11 @@ def test_of_two_rows_for_one_response_the_first_is_shown(tmp_path: Path) -> None
     found = load_evaluation(read_run(run), "aime24")
     assert responses(found, "a")[0]["response"] == "first"
     assert found.scores["a"].right == 1
+
+
+def test_an_unfinished_evaluation_is_not_finished_by_another_rule(tmp_path: Path) -> None:
+    rows = rows_of(counted([1, 0]), 2)
+    check_rule(rows, "dapo", tmp_path)
+    check_rule([each | {"marked": False} for each in rows], "math", tmp_path)
+    with pytest.raises(UserError, match=r"earlier rule, now `math_lenient`.* --again, or keep both with --as NAME"):
+        check_rule(rows, "math", tmp_path)
