@@ -24,7 +24,7 @@ from dapoctl.runs.checkpoints import (
     rewind,
     step_of,
 )
-from dapoctl.runs.files import read_json, write_json
+from dapoctl.runs.files import LineWriter, read_json, read_lines, write_json
 from dapoctl.runs.locks import release, try_lock
 from dapoctl.runs.manifest import MANIFEST, Sealing
 
@@ -187,8 +187,13 @@ def test_going_back_to_what_is_not_there_or_damaged_changes_nothing(tmp_path: Pa
 
 
 def test_lone_surrogates_survive_a_json_file(tmp_path: Path) -> None:
-    write_json(tmp_path / "note.json", {"error": "bad name: \udcff"})
-    assert read_json(tmp_path / "note.json") == {"error": "bad name: \udcff"}
+    row = {"error": "bad name: \udcff"}
+    write_json(tmp_path / "note.json", row)
+    assert read_json(tmp_path / "note.json") == row
+    writer = LineWriter(tmp_path / "events.jsonl", {"kind": "events"})
+    writer.write(row)
+    writer.close()
+    assert [*read_lines(tmp_path / "events.jsonl")][1:] == [row]
 
 
 def test_the_manifest_lists_every_file(tmp_path: Path) -> None:

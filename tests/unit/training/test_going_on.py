@@ -45,10 +45,10 @@ class Asks(Component):
     def on_phase(self, phase: str, done: int, total: int) -> None:
         """What a progress display is told."""
         del done, total
-        self._saved += phase == "checkpoint" != self._last
-        if phase == "generate" != self._last and self._saved == 3:
+        entered, self._last = phase != self._last, phase
+        self._saved += entered and phase == "checkpoint"
+        if entered and phase == "generate" and self._saved == 3:
             os.kill(os.getpid(), signal.SIGTERM)
-        self._last = phase
 
     @property
     def saved(self) -> int:
