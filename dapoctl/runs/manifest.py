@@ -6,8 +6,10 @@ written in.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,19 +23,62 @@ THREADS = 2
 """Files that are read at once: hashing leaves Python's lock to others"""
 
 
+AHEAD = 128 * 2**20
+"""Bytes by which writing may be ahead of hashing, kept in memory"""
+new_digest = hashlib.sha256
+
+
 class ManifestError(Exception):
     """A manifest that is not what was written."""
 
 
+class HashedFile:
+    """A file that is written front to back, and hashed in a thread that may be some way behind."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        # One thread: in order.
+        self._thread = ThreadPoolExecutor(1, "hashing")
+        self._digest = new_digest()
+        self._behind: deque[tuple[Future[None], int]] = deque()
+        self._size = 0
+
+    def write(self, data: Any) -> int:
+        """Write bytes, all of them."""
+        view = memoryview(data).cast("B")
+        # A copy: what `data` is a view of may be gone after this call.
+        self._behind.append((self._thread.submit(self._digest.update, bytes(view)), len(view)))
+        while len(self._behind) > 1 and sum(size for _, size in self._behind) > AHEAD:
+            self._behind.popleft()[0].result()
+        written = 0
+        while written < len(view):
+            written += self._file.write(view[written:]) or 0
+        self._size += len(view)
+        return len(view)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        self._file.close()
+        self._thread.shutdown(wait=False)
+
+    def measured(self) -> tuple[int, str]:
+        """(bytes, SHA-256), once all is hashed."""
+        self._thread.shutdown()
+        return self._size, self._digest.hexdigest()
+
+
 class Sealing:
-    """Writes a folder's manifest; files are hashed in threads while others are still being written."""
+    """Writes a folder's manifest; what can be hashed while something is written or flushed costs no time of its own."""
 
     def __init__(self, folder: Path, step: int) -> None:
         """`step`: what the folder holds; a copy under another step's name is told by it."""
         self.folder = folder
         self.step = step
         self._threads = ThreadPoolExecutor(THREADS, "sealing")
-        self._files: dict[str, Future[tuple[int, str]]] = {}
+        self._files: dict[str, HashedFile] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -43,12 +88,14 @@ class Sealing:
     ) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def add(self) -> None:
-        """Begin to hash every file that is in the folder by now; they do not change any more."""
-        for path in _files(self.folder):
-            name = path.relative_to(self.folder).as_posix()
-            if name not in self._files:
-                self._files[name] = self._threads.submit(_measure, path)
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[HashedFile]:
+        """A large file of the folder, to write."""
+        file = self._files[name] = HashedFile(self.folder / name)
+        try:
+            yield file
+        finally:
+            file.close()
 
     def finish(self) -> None:
         """Flush the files to the disk, and then the manifest.
@@ -57,9 +104,13 @@ class Sealing:
             OSError: a file cannot be read or flushed.
             StorageError: the manifest cannot be written.
         """
+        found = {path.relative_to(self.folder).as_posix(): path for path in _files(self.folder)}
+        # They were written elsewhere; read while the disk is busy.
+        others = {name: self._threads.submit(_measure, found[name]) for name in found.keys() - self._files.keys()}
         for path in sorted(self.folder.rglob("*")):
             sync(path)
-        measured = {name: future.result() for name, future in sorted(self._files.items())}
+        measured = {name: file.measured() for name, file in self._files.items()}
+        measured |= {name: future.result() for name, future in others.items()}
         files = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in measured.items()}
         write_text(self.folder / MANIFEST, _text({"schema": SCHEMA, "step": self.step, "files": files}))
         sync(self.folder)
@@ -137,7 +188,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _text(values: Mapping[str, Any]) -> str:
     body = json.dumps(values, sort_keys=True)
-    return json.dumps({**values, "self": hashlib.sha256(body.encode()).hexdigest()}, indent=1) + "\n"
+    return json.dumps({**json.loads(body), "self": hashlib.sha256(body.encode()).hexdigest()}, indent=1) + "\n"
 
 
 def _read(folder: Path) -> tuple[int, dict[str, dict[str, Any]]]:

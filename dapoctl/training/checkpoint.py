@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -144,9 +144,8 @@ def _write(learner: Learner, scratch: Path, step: int, extra: dict[str, Any]) ->
     with storage_errors(scratch), Sealing(scratch, step) as sealing:
         try:
             learner.policy.save(scratch / "model")
-            sealing.add()
-            torch.save(state, scratch / STATE)
-            sealing.add()
+            with sealing.writing(STATE) as file:
+                torch.save(state, cast("IO[bytes]", file))
         except Exception as error:
             # safetensors and torch report a full or failing disk as errors of their own kinds.
             if out_of_memory_where(error) or (isinstance(error, OSError) and error.errno):
