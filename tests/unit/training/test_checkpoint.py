@@ -22,7 +22,8 @@ from dapoctl.runs.checkpoints import FOLDER, STATE, damage_of, newest_first
 from dapoctl.runs.manifest import MANIFEST
 from dapoctl.training import checkpoint
 from dapoctl.training.learner import Learner
-from tests.support.learners import make_learner
+from dapoctl.training.step import accumulate_gradient, estimate
+from tests.support.learners import make_learner, responses_batch
 
 EXTRA: dict[str, Any] = {"before": {}, "after": {}, "pending": None}
 
@@ -160,6 +161,14 @@ def test_a_model_without_numbers_is_refused_by_its_name(learner: Learner, saved:
     learner.policy.save(saved / "model")
     with pytest.raises(ModelError, match=r"step_2/model`: the model's logits are not numbers"):
         load_policy(learner.config, saved / "model")
+
+
+def test_logits_without_numbers_are_blamed_on_no_component(learner: Learner) -> None:
+    with torch.no_grad():
+        learner.policy.parameters()[0].fill_(torch.nan)
+    batch = estimate(learner, responses_batch(learner.policy))
+    with pytest.raises(DivergedError, match=r"log-probabilities are NaN or infinite, before any component saw them"):
+        accumulate_gradient(learner, batch)
 
 
 def test_a_broken_checkpoint_is_called_by_its_path(learner: Learner, saved: Path) -> None:
