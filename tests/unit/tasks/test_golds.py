@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dapoctl.cli.output import telling_warnings
+from dapoctl.cli.output import told_warnings
 from dapoctl.errors import RunWarning
 from dapoctl.tasks.golds import unreadable
 from dapoctl.tasks.math import Math
@@ -74,7 +74,7 @@ def test_rules_that_compare_text_have_nothing_to_tell(tmp_path: Path) -> None:
 
 def test_the_command_line_tells_each_warning_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     task = Math(data=write(tmp_path / "set.jsonl", ["1", "see solution"]), test_fraction=1)
-    with telling_warnings():
+    with told_warnings():
         task.load_problems("test")
         task.load_problems("test")
         warnings.showwarning("a library's own", UserWarning, "x.py", 1)

@@ -303,9 +303,9 @@ def test_no_global_generator_is_left_changed() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_every_hook_but_the_engine_has_a_minimal_provider() -> None:
-    assert {*BY_HOOK} == {*stages()} - {"build_engine"}
-    for cls in MINIMAL:
+def test_every_hook_has_a_minimal_provider() -> None:
+    assert {*BY_HOOK} == {*stages()}
+    for cls in (each for each in MINIMAL if each is not BY_HOOK["build_engine"]):
         wrong = [result.name for result in examine(cls, step=False) if result.status == "failed"]
         assert wrong == ["docstring"], cls.__name__
 
