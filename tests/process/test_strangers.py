@@ -16,7 +16,7 @@ import pytest
 from dapoctl.errors import StorageError
 from dapoctl.runs.files import write_json
 from dapoctl.runs.jobs.leases import Device, devices, give_back, holder, lease
-from dapoctl.runs.locks import release, try_lock
+from dapoctl.runs.locks import is_locked, release, try_lock
 from dapoctl.runs.processes import Identity
 from tests.support.background import SHORT, Store, wait_for
 from tests.support.stores import add_run
@@ -269,6 +269,7 @@ def test_a_user_without_a_name_runs_in_the_background(street: Path) -> None:
     [directory] = (street / "home" / "runs").glob("2*")
     ended = directory / "attempts" / "1" / "exit.json"
     wait_for(ended.exists)
+    wait_for(lambda: not is_locked(directory / ".lock"))
     assert json.loads(ended.read_text())["state"] == "finished"
     assert ended.stat().st_uid == NAMELESS
 

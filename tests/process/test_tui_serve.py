@@ -103,15 +103,22 @@ async def status_of(url: str, headers: dict[str, str]) -> int:
     return status
 
 
+async def fetched(user: Any, url: Any, **options: Any) -> int:
+    """The status of an answer, which is read to its end."""
+    async with user.get(url, **options) as answer:
+        await answer.read()
+        return int(answer.status)
+
+
 def test_the_page_is_for_those_with_the_token(served: str) -> None:
     async def visit() -> None:
         from aiohttp import ClientSession
 
         base = served.partition("?")[0]
         async with ClientSession() as stranger:
-            assert (await stranger.get(base)).status == 403
-            assert (await stranger.get(f"{base}?token=guess")).status == 403
-            assert (await stranger.get(f"{base}ws")).status == 403
+            assert await fetched(stranger, base) == 403
+            assert await fetched(stranger, f"{base}?token=guess") == 403
+            assert await fetched(stranger, f"{base}ws") == 403
             # Bytes that are no text, and an address that would lead elsewhere.
             odd = {"Cookie": f"dapoctl-{port_of(base)}=\udcff\udc80"}
             assert await status_of(base, odd) == 403
@@ -122,15 +129,15 @@ def test_the_page_is_for_those_with_the_token(served: str) -> None:
             text = await page.text()
             assert f"ws://localhost:{port_of(base)}{page.url.path}ws" in text
             # Another site's page in the same browser: it has the cookie, and says where it comes from.
-            assert (await user.get(f"{page.url}ws", headers={"Origin": "http://evil.example"})).status == 403
+            assert await fetched(user, f"{page.url}ws", headers={"Origin": "http://evil.example"}) == 403
             # Another name that leads here.
-            assert (await user.get(page.url, headers={"Host": "rebound.example"})).status == 403
+            assert await fetched(user, page.url, headers={"Host": "rebound.example"}) == 403
             # What the page needs is on this server.
             assert not [
                 url for url in re.findall(r"(?:href|src)=\"(https?://[^\"]+)", text) if not url.startswith(base)
             ]
             for url in re.findall(r"(?:href|src)=\"([^\"]+)", text):
-                assert (await user.get(url)).status == 200, url
+                assert await fetched(user, url) == 200, url
             assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
             assert page.headers["X-Frame-Options"] == "DENY"
             assert page.headers["Referrer-Policy"] == "no-referrer"
@@ -172,6 +179,7 @@ def test_a_browser_gets_a_session_on_the_store(served: str) -> None:
         base = served.partition("?")[0]
         async with ClientSession() as user:
             page = await user.get(served)
+            await page.read()
             async with user.ws_connect(f"{page.url}ws?width=80&height=24", origin=base.rstrip("/")) as socket_:
                 seen = b""
 
