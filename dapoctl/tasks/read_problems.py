@@ -66,7 +66,7 @@ def to_problems(
         gold = answer.rsplit("####", 1)[-1].strip()
         problems.append(Problem(unique, prompt, gold, meta))
         if doubt is not None and (why := doubt(gold)):
-            doubtful.append(f"{where} (id {unique}): {_short(gold)}, {why}")
+            doubtful.append(f'{where} (id {unique}): "{_short(gold)}", {why}')
     if not problems:
         raise DataError(
             f"{source} holds no problems; it needs at least one line with `{problem_field}` and `{answer_field}`"

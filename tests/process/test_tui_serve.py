@@ -6,6 +6,7 @@ Processes: the server starts one for each session.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import signal
 import socket
@@ -77,11 +78,19 @@ def served(tmp_path: Path) -> Iterator[str]:
         process = subprocess.Popen(command, cwd=tmp_path, env=store.env, stdout=file, stderr=subprocess.STDOUT)
     try:
         wait_for(lambda: "ctrl+c" in out.read_text(), 60, out.read_text)
+        # It prints the address first, and listens a moment later.
+        wait_for(lambda: listens(port), 60, out.read_text)
         yield next(word for word in out.read_text().split() if word.startswith("http"))
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0, out.read_text()
     finally:
         process.kill()
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
+        return True
+    return False
 
 
 def port_of(base: str) -> str:
