@@ -21,8 +21,6 @@ from dapoctl.runs.files import SCHEMA, sync, write_text
 MANIFEST = "manifest.json"
 THREADS = 2
 """Files that are read at once: hashing leaves Python's lock to others"""
-
-
 AHEAD = 128 * 2**20
 """Bytes by which writing may be ahead of hashing, kept in memory"""
 new_digest = hashlib.sha256

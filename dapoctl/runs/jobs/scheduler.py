@@ -43,7 +43,7 @@ def decide(line: Sequence[Ticket], all_devices: Sequence[Device], taken: Mapping
     """What happens to each ticket of `line`.
 
     Args:
-        there: every device of this machine
+        all_devices: every device of this machine
         taken: by key, why a device is not free
     """
     decisions = []
