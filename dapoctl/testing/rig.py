@@ -67,12 +67,15 @@ class Rig:
             raise Broken(describe_call(sampling, len(prompts), n), str(error)) from error
 
     @torch.inference_mode()
-    def logits(self, index: int, tokens: Sequence[int]) -> Tensor:
-        """The policy's logits [T, V] for each token of a response to the prompt at `index`; float64."""
+    def logits(self, index: int, responses: Sequence[Sequence[int]]) -> list[Tensor]:
+        """The policy's logits [T, V] for each token of each of some responses to the prompt at `index`; float64."""
         prompt = self.prompts[index]
-        ids = torch.tensor([[*prompt, *tokens]], device=self.policy.device)
-        logits: Tensor = self.policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-        return logits.double().cpu()
+        longest = max(map(len, responses))
+        # What is behind a response does not reach back to it.
+        rows = [[*prompt, *tokens, *[self.policy.pad_token_id] * (longest - len(tokens))] for tokens in responses]
+        logits: Tensor = self.policy.model(input_ids=torch.tensor(rows, device=self.policy.device)).logits
+        start = len(prompt) - 1
+        return [row[start : start + len(tokens)].double().cpu() for row, tokens in zip(logits, responses, strict=True)]
 
 
 def describe_call(sampling: Sampling, prompts: int = len(PROMPTS), n: int = SAMPLES) -> str:

@@ -172,6 +172,7 @@ def test_a_store_in_which_nothing_happens_draws_nothing(tmp_path: Path, monkeypa
             for _ in range(5):
                 before = view.app.session.snapshot
                 drawn.clear()
+                view.app.look()
                 await view.until(lambda _text, before=before: view.app.session.snapshot is not before)
                 await view.pilot.pause(0.2)
                 drawn_between.append(len(drawn))

@@ -111,9 +111,8 @@ def _largest_error(rig: Rig, sampling: Sampling, case: str = "") -> float:
     largest = 0.0
     case = case or describe_call(sampling)
     for index, group in enumerate(rig.generate(sampling)):
-        for completion in group:
-            tokens = list(completion.token_ids)
-            logits = rig.logits(index, tokens)
+        responses = [list(completion.token_ids) for completion in group]
+        for completion, tokens, logits in zip(group, responses, rig.logits(index, responses), strict=True):
             reported = torch.tensor(list(completion.logprobs), dtype=torch.float64)
             if (
                 sampling.temperature == 0
@@ -168,8 +167,8 @@ def _check_frequencies(rig: Rig) -> None:
     excess, variance, count = 0.0, 0.0, 0
     for index, group in enumerate(rig.generate(sampling, DRAWS)):
         times = Counter(tuple(completion.token_ids) for completion in group)
-        for tokens, repeats in times.items():
-            log_probs = (rig.logits(index, tokens) / sampling.temperature).log_softmax(-1)
+        for (tokens, repeats), logits in zip(times.items(), rig.logits(index, [*times]), strict=True):
+            log_probs = (logits / sampling.temperature).log_softmax(-1)
             mean = (log_probs.exp() * log_probs).sum(-1)
             reported = log_probs.gather(1, torch.tensor(tokens)[:, None])[:, 0]
             excess += repeats * float((reported - mean).sum())
