@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from dapoctl.tui.compare.transcript import Transcript, lay_out
+from dapoctl.tui.compare.transcript_pair import TranscriptPair
 from dapoctl.tui.compare.transcripts_screen import TranscriptsScreen
 from dapoctl.tui.widgets.wrapping import wrap
 from tests.support.compare_screens import SIZES, bench_of, play, shown, text, transcripts, until
@@ -163,6 +164,33 @@ def test_long_responses_scroll_together_and_open_where_they_part(tmp_path: Path)
         await until(pilot, lambda: "▶seven" in text(pilot))
         await pilot.resize_terminal(160, 50)
         await until(pilot, lambda: ours.columns > 60 and len(ours.laid.lines) < 1500)
+
+    play(tmp_path, (80, 24), story)
+
+
+def test_two_movements_at_once_come_to_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored(tmp_path, A, [f"{LONG}seven."])
+    stored(tmp_path, B, [f"{LONG}eight."])
+    moves: list[int] = []
+    move = TranscriptPair._move
+
+    def noted(pair: TranscriptPair, top: int) -> None:
+        moves.append(top)
+        if len(moves) < 100:
+            move(pair, top)
+
+    async def story(pilot: Pilot[None]) -> None:
+        screen = await opened(pilot, [A, B], "p00")
+        await until(pilot, lambda: "▶seven" in text(pilot))
+        ours, theirs = columns(screen)
+        await pilot.press("home")
+        monkeypatch.setattr(TranscriptPair, "_move", noted)
+        # Two turns of a wheel before the first one is dealt with.
+        ours.scroll_to(y=2, animate=False, force=True, immediate=True)
+        theirs.scroll_to(y=7, animate=False, force=True, immediate=True)
+        await pilot.pause(0.3)
+        assert moves == [2, 7]
+        assert ours.scroll_offset.y == theirs.scroll_offset.y == screen.top == 7
 
     play(tmp_path, (80, 24), story)
 

@@ -64,6 +64,8 @@ class Transcript(ScrollView, can_focus=False):
     DEFAULT_CSS = "Transcript { height: 1fr; background: $background; overflow-x: hidden; overflow-y: scroll; }"
 
     laid = Laid("", -1, [])
+    led = False
+    """Whether it is being moved by its screen"""
 
     class Scrolled(Message):
         """The user moved this column, by wheel or scrollbar."""
@@ -88,9 +90,21 @@ class Transcript(ScrollView, can_focus=False):
         self.virtual_size = Size(self.columns, len(laid.lines))
         self.refresh()
 
+    def lead(self, top: int) -> None:
+        """Begin at line `top`, or as far down as it reaches; nobody is told of it.
+
+        At once: told of a movement of its own that is no longer the last one, the screen would go back to it, be told of that,
+        and so on for ever.
+        """
+        self.led = True
+        try:
+            self.scroll_to(y=min(top, self.last_top), animate=False, force=True, immediate=True)
+        finally:
+            self.led = False
+
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
-        if round(old_value) != round(new_value):
+        if round(old_value) != round(new_value) and not self.led:
             self.post_message(self.Scrolled(self, round(new_value)))
 
     def render_line(self, y: int) -> Strip:

@@ -216,7 +216,7 @@ class TranscriptPair(WorkbenchScreen):
         columns = [*self.query(Transcript)]
         self.top = max(0, min(top, max((column.last_top for column in columns), default=0)))
         for column in columns:
-            column.scroll_to(y=min(self.top, column.last_top), animate=False, force=True)
+            column.lead(self.top)
 
     def _go_to_mark(self, always: bool = True) -> None:
         columns = [*self.query(Transcript)]
