@@ -173,6 +173,7 @@ STOPS = """
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_can_be_profiled(tmp_path: Path) -> None:
     plugin = f"{plugin_file(tmp_path, STOPS)}:Stops"
     assert finish(tmp_path, "--plugins", plugin, "--set", "steps=40").returncode == 130

@@ -1,7 +1,8 @@
 """Runs in the background: they outlive who started them, end when told, and say how they ended.
 
 Processes: supervisors, trainers, their signals and what outlives them are the subject. Slow ones: each trainer imports torch
-and transformers, four seconds; `make test` has one for each way to start and to end.
+and transformers, four seconds. `make test` has one that finishes, one that is killed, one that is deaf and one that cannot
+begin.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def test_a_detached_run_finishes_and_says_everything(store: Store) -> None:
     assert store.json("gpus")[0]["lease"] == ""
 
 
+@pytest.mark.slow
 def test_the_starter_and_its_terminal_may_die(store: Store) -> None:
     """A shell on a terminal of its own starts a run; then the shell is killed and the terminal closed."""
     terminal, inside = pty.openpty()
@@ -107,6 +109,7 @@ def test_the_starter_and_its_terminal_may_die(store: Store) -> None:
     assert not processes_left(directory)
 
 
+@pytest.mark.slow
 def test_a_busy_slot_refuses_and_says_by_whom(store: Store) -> None:
     first = store.run("--detach", settings=LONG)
     done = store.call("run", "--detach", *settings(*SHORT), code=2)
@@ -121,6 +124,7 @@ def test_a_busy_slot_refuses_and_says_by_whom(store: Store) -> None:
     assert wait_for_state(queued, "finished", "failed").state == "finished"
 
 
+@pytest.mark.slow
 def test_stopped_with_a_checkpoint_and_resumed(store: Store) -> None:
     directory = store.run("--detach", settings=("steps=60", *LONG[1:-1]))
     wait_for_step(directory, 2)
@@ -139,6 +143,7 @@ def test_stopped_with_a_checkpoint_and_resumed(store: Store) -> None:
     assert [row["step"] for row in rows] == [*range(1, 61)]
 
 
+@pytest.mark.slow
 def test_a_killed_supervisor_leaves_a_lost_run_that_can_be_stopped_and_resumed(store: Store) -> None:
     directory = store.run("--detach", settings=LONG)
     wait_for_step(directory, 1)
@@ -304,6 +309,7 @@ def test_a_second_more_urgent_wish_is_heard(store: Store) -> None:
     assert not processes_left(directory)
 
 
+@pytest.mark.slow
 def test_a_recycled_pid_is_never_signalled(store: Store) -> None:
     """A record that names a PID which now belongs to somebody else: nothing happens to that process."""
     directory = store.run("--detach")
@@ -335,6 +341,7 @@ def test_a_recycled_pid_is_never_signalled(store: Store) -> None:
     bystander.wait()
 
 
+@pytest.mark.slow
 def test_a_run_in_the_foreground_can_be_stopped_from_elsewhere(store: Store) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "dapoctl", "run", *settings(*LONG)],

@@ -62,6 +62,7 @@ def test_a_run_of_another_process_appears_and_is_stopped_and_resumed(store: Stor
     play(story())
 
 
+@pytest.mark.slow
 def test_leaving_leaves_runs_running_and_a_second_one_sees_the_same(store: Store) -> None:
     async def story() -> None:
         async with bench(store.root) as view:

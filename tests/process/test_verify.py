@@ -91,6 +91,7 @@ def test_a_worker_killed_while_idle_is_replaced_unseen() -> None:
     pool.close()
 
 
+@pytest.mark.slow
 def test_a_pair_that_kills_two_workers_is_an_error() -> None:
     pool = Verifier(workers=1, limit_s=30)
     assert pool.verify(NEEDS_WORKER, "540").outcome == "right"

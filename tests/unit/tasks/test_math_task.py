@@ -237,7 +237,13 @@ def real(name: str) -> list[Problem]:
 
 @pytest.mark.parametrize(
     ("name", "count", "step"),
-    [("math-500", 500, 1), ("aime-2024", 30, 1), ("gsm8k-test", 1319, 7), ("asdiv-train", 1788, 7)],
+    [
+        pytest.param("math-500", 500, 1, marks=pytest.mark.slow),
+        ("math-500", 500, 10),
+        ("aime-2024", 30, 1),
+        ("gsm8k-test", 1319, 7),
+        ("asdiv-train", 1788, 7),
+    ],
 )
 def test_gold_answers_of_real_sets(scorer: Math, name: str, count: int, step: int) -> None:
     problems = real(name)

@@ -223,6 +223,7 @@ def small_run(tmp_path: Path, source: str) -> list[str]:
     return ["run", "--plugins", "grpo,./mine.py", *options, "--runs-dir", "runs"]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_stop_is_heard_while_the_output_is_being_written(tmp_path: Path) -> None:
     """Python's files must not be written to from a signal's handler that came in the middle of such a write."""
