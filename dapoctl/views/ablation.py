@@ -23,16 +23,12 @@ ONE_SEED = "*"
 """Marks an interval that leaves seeds out"""
 NOTES = (
     "[95%]: clustered by problems and seeds; the difference of means over seeds and over the problems that"
-    " all runs of the row and of the baseline measured, in points. p: Student's t,"
-    " corrected by Holm for the number of rows."
+    " all runs of the row and of the baseline measured, in points. p: below 0.05 where the interval excludes 0,"
+    " then corrected by Holm for the number of rows."
 )
 NO_SEEDS = (
     f"{ONE_SEED} one seed, of the row or of the baseline: clustered by problems only; another seed may differ by more."
 )
-
-
-LOW = 0.05
-FEW_SOLVED = "Means below 5%: with so few problems solved, intervals by Student's t cover less than 95%."
 
 
 def name_of(row: Row, table: Ablation) -> str:
@@ -161,8 +157,6 @@ def page(table: Ablation, width: int) -> Iterator[RenderableType]:
     yield tables.note(NOTES)
     if leaves_seeds_out(table):
         yield tables.note(NO_SEEDS)
-    if solves_little(table):
-        yield tables.note(FEW_SOLVED)
 
 
 def ablation_values(table: Ablation) -> Any:
@@ -182,7 +176,6 @@ def ablation_values(table: Ablation) -> Any:
 def ablation_markdown(table: Ablation) -> str:
     """The matrix and its notes."""
     notes = [NOTES, *([f"\\{NO_SEEDS}"] if leaves_seeds_out(table) else [])]
-    notes += [FEW_SOLVED] if solves_little(table) else []
     notes += [f"Left out: {escaped(word)}: {escaped(why)}" for word, why in table.left_out]
     return "\n\n".join([f"### {escaped(table.set)}", columns.markdown(columns_of(table), rows_of(table)), *notes])
 
@@ -190,11 +183,6 @@ def ablation_markdown(table: Ablation) -> str:
 def leaves_seeds_out(table: Ablation) -> bool:
     """Whether some interval is for problems only."""
     return any(not effect.seeds for row in table.rows[1:] for effect in row.effects.values())
-
-
-def solves_little(table: Ablation) -> bool:
-    """Whether some arm's mean is so low that its intervals are too narrow."""
-    return any(row.effects["avg"].value < LOW for row in table.rows if row.effects)
 
 
 def ablation_csv(table: Ablation) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from dapoctl.evaluation.compare.ablation import effect
 from dapoctl.evaluation.statistics.intervals import Interval, agreeing, difference_intervals, share_intervals
 from dapoctl.evaluation.statistics.power import ALPHA, POWER, minimal_detectable, shifted, sign_flips
 
@@ -30,6 +31,9 @@ NEVER = {0.5: 0.3}
 """The share of problems that nobody ever solves in the world `spike`, by mean; else one half"""
 SHIFTS = (0.0, 0.7, 1.5)
 """Of the log-odds, between the two sides of a pair"""
+SEEDS = (2, 3, 5)
+SEEDS_MOVE = 0.3
+"""Standard deviation of the log-odds between seeds"""
 MANY = 200_000
 DRAWS = 2_000
 """Of weights, for each interval"""
@@ -166,8 +170,26 @@ def paired(world: World, k: int, shift: float, sets: int) -> Paired:
         for interval, mean, rejected in zip(raw, means, significant, strict=True)
     ]
     outside = np.array([interval.low > 0 or interval.high < 0 for interval in printed])
-    effect = world.effect(shift)
-    return Paired(effect, float(significant.mean()), covered(printed, effect), int((outside != significant).sum()))
+    truth = world.effect(shift)
+    return Paired(truth, float(significant.mean()), covered(printed, truth), int((outside != significant).sum()))
+
+
+def ablated(world: World, k: int, seeds: int, shift: float, sets: int) -> Covered:
+    """What the intervals of `dapoctl ablation` cover, for arms of some seeds that move the log-odds of all problems."""
+    rng = np.random.default_rng(10)
+    truth = _moved(world.shares(np.random.default_rng(1), (MANY,)), shift, np.random.default_rng(2), (MANY,))
+    truth -= _moved(world.shares(np.random.default_rng(1), (MANY,)), 0.0, np.random.default_rng(2), (MANY,))
+    share = world.shares(rng, (sets, 1, PROBLEMS))
+    arms = [rng.binomial(k, _moved(share, by, rng, (sets, seeds, 1))) / k for by in (0.0, shift)]
+    found = [effect(ours, theirs, k, DRAWS).interval for ours, theirs in zip(*arms, strict=True)]
+    return covered(found, float(truth.mean()))
+
+
+def _moved(share: Array, shift: float, rng: np.random.Generator, size: tuple[int, ...]) -> Array:
+    """Chances of which the log-odds are moved by `shift`, and by normal noise of this size."""
+    with np.errstate(divide="ignore"):
+        moved: Array = special.expit(special.logit(share) + shift + rng.normal(0, SEEDS_MOVE, size))
+    return moved
 
 
 def true_detectable(world: World, k: int, pairs: int) -> float:
@@ -198,7 +220,7 @@ def said_detectable(world: World, k: int, sets: int) -> Array:
 
 
 def lines(sets: int, said: int) -> Iterator[str]:
-    """The three tables, in Markdown."""
+    """The four tables, in Markdown."""
     yield f"avg@k of {PROBLEMS} problems, {sets:,} sets: covered % (truth above / below the interval), mean width in points"
     yield f"| world | mean | k | {' | '.join(METHODS)} |"
     yield "|---|---|---|" + "---|" * len(METHODS)
@@ -218,6 +240,15 @@ def lines(sets: int, said: int) -> Iterator[str]:
                     f"| {world.shape} | {world.mean:.0%} | {k} | {100 * found.effect:.1f} | {100 * found.significant:.1f}"
                     f" | {_cell(found.covered)} | {found.contradictions} |"
                 )
+    yield ""
+    yield f"Ablation, seeds that move the log-odds by {SEEDS_MOVE}: covered by the interval of a difference %"
+    yield f"| world | mean | k | log-odds | {' | '.join(f'{seeds} seeds' for seeds in SEEDS)} |"
+    yield "|---|---|---|---|" + "---|" * len(SEEDS)
+    for world in WORLDS:
+        for k in KS:
+            for shift in SHIFTS:
+                cells = [_cell(ablated(world, k, seeds, shift, max(1, sets // 2))) for seeds in SEEDS]
+                yield f"| {world.shape} | {world.mean:.0%} | {k} | {shift} | {' | '.join(cells)} |"
     yield ""
     yield f"Minimum detectable effect in points: true at 80% power; printed for {said} sets: median, 10 and 90%, none"
     yield "| world | mean | k | true | printed | median / true |"

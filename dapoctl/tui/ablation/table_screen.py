@@ -207,8 +207,6 @@ class AblationTable(WorkbenchScreen):
         parts += [Text(), note(ablation.NOTES)]
         if ablation.leaves_seeds_out(table.ablation):
             parts.append(note(ablation.NO_SEEDS))
-        if ablation.solves_little(table.ablation):
-            parts.append(note(ablation.FEW_SOLVED))
         self.query_one("#row Static", Static).update(Group(*parts))
 
     def on_resize(self, _event: events.Resize) -> None:
