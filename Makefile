@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Processes that share the tests: one more than the two cores that CI has, since many tests wait for a process or a screen.
 WORKERS ?= 3
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --durations=20
+PYTEST = $(BIN)/python -m pytest --durations=20
 # More extras to install beside vLLM's, such as gguf,bench
 EXTRAS ?=
 
@@ -21,16 +21,16 @@ run: $(VENV)/.installed
 test: check test-fast
 
 test-fast: $(VENV)/.developer
-	$(PYTEST) --dist worksteal -m "not slow and not gpu"
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow and not gpu"
 
 # The tests of functions and classes alone: no screens, no processes.
 test-unit: $(VENV)/.developer
-	$(PYTEST) --dist worksteal -m "not slow and not gpu and not process" tests/unit
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow and not gpu and not process" tests/unit
 
 # Real models and long runs. Those that find no vLLM or no models skip and say so; see `make vllm`. All that start a vLLM
-# are given to one worker.
+# are given to one worker. Two workers, since these tests compute: threads of a third would only stand in the way.
 test-slow: $(VENV)/.developer
-	$(PYTEST) --dist loadgroup -m "slow and not gpu"
+	$(PYTEST) -n 2 --dist loadgroup -m "slow and not gpu"
 
 check: $(VENV)/.developer
 	$(BIN)/ruff check .
