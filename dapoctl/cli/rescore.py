@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,7 +54,7 @@ def rescore(
     for path in find_files(source, runs_root(runs_dir), task, step):
         responses = read_responses(path)
         _warn_of_damage(responses)
-        ticker = Ticker(sys.stderr, f"{path.parent.parent.name}/{path.parent.name}")
+        ticker = Ticker(sys.stderr, path.name if Path(source).expanduser() == path else "/".join(path.parts[-3:-1]))
         with ticker.shown():
             results.append(judge(responses, names, progress=ticker.tell))
     if json:

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 
+from dapoctl.cli.live import Ticker
+from dapoctl.cli.rescore import rescore as command
 from dapoctl.errors import DataError, UserError
 from dapoctl.evaluation.rescoring import find_files, read_responses, rescore
 from tests.support.cli import Done, dapoctl
@@ -163,3 +165,23 @@ def test_what_is_not_there_is_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no evaluations; `dapoctl eval"):
         find_files(empty.name, root)
     assert "Did you mean `math`" in call(run.name, "--scorer", "maths", "--runs-dir", str(root), code=2).stderr
+
+
+def test_the_ticker_names_the_file_or_the_evaluation(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[str] = []
+
+    class Noted(Ticker):
+        def __init__(self, stream: TextIO, label: str) -> None:
+            named.append(label)
+            super().__init__(stream, label)
+
+    monkeypatch.setattr("dapoctl.cli.live.Ticker", Noted)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "mine.jsonl", stored())
+    for source in ("mine.jsonl", str(tmp_path / "mine.jsonl"), run.name):
+        command(source, ["strict"], "", None, 0, tmp_path / "runs", json=False)
+    assert named[:2] == ["mine.jsonl"] * 2
+    assert all(len(name.split("/")) == 2 and all(name.split("/")) for name in named[2:])
+    assert named[2:]
