@@ -409,7 +409,7 @@ def test_the_column_of_accuracies_is_of_one_set_and_says_of_which(size: tuple[in
             assert not any(part in view.text for part in ("93.4%", "71.9%", "50.0%"))
             await view.press("s", "s", "s")
             await view.until("sorted by held-out")
-            assert view.text.index("run2") < view.text.index("run0")
+            await view.until(lambda text: text.index("run2") < text.index("run0"))
 
     play(story())
 
