@@ -1,6 +1,6 @@
 """Whole runs of the embedded model: the same twice, the same after a kill, nothing lost on a full disk.
 
-Processes: those that are killed or interrupted. Slow: a kill at other moments.
+Processes: those that are killed or interrupted. Slow: kills, of which `tests/process/test_kills.py` has more.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def test_another_seed_gives_others(reference: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [1, 3, 5])
 def test_killed_and_resumed_is_as_never_killed(reference: Path, tmp_path: Path, rows: int) -> None:
     process = start_and_wait(tmp_path, rows)
     process.kill()
