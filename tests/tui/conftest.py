@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from textual import _wait
 
-SLICE = 1 / 200
-"""Seconds; Textual looks a fiftieth of a second after each key whether the app has come to rest, and a test types many"""
+SLICE = 1 / 100
+"""Seconds: twice that is waited after each key, which is longer than a frame, so that what was asked to be drawn is drawn;
+Textual waits twice a fiftieth of a second, and a test types many"""
 
 
 @pytest.fixture(autouse=True)
