@@ -228,6 +228,7 @@ def hostile_texts() -> list[str]:
     return texts
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_survived() -> None:
     texts = hostile_texts()
     assert len(texts) >= 100

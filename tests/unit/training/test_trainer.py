@@ -1,6 +1,6 @@
 """Whole runs of the embedded model: the same twice, the same after a kill, nothing lost on a full disk.
 
-Processes: those that are killed or interrupted. Slow: kills, of which `tests/process/test_kills.py` has more.
+Processes: those that are killed or interrupted. Slow: Ctrl-C, a full disk, kills (`tests/process/test_kills.py` has more).
 """
 
 from __future__ import annotations
@@ -127,6 +127,7 @@ def test_killed_and_resumed_is_as_never_killed(reference: Path, tmp_path: Path, 
     assert len(list((directory / "attempts").iterdir())) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_ctrl_c_saves_and_says_how_to_go_on(reference: Path, tmp_path: Path) -> None:
     process = start_and_wait(tmp_path, 3)
@@ -315,6 +316,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_checkpoint(small_disk: Path, tmp_path: Path) -> None:
     done = dapoctl(*run_command(small_disk), cwd=tmp_path)
     assert done.returncode == 1, done.stdout
