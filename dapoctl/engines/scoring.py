@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from dapoctl.batch import Problem, Score
 from dapoctl.errors import HookError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from dapoctl.components.pipeline import Pipeline
     from dapoctl.engines import Completion, Engine, Sampling
 
 MAX_SCORING_THREADS = 8
 
 
-class Scoring:
+class Scoring(contextlib.ExitStack[None]):
     """Verdicts on the responses to `problems`, several under way at once, in threads that end with the block.
 
     The result does not depend on when a group was finished, nor on whether the engine reports it.
@@ -28,17 +27,11 @@ class Scoring:
         self._pipeline = pipeline
         self._problems = problems
         self._decode = decode
+        super().__init__()
         self._threads = ThreadPoolExecutor(MAX_SCORING_THREADS, "scoring")
+        self.callback(self._threads.shutdown, cancel_futures=True)
         self._groups: dict[int, list[tuple[str, Future[Score]]]] = {}
         self._failed: Exception | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._threads.shutdown(cancel_futures=True)
 
     def generate(
         self, engine: Engine, prompt_ids: Sequence[Sequence[int]], sampling: Sampling, n: int

@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from dapoctl.runs.files import SCHEMA, sync, write_text
 
@@ -68,23 +67,17 @@ class HashedFile:
         return self._size, self._digest.hexdigest()
 
 
-class Sealing:
+class Sealing(contextlib.ExitStack[None]):
     """Writes a folder's manifest; what can be hashed while something is written or flushed costs no time of its own."""
 
     def __init__(self, folder: Path, step: int) -> None:
         """`step`: what the folder holds; a copy under another step's name is told by it."""
         self.folder = folder
         self.step = step
+        super().__init__()
         self._threads = ThreadPoolExecutor(THREADS, "sealing")
+        self.callback(self._threads.shutdown, cancel_futures=True)
         self._files: dict[str, HashedFile] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._threads.shutdown(cancel_futures=True)
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[HashedFile]:

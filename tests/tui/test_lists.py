@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.text import Text
@@ -19,7 +20,7 @@ from dapoctl.tui.home.run_table import RunTable
 from dapoctl.tui.widgets.renew import renew
 from dapoctl.tui.widgets.virtual import VirtualList
 from tests.support.stores import add_run, many
-from tests.support.tui import bench, play
+from tests.support.tui import View, bench, play
 
 HEIGHT = 10
 
@@ -153,6 +154,19 @@ def test_words_that_stand_there_are_not_laid_out_again() -> None:
     asyncio.run(inside())
 
 
+async def drawn_at_each_look(view: View, drawn: list[Any], looks: int) -> list[int]:
+    """How often something was drawn at each of some looks at the store, as `drawn` notes it."""
+    counts = []
+    for _ in range(looks):
+        before = view.app.session.snapshot
+        drawn.clear()
+        view.app.look()
+        await view.until(lambda _text, before=before: view.app.session.snapshot is not before)  # type: ignore[misc]
+        await view.pilot.pause(0.2)
+        counts.append(len(drawn))
+    return counts
+
+
 def test_a_store_in_which_nothing_happens_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[int] = []
     old = RunTable.render_line
@@ -168,16 +182,8 @@ def test_a_store_in_which_nothing_happens_draws_nothing(tmp_path: Path, monkeypa
     async def story() -> None:
         async with bench(tmp_path) as view:
             await view.until("▁█▂")
-            drawn_between = []
-            for _ in range(5):
-                before = view.app.session.snapshot
-                drawn.clear()
-                view.app.look()
-                await view.until(lambda _text, before=before: view.app.session.snapshot is not before)
-                await view.pilot.pause(0.2)
-                drawn_between.append(len(drawn))
             # At first the runs' metrics come in.
-            assert drawn_between[-2:] == [0, 0]
+            assert (await drawn_at_each_look(view, drawn, 5))[-2:] == [0, 0]
 
     play(story())
 
@@ -198,16 +204,8 @@ def test_a_run_that_has_ended_draws_nothing(tab: str, tmp_path: Path, monkeypatc
         async with bench(tmp_path) as view:
             await view.press("enter", tab)
             await view.pilot.pause(0.3)
-            drawn_between = []
-            for _ in range(4):
-                before = view.app.session.snapshot
-                drawn.clear()
-                view.app.look()
-                await view.until(lambda _text, before=before: view.app.session.snapshot is not before)
-                await view.pilot.pause(0.2)
-                drawn_between.append(len(drawn))
             # At first the tab's files come in.
-            assert drawn_between[-2:] == [0, 0]
+            assert (await drawn_at_each_look(view, drawn, 4))[-2:] == [0, 0]
 
     play(story())
 

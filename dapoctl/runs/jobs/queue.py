@@ -24,14 +24,17 @@ RESTARTED = "this machine was restarted"
 
 
 @contextlib.contextmanager
-def changing(root: Path) -> Iterator[None]:
+def changing(root: Path, make: bool = True) -> Iterator[None]:
     """Hold the queue's lock, until the block or the process ends.
 
+    Args:
+        make: make a store that is not there; who only looks at its queue must not make one anew that was moved away
+
     Raises:
-        StorageError: the store cannot be written.
+        StorageError: the store cannot be written, or is not there and not to be made.
     """
     with storage_errors(root):
-        (root / FOLDER).mkdir(parents=True, exist_ok=True)
+        (root / FOLDER).mkdir(parents=make, exist_ok=True)
     with locked(root / FOLDER / LOCK_FILE):
         _notice_restart(root)
         yield

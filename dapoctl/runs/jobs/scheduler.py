@@ -179,7 +179,7 @@ def schedule(root: Path, wait: bool = True) -> list[str]:
     started: list[str] = []
     if not tickets(root) or (not wait and is_locked(root / FOLDER / LOCK_FILE)):
         return started
-    with changing(root):
+    with changing(root, make=False):
         if state(root).held:
             return started
         mine = [ticket for ticket in tickets(root) if not not_startable(root, ticket)]

@@ -119,11 +119,7 @@ def _is_over(root: Path, lock: int) -> bool:
         return True
     if may_start(root):
         return False
-    # To look at the devices takes a while, and a store that has gone meanwhile must not be made anew by its lock.
-    if not _is_mine(root, lock):
-        release(lock)
-        return True
-    with changing(root):
+    with changing(root, make=False):
         # Who queues a run after this finds no waiter, and starts one.
         if may_start(root):
             return False

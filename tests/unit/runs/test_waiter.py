@@ -22,7 +22,7 @@ from dapoctl.runs.attempts import write_failure
 from dapoctl.runs.jobs import gpus, scheduler
 from dapoctl.runs.jobs import waiter as waiting
 from dapoctl.runs.jobs.leases import devices, give_back, lease
-from dapoctl.runs.jobs.queue import drop, enqueue, hold
+from dapoctl.runs.jobs.queue import changing, drop, enqueue, hold
 from dapoctl.runs.jobs.waiter import WaiterError, ensure_waiter, wait, waiter
 from dapoctl.runs.locks import is_locked, try_lock
 from dapoctl.runs.processes import MARK, SUPERVISOR
@@ -234,3 +234,9 @@ def test_a_run_starts_when_another_stores_run_has_ended(tmp_path: Path, monkeypa
         wait_for(lambda path=directory: (path / "attempts/1/proc.json").exists(), 60)
         store.call("runs", "stop", directory.name, "--grace", "0")
     wait_for(lambda: waiter(store.root) is None, 30)
+
+
+def test_who_only_looks_at_a_queue_makes_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="gone"), changing(tmp_path / "gone", make=False):
+        pass
+    assert not (tmp_path / "gone").exists()

@@ -66,15 +66,20 @@ def test_a_new_folder_is_seen_at_once_and_everything_is_read_every_minute(tmp_pa
     assert watch.snapshot.runs[1].name == "renamed"
 
 
-def test_folders_are_listed_every_five_seconds_though_the_store_says_that_nothing_changed(tmp_path: Path) -> None:
-    root = tmp_path / "runs"
+def behind(root: Path) -> tuple[StoreWatch, str]:
+    """A watch that has not seen the newest run, whose store says that nothing changed; and that run's id."""
     add_run(root, "20260101-000001-a-0001", name="a")
     stamp = root.stat()
     watch = StoreWatch(root)
     watch.look(now=0.0)
-    add_run(root, "20260101-000002-b-0002", name="b")
+    made = add_run(root, "20260101-000002-b-0002", name="b").name
     # As a network file system that answers from its cache.
     os.utime(root, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    return watch, made
+
+
+def test_folders_are_listed_every_five_seconds_though_the_store_says_that_nothing_changed(tmp_path: Path) -> None:
+    watch, _made = behind(tmp_path / "runs")
     watch.look(now=4.0)
     assert len(ids(watch)) == 1
     watch.look(now=5.0)
@@ -82,13 +87,7 @@ def test_folders_are_listed_every_five_seconds_though_the_store_says_that_nothin
 
 
 def test_a_run_that_was_made_here_is_there_before_the_next_look_and_after_one_that_missed_it(tmp_path: Path) -> None:
-    root = tmp_path / "runs"
-    add_run(root, "20260101-000001-a-0001", name="a")
-    stamp = root.stat()
-    watch = StoreWatch(root)
-    watch.look(now=0.0)
-    made = add_run(root, "20260101-000002-b-0002", name="b").name
-    os.utime(root, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    watch, made = behind(tmp_path / "runs")
     watch.include(made)
     assert [run.name for run in watch.snapshot.runs] == ["b", "a"]
     watch.look(now=1.0)
