@@ -69,6 +69,19 @@ def test_they_are_counted(directory: Path, children: list[subprocess.Popen[bytes
     assert (shown["state"], shown["outlived"]) == ("lost", left)
 
 
+def test_children_of_who_trained_in_this_process_are_not_the_runs(directory: Path) -> None:
+    identity = Identity.of(os.getpid()).as_dict()
+    write_json(directory / "attempts" / "1" / PROCESS, {"mark": f"{NAME}/1/abc", **identity})
+    environments = ({}, {MARK: f"{NAME}/1/abc"})
+    foreign, own = (subprocess.Popen(["sleep", "600"], env={**os.environ, **extra}) for extra in environments)
+    try:
+        assert outlived(directory) == [own.pid]
+    finally:
+        for process in (foreign, own):
+            process.kill()
+            process.wait()
+
+
 def test_nothing_starts_beside_them_and_they_keep_their_run(
     directory: Path, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
