@@ -43,6 +43,8 @@ class Resolved:
     warnings: tuple[str, ...] = ()
     words: Mapping[str, Any] = field(default_factory=dict)
     """`plugins`, `task` and `engine` with files by their absolute paths and classes, as a run's record has them"""
+    asked_for: frozenset[str] = frozenset()
+    """The components that the user chose or gave a parameter other than its default"""
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved configuration with every component's parameters, in the form of a TOML file."""
@@ -105,14 +107,12 @@ def resolve(layers: Layers, catalog: Catalog | None = None) -> Resolved:
         "engine": spelled_out(config.engine, catalog),
     }
     config = config.model_copy(update={"components": parameters})
-    warnings += (
-        *idle_components(pipeline, config, _asked_for(pipeline, tables, catalog)),
-        *unreached_sets(pipeline, config),
-    )
-    return Resolved(config, chosen, pipeline, warnings, words)
+    asked_for = _asked_for(pipeline, tables, catalog)
+    warnings += (*idle_components(pipeline, config, asked_for), *unreached_sets(pipeline, config))
+    return Resolved(config, chosen, pipeline, warnings, words, asked_for)
 
 
-def _asked_for(pipeline: Pipeline, tables: Mapping[str, Any], catalog: Catalog) -> set[str]:
+def _asked_for(pipeline: Pipeline, tables: Mapping[str, Any], catalog: Catalog) -> frozenset[str]:
     """The components that the user chose, or gave a parameter other than its default: not those that are always there."""
     usual = str(RunConfig.model_fields["recipe"].default)
     always = {*catalog.recipe(usual).components} if usual in catalog.recipes() else set()
@@ -123,7 +123,7 @@ def _asked_for(pipeline: Pipeline, tables: Mapping[str, Any], catalog: Catalog) 
         keys = [key for key in tables.get(name, {}) if key in fields]
         if any(getattr(component, key) != fields[key].get_default(call_default_factory=True) for key in keys):
             found.add(name)
-    return found
+    return frozenset(found)
 
 
 def _merge_over(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

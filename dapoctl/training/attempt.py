@@ -26,9 +26,10 @@ from dapoctl.runs.jobs.create import changed_versions, create
 from dapoctl.runs.manifest import is_sealed
 from dapoctl.runs.plugin_changes import refuse_changed, refuse_different, since_the_beginning
 from dapoctl.runs.record import RunRecord, refused
-from dapoctl.runs.summary import read_run
+from dapoctl.runs.summary import metric_rows, read_run
 from dapoctl.training import checkpoint
 from dapoctl.training.build import build_eval_sets, build_learner
+from dapoctl.training.inert import inert
 from dapoctl.training.learner import Learner
 from dapoctl.training.memory import out_of_memory_where, peak_memory
 from dapoctl.training.profiling import Profiler, Steps
@@ -126,6 +127,7 @@ class _Attempt:
     ) -> None:
         self.directory = directory
         self.config, self.pipeline = resolved.config, resolved.pipeline
+        self.asked_for = resolved.asked_for
         self.changes = changes
         """How its components differ from those that the run began with"""
         self.versions = versions
@@ -168,6 +170,7 @@ class _Attempt:
                 with self.stopper.installed():
                     self._prepare().train()
                     self.outcome = "finished"
+                    self._tell_of_inert()
             except StopRequested:
                 if self.outcome != "finished":
                     self.outcome = "stopped"
@@ -245,6 +248,14 @@ class _Attempt:
                 )
             )
         if words := busy_words(learner.policy.device.type, self.config.train.threads):
+            self.reporter.warn(RunWarning(words))
+
+    def _tell_of_inert(self) -> None:
+        """Warn of components that changed nothing from the first step to the last; of what could not, it was warned before."""
+        rows = [row["metrics"] for row in metric_rows(self.directory) if row["step"]]
+        components = self.pipeline.components
+        names = {name for name in self.asked_for if not components[name].cannot_act(self.config)}
+        for words in inert(rows, self.pipeline, names):
             self.reporter.warn(RunWarning(words))
 
     def _result(self) -> Result:

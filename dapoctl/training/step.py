@@ -59,6 +59,8 @@ def estimate(learner: Learner, batch: Batch) -> Batch:
     keep = torch.ones(flat, dtype=torch.bool)
     for name, mask in pipeline.each("mask_responses", batch=batch).items():
         keep = keep & expect(mask, flat, name, "mask_responses").bool()
+    if pipeline.providers("mask_responses"):
+        learner.metrics.add("response/masked_fraction", (~keep).float())
     advantages = advantages if advantages.dim() == 2 else advantages[:, None].expand(full)
     return recount(dataclasses.replace(batch, advantages=advantages, mask=batch.mask & keep[:, None]))
 

@@ -96,6 +96,7 @@ METRICS = (
            row="groups", block="all wrong", late=3),
     Metric(name="response/truncated_fraction", title="responses truncated", unit=Unit.SHARE,
            row="groups", block="truncated", late=2),
+    Metric(name="response/masked_fraction", title="responses masked", unit=Unit.SHARE),
     Metric(name="score/unanswered", title="no answer found", unit=Unit.SHARE),
     Metric(name="score/unmarked", title="answer not marked", unit=Unit.SHARE),
     Metric(name="policy/approx_kl", title="approximate KL of a step", unit=Unit.NATS,
