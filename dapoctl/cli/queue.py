@@ -47,6 +47,7 @@ def _show(runs_dir: Path | None, json: bool, begun: Sequence[str] = ()) -> None:
     from dapoctl.runs.jobs.waiter import waiter
     from dapoctl.runs.store import runs_root
     from dapoctl.runs.tickets import state
+    from dapoctl.views.runs import watched_words
 
     root = runs_root(runs_dir)
     started = [*begun, *(start_waiting(root) if root.is_dir() else [])]
@@ -69,10 +70,8 @@ def _show(runs_dir: Path | None, json: bool, begun: Sequence[str] = ()) -> None:
         waited = _age(time.time() - ticket.queued)
         priority = f"priority {ticket.priority}, " if ticket.priority else ""
         emit(plain(f"{position:>3}  {ticket.run:<{size}}  {priority}{waited}, {entry.why}"))
-    if stays is not None:
-        emit(f"PID {stays} waits with them, and starts each when its turn comes")
-    elif may_start(root):
-        warn("no process waits with them: `dapoctl queue release` starts one")
+    if words := watched_words(stays, may_start(root)):
+        emit(words) if stays is not None else warn(f"{words}: `dapoctl queue release` starts one")
 
 
 def _age(seconds: float) -> str:

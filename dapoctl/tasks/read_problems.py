@@ -144,7 +144,10 @@ def normalise(known: ProblemSet, row: Mapping[str, Any], number: int, where: str
 def _text(row: Mapping[str, Any], field: str, where: str, option: str, *, numbers: bool) -> str:
     if field not in row:
         known = ", ".join(_named(name, value) for name, value in row.items()) or "none"
-        raise DataError(f"{where}: no field `{field}`; the fields are: {known}. Set {option} to the right one")
+        fix = f"Set {option} to the right one"
+        if not numbers and any(map(is_chat, row.values())):
+            fix = f"A chat cannot be asked: write the question into a field of its own, and set {option} to that"
+        raise DataError(f"{where}: no field `{field}`; the fields are: {known}. {fix}")
     value = row[field]
     if is_chat(value) or isinstance(value, Mapping):
         raise DataError(

@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from dapoctl.runs.summary import RunSummary
 
 
+def watched_words(pid: int | None, may_start: bool) -> str:
+    """Who starts the runs of a queue; empty where none of them can start on this machine.
+
+    Args:
+        pid: of the process that waits with them, if there is one
+        may_start: whether a run waits that can start here
+    """
+    if pid is not None:
+        return f"PID {pid} waits with them, and starts each when its turn comes"
+    return "no process waits with them" if may_start else ""
+
+
 def run_page(summary: RunSummary, outlived: str = "") -> list[str]:
     """Everything about a run that fits a screen; `outlived` are words about processes that are still there."""
     if summary.problem:

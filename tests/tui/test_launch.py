@@ -404,6 +404,8 @@ def test_a_run_waits_when_nothing_is_free(tmp_path: Path, monkeypatch: pytest.Mo
             await view.until(lambda _: shown, 30)
             await view.press("ctrl+e")
             await view.until(lambda _: len(shown) == 2, 30)
+            await view.press("2")
+            await view.until(f"PID {waiter(root)} waits with them", 30)
 
     try:
         play(story())

@@ -108,10 +108,12 @@ class QueueScreen(WorkbenchScreen):
         self._explain()
 
     def _explain(self) -> None:
-        """All that there is to say about the ticket under the cursor: its row may have been cut."""
+        """All that there is to say about the ticket under the cursor, whose row may be cut, and who starts what waits."""
         each = self.table.current()
-        text = "" if each is None else f"{each.ticket.run}: {reason(each, self.table.held)}"
-        renew(self.query_one("#queue-why", Static), data(text))
+        texts = [] if each is None else [f"{each.ticket.run}: {reason(each, self.table.held)}"]
+        if self.waiting is not None and self.waiting.watched:
+            texts.append(self.waiting.watched)
+        renew(self.query_one("#queue-why", Static), data("\n".join(texts)))
 
     @on(VirtualList.Moved)
     def _cursor_moved(self) -> None:

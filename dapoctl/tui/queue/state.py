@@ -12,9 +12,10 @@ from rich.text import Text
 
 from dapoctl.runs.jobs.leases import GIB, SLOTS, Device, slot_count
 from dapoctl.runs.jobs.queue import drop, hold, move
-from dapoctl.runs.jobs.scheduler import LEASED, Decision, outlook
-from dapoctl.runs.jobs.waiter import start_or_wait
+from dapoctl.runs.jobs.scheduler import LEASED, Decision, may_start, outlook
+from dapoctl.runs.jobs.waiter import start_or_wait, waiter
 from dapoctl.runs.tickets import state
+from dapoctl.views.runs import watched_words
 from dapoctl.views.text import cell, line
 
 BAR = 10
@@ -34,6 +35,8 @@ class Waiting:
     """When, in seconds since the epoch"""
     owners: tuple[tuple[int, str], ...] = ()
     """(PID, program and user) of the processes on GPUs that nobody leased"""
+    watched: str = ""
+    """Who starts what waits; empty where nothing waits that could start here"""
 
 
 def read_queue(root: Path, there: Sequence[Device], taken: Mapping[str, str]) -> Waiting:
@@ -54,7 +57,8 @@ def read_queue(root: Path, there: Sequence[Device], taken: Mapping[str, str]) ->
         for pid, _ in device.processes
     }
     owners = tuple((pid, owner) for pid in sorted(foreign) if (owner := _owner(pid)))
-    return Waiting(tuple(outlook(root)), whole.held, whole.why, time.time(), owners)
+    watched = watched_words(waiter(root), may_start(root))
+    return Waiting(tuple(outlook(root)), whole.held, whole.why, time.time(), owners, watched)
 
 
 def _owner(pid: int) -> str:

@@ -51,7 +51,8 @@ def test_chats_and_tables_are_named_with_their_columns(tmp_path: Path) -> None:
     path = tmp_path / "verl.jsonl"
     path.write_text(json.dumps(VERL))
     fields = "data_source, prompt (a chat of 1 message), reward_model (a table of style, ground_truth)"
-    assert f"no field `problem`; the fields are: {fields}. Set math.problem_field" in refused(path)
+    fix = "A chat cannot be asked: write the question into a field of its own, and set math.problem_field to that"
+    assert f"no field `problem`; the fields are: {fields}. {fix}" in refused(path)
     message = refused(path, problem_field="prompt", answer_field="reward_model")
     assert "`prompt` is a chat of 1 message, and must be text: write the question into a field of its own" in message
     assert fields in message
