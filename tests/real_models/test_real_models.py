@@ -1,6 +1,7 @@
 """Real pretrained models, real vLLM, real problems: short versions of the experiments.
 
-Slow: real updates of real models; the embedded one is trained to its end for three seeds.
+Slow: real updates of real models; the embedded one is trained to its end for three seeds. All keep to one thread, as other
+tests do: two workers with two threads each on two cores take twice as long.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +20,6 @@ from dapoctl.runs.summary import metric_rows
 from tests.support.places import DATA, MODELS, ROOT
 
 RUN = (sys.executable, "-m", "dapoctl", "run")
-# Real models gain from every core; the other tests keep to one thread.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -37,14 +35,13 @@ def need(model: str, engine: str) -> Path:
     return MODELS / model
 
 
-def dapoctl_run(root: Path, *arguments: str, environment: dict[str, str] = ENVIRONMENT) -> str:
+def dapoctl_run(root: Path, *arguments: str) -> str:
     """What `dapoctl run` prints; it must succeed."""
     done = subprocess.run(
         [*RUN, *arguments, "--runs-dir", str(root)],
         capture_output=True,
         text=True,
         timeout=850,
-        env=environment,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -86,12 +83,22 @@ def test_gemma3_270m_trains_with_gkl_over_262144_entries(tmp_path: Path) -> None
 
 def test_memory_of_an_update_follows_the_chunk_not_the_vocabulary(tmp_path: Path) -> None:
     model, figures = need("gemma3-270m", "hf"), tmp_path / "figures.json"
-    options = ["--model", str(model), "--sizes", "1024,4096", "--updates", "1", "--json", str(figures)]
+    options = [
+        "--model",
+        str(model),
+        "--sizes",
+        "1024,4096",
+        "--updates",
+        "1",
+        "--threads",
+        "1",
+        "--json",
+        str(figures),
+    ]
     subprocess.run(
         [sys.executable, "-m", "experiments.bench.versus_trl", "scaling", *options],
         cwd=ROOT,
         timeout=850,
-        env=ENVIRONMENT,
         check=True,
     )
     small, large = json.loads(figures.read_text())["rows"]
@@ -103,7 +110,6 @@ def test_memory_of_an_update_follows_the_chunk_not_the_vocabulary(tmp_path: Path
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_embedded_model_learns_to_add_carefully(tmp_path: Path, seed: int) -> None:
     options = ("--plugins", "clip_higher,gkl", "--seed", str(seed), "--json")
-    # One thread, as its tensors are small.
-    result = json.loads(dapoctl_run(tmp_path, *options, environment=dict(os.environ)))
+    result = json.loads(dapoctl_run(tmp_path, *options))
     assert result["before"]["eval/arithmetic/avg@1"] <= 0.60
     assert result["after"]["eval/arithmetic/avg@1"] >= 0.90

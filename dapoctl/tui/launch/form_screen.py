@@ -18,6 +18,8 @@ from dapoctl.errors import UserError
 from dapoctl.runs.difference import Difference
 from dapoctl.runs.store import runs_root
 from dapoctl.runs.summary import RunSummary, read_record
+from dapoctl.tui.launch import fit
+from dapoctl.tui.launch.fit import Fit
 from dapoctl.tui.launch.form import parts as catalogue
 from dapoctl.tui.launch.form.choice import Choice
 from dapoctl.tui.launch.form.clone import Clone, begin, since
@@ -54,9 +56,12 @@ class LaunchForm(WorkbenchScreen):
         self.place: Path | None = None
         """The store, where a command has to be told"""
         self._timer: Timer | None = None
+        self._rest: Timer | None = None
         self._fresh = True
         """Whether the folds are still to be set"""
         self._judged: Choice | None = None
+        self._fit: tuple[str, Fit] | None = None
+        """What the doctor says, and of which command line"""
         self._said: dict[str, Text] = {}
         self._wanted: tuple[str | None, dict[str, Any]] | None = None
         """What to begin with, asked for before the widgets were there"""
@@ -168,8 +173,34 @@ class LaunchForm(WorkbenchScreen):
             self._fresh = False
             form.opened = opened_at_first(form.sections, FIRST, asked)
         self._draw()
+        if self._rest is not None:
+            self._rest.stop()
+        self._rest = self.set_timer(fit.RESTED, self._ask_doctor)
+
+    def _ask_doctor(self) -> None:
+        """Whether the choice fits this machine, unless that is known or it is none."""
+        asked, could_run = self._described, self.verdict.resolved is not None and not self.pending
+        if could_run and (self._fit is None or self._fit[0] != asked):
+            options = arguments(self.choice, self.verdict.sheets, self.place)[2:]
+            self.work(lambda: (asked, fit.ask_doctor(options)), self._doctor_said, "doctor", unless_busy=True)
+
+    def _doctor_said(self, found: tuple[str, Fit]) -> None:
+        self._fit = found
+        self._draw()
+        # Something else was chosen meanwhile.
+        self._ask_doctor()
 
     # Drawing.
+
+    @property
+    def fit(self) -> Fit | None:
+        """What the doctor says of the choice as it is."""
+        return self._fit[1] if self._fit is not None and self._fit[0] == self._described else None
+
+    @property
+    def _described(self) -> str:
+        """The run, however it is started."""
+        return spelled(arguments(self.choice, self.verdict.sheets, self.place))
 
     @property
     def pending(self) -> bool:
@@ -183,7 +214,8 @@ class LaunchForm(WorkbenchScreen):
         form.show(self.choice, self.verdict)
         parent = self.parent_run.id if self.parent_run else ""
         self.query_one("#parent").set_class(bool(parent), "-shown")
-        self._say("verdict", verdict_text(self.verdict, self.left_out, self.pending, self.form.refused), layout=True)
+        said = verdict_text(self.verdict, self.left_out, self.pending, self.form.refused, self.fit)
+        self._say("verdict", said, layout=True)
         self._say("line", data(f"$ {self.line}"), layout=True)
         self._say("side", side_text(self.verdict, parent, self.difference))
         self._say("parent", parent_text(parent, self.difference))

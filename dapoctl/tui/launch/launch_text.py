@@ -8,13 +8,23 @@ from rich.text import Text
 
 from dapoctl import hookspecs
 from dapoctl.runs.difference import Difference
+from dapoctl.tui.launch.fit import Fit
 from dapoctl.tui.launch.form.texts import show_plain
 from dapoctl.tui.launch.form.verdict import Verdict
 from dapoctl.views.text import data, line
 
+MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 
-def verdict_text(verdict: Verdict, left_out: Sequence[str], pending: bool, refused: str = "") -> Text:
-    """What speaks against the run, or that nothing does; `refused`: what speaks against a value that is being typed."""
+
+def verdict_text(
+    verdict: Verdict, left_out: Sequence[str], pending: bool, refused: str = "", fit: Fit | None = None
+) -> Text:
+    """What speaks against the run, or that nothing does.
+
+    Args:
+        refused: what speaks against a value that is being typed
+        fit: what the doctor says of the run, once it was asked
+    """
     if refused:
         lines = [data(f"✗ {line(refused)}", "red")]
     elif verdict.problems:
@@ -22,8 +32,11 @@ def verdict_text(verdict: Verdict, left_out: Sequence[str], pending: bool, refus
     elif verdict.resolved is None:
         lines = [data("… reading what is installed", "dim")]
     else:
+        fit = fit or Fit("ok", ())
+        mark, colour = MARKS[fit.status]
         names = " · ".join(verdict.chosen)
-        lines = [data(f"✓ ready: {line(names)}", "green")]
+        lines = [data(f"✓ ready: {line(names)}", "green")] if fit.status != "fail" else []
+        lines += [data(f"{mark} {line(words)}", colour) for words in fit.words]
     if left_out:
         lines.append(data(f"! left out, nothing takes it: {line(', '.join(left_out))}", "yellow"))
     lines += [data(f"! {line(warning)}", "yellow") for warning in verdict.warnings]

@@ -180,7 +180,7 @@ class LaunchScreen(LaunchForm):
 
     def action_view(self) -> None:
         words = difference_words(self.difference) if self.difference else []
-        pages = [self.line, verdict_text(self.verdict, self.left_out, pending=False).plain]
+        pages = [self.line, verdict_text(self.verdict, self.left_out, pending=False, fit=self.fit).plain]
         if self.parent_run is not None:
             pages.append("\n".join([f"cloned from {self.parent_run.id}", *(words or ["no difference yet"])]))
         if self.verdict.resolved is not None:
