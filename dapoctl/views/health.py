@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dapoctl.runs.amounts import duration_text
-from dapoctl.runs.state import ALIVE
+from dapoctl.runs.state import LONGER as LONGER_SILENCE
 from dapoctl.views.health_limits import (
     ALIKE,
     BEYOND,
@@ -32,8 +31,6 @@ from dapoctl.views.health_limits import (
     MISMATCH,
     RECENT,
     SHORTER,
-    SILENT_SECONDS,
-    SILENT_STEPS,
     SKIPS_SEEN,
     SLOWER,
     SOLVED,
@@ -58,9 +55,8 @@ class Look:
     state: str = "finished"
     times: Sequence[float] = ()
     """When each step was written"""
-    now: float = 0.0
-    last_word: float = 0.0
-    """When the trainer last said what it does"""
+    why: str = ""
+    """What there is to say about the state: since when it is silent, and in what"""
 
     def values(self, name: str) -> list[float]:
         """Finite values of a metric; figures that nothing can measure are damage."""
@@ -341,26 +337,11 @@ def speed(look: Look) -> Iterator[Warn]:
                 f"{what} has become slow: {number(now)} tokens/s, from {number(start)}",
                 "does something else use this machine? Screen 2 shows foreign processes; `dapoctl profile` where time goes",
             )
-    if look.state not in ALIVE:
-        return
-    if not look.times:
-        if look.state == "stalled":
-            since = f" for {duration_text(look.now - look.last_word)}" if look.last_word else ""
-            yield Warn(
-                f"nothing written{since}, before its first step",
-                "the log says what it does last: a model that loads, an engine that compiles; `x` stops it",
-                grave=True,
-            )
-        return
-    pauses = [later - earlier for earlier, later in zip(look.times[-21:], look.times[-20:], strict=False)]
-    usual = statistics.median(pauses) if pauses else 0.0
-    silent = look.now - max(look.times[-1], look.last_word)
-    if silent > max(SILENT_SECONDS, SILENT_STEPS * usual):
-        yield Warn(
-            f"nothing written for {duration_text(silent)}",
-            "the log says what it does last; `x` stops it with a checkpoint if it can still hear",
-            grave=True,
-        )
+    if look.state == "stalled":
+        advice = "the log says what it does last; `x` stops it with a checkpoint if it can still hear"
+        if not look.times:
+            advice = "the log says what it does last: a model that loads, an engine that compiles; `x` stops it"
+        yield Warn(look.why or "no word from the trainer", advice, grave=True)
 
 
 RULES: dict[Rule, str] = {
@@ -375,7 +356,7 @@ RULES: dict[Rule, str] = {
     length: f"{LONGER:g} times, or {SHORTER:g} of the length at the start",
     scoring: f"above {percent(UNANSWERED)} unread, or {percent(FAULTS)} failed or given up",
     held_out: "below its own best by more than both intervals",
-    speed: f"below {percent(SLOWER)} of the speed at the start; silent for {SILENT_STEPS:g} steps",
+    speed: f"below {percent(SLOWER)} of the speed at the start; silent for {LONGER_SILENCE:g} times its longest silence",
 }
 """Every rule, and where it draws its line"""
 

@@ -56,11 +56,6 @@ FAULTS = 0.02
 """Fraction of responses that the scorer failed on or gave up: more than oddities"""
 SLOWER = 0.5
 """Part of the speed at the start, in tokens: length does not explain it"""
-SILENT_STEPS = 5.0
-"""Times the usual time of a step"""
-SILENT_SECONDS = 120.0
-"""Seconds without a word that are never called silence: evaluations and checkpoints take as long"""
-
 
 BEYOND = 1e100
 """What nothing can measure: a file is damaged"""

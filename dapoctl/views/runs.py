@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from dapoctl.runs.summary import RunSummary
 
 
+NOBODY = "no process waits with them"
+
+
 def watched_words(pid: int | None, may_start: bool) -> str:
     """Who starts the runs of a queue; empty where none of them can start on this machine.
 
@@ -29,7 +32,7 @@ def watched_words(pid: int | None, may_start: bool) -> str:
     """
     if pid is not None:
         return f"PID {pid} waits with them, and starts each when its turn comes"
-    return "no process waits with them" if may_start else ""
+    return NOBODY if may_start else ""
 
 
 def run_page(summary: RunSummary, outlived: str = "") -> list[str]:

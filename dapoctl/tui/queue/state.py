@@ -15,7 +15,7 @@ from dapoctl.runs.jobs.queue import drop, hold, move
 from dapoctl.runs.jobs.scheduler import LEASED, Decision, may_start, outlook
 from dapoctl.runs.jobs.waiter import start_or_wait, waiter
 from dapoctl.runs.tickets import state
-from dapoctl.views.runs import watched_words
+from dapoctl.views.runs import NOBODY, watched_words
 from dapoctl.views.text import cell, line
 
 BAR = 10
@@ -58,6 +58,8 @@ def read_queue(root: Path, there: Sequence[Device], taken: Mapping[str, str]) ->
     }
     owners = tuple((pid, owner) for pid in sorted(foreign) if (owner := _owner(pid)))
     watched = watched_words(waiter(root), may_start(root))
+    if watched == NOBODY:
+        watched += " but this session: they start while it is open"
     return Waiting(tuple(outlook(root)), whole.held, whole.why, time.time(), owners, watched)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,6 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Static
 
-from dapoctl.runs.state import ALIVE
 from dapoctl.tui.run.chart_data import Material
 from dapoctl.tui.run.health_strip import HealthStrip, health_of
 from dapoctl.tui.run.pane import Pane, ShownRun
@@ -28,8 +26,6 @@ from dapoctl.views.text import data, line
 
 SMOOTH = (0.0, 0.8, 0.95)
 """What `m` turns through: none, over about 5 steps, over about 20"""
-JUDGED_EVERY = 5.0
-"""Seconds between looks at whether a run has become silent"""
 WIDE, TALL, LOW = 40, 8, 6
 """Columns of a chart; its rows where there is room, and where there is little"""
 TOGETHER = 5
@@ -63,7 +59,7 @@ class ChartGrid(Pane):
         self._waiting: dict[int, None] = {}
         """Places of the charts that are still to be drawn, the next one first"""
         self._drawing = False
-        self._judged: tuple[float, object] = (0.0, None)
+        self._judged: object = None
 
     def compose(self) -> Iterable[Widget]:
         yield HealthStrip()
@@ -90,15 +86,14 @@ class ChartGrid(Pane):
 
     def tick(self) -> None:
         courses = [(path, self.session.courses.of(path)) for path in (self.directory, *self._paths())]
-        run, activity = self.run.summary, self.run.activity
-        now, state = time.monotonic(), (run.state, run.created)
+        run = self.run.summary
+        state = run.state, run.created, run.why
 
         def read() -> tuple[bool, Health]:
             changed = self.material.read(courses)
-            # Without news, only silence can become worth a word.
-            if changed or state != self._judged[1] or (run.state in ALIVE and now - self._judged[0] > JUDGED_EVERY):
-                self._judged = now, state
-                return changed, health_of(courses[0][1], run, activity, time.time())
+            if changed or state != self._judged:
+                self._judged = state
+                return changed, health_of(courses[0][1], run)
             return changed, self.health
 
         self.work(read, self._drawn, "read", unless_busy=True)

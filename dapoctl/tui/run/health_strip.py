@@ -8,7 +8,6 @@ from rich.text import Text
 from textual import events
 from textual.widgets import Static
 
-from dapoctl.runs.attempts import Activity
 from dapoctl.runs.history import Course
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tui.widgets.renew import renew
@@ -60,10 +59,9 @@ class HealthStrip(Static):
         renew(self, Text("\n", end="").join(lines))
 
 
-def health_of(course: Course, run: RunSummary, activity: Activity | None, now: float) -> Health:
+def health_of(course: Course, run: RunSummary) -> Health:
     """What the rules say of a run."""
-    last_word = activity.time if activity else 0.0
-    return check(Look(dict(course.series), run.state, list(course.times), now, last_word))
+    return check(Look(dict(course.series), run.state, list(course.times), run.why))
 
 
 def health_page(health: Health) -> str:
