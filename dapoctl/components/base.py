@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PrivateAttr
@@ -100,6 +100,19 @@ class Component(Settings):
         """Why the component changes nothing in this run, and what to set so that it does; empty if it acts.
 
         The user is warned before the run begins. `config.components` has the parameters of every component.
+        """
+        return ""
+
+    def cannot_act_on(self, config: RunConfig, problems: int) -> str:  # noqa: ARG002 (for those that override it)
+        """The same, of a run that has so many problems to train on, which is known once they are loaded."""
+        return ""
+
+    def did_not_act(self, metrics: Mapping[str, Sequence[float]]) -> str:  # noqa: ARG002 (for those that override it)
+        """What the component did not do in a whole run, "clipped no token", and after a semicolon what to change; empty if it
+        acted. Terms of 0, filters that keep everything and masks that mask nothing are found without it.
+
+        Args:
+            metrics: the values of each metric over the run's steps
         """
         return ""
 

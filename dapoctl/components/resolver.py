@@ -233,15 +233,28 @@ def idle_components(pipeline: Pipeline, config: RunConfig, asked_for: Collection
     Raises:
         PluginError: one is broken.
     """
+    return _idle(pipeline, asked_for, "cannot_act", config)
+
+
+def idle_on(pipeline: Pipeline, config: RunConfig, asked_for: Collection[str], problems: int) -> list[str]:
+    """The same, of what only so many problems to train on make idle.
+
+    Raises:
+        PluginError: one is broken.
+    """
+    return _idle(pipeline, asked_for, "cannot_act_on", config, problems)
+
+
+def _idle(pipeline: Pipeline, asked_for: Collection[str], method: str, *arguments: Any) -> list[str]:
     found = []
     for name, component in pipeline.components.items():
         if name not in asked_for:
             continue
         try:
-            why = component.cannot_act(config)
+            why = getattr(component, method)(*arguments)
         except Exception as error:
             raise PluginError(
-                f"component `{name}`, `cannot_act` raised {describe_error(error, type(component))}"
+                f"component `{name}`, `{method}` raised {describe_error(error, type(component))}"
             ) from error
         if why:
             found.append(f"`{name}` does not act in this run: {why}")

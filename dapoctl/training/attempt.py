@@ -12,6 +12,7 @@ from typing import Any
 
 from dapoctl.batch import RunInfo
 from dapoctl.components.base import Component, only_observes
+from dapoctl.components.resolver import idle_on
 from dapoctl.config.load import Layers, flatten
 from dapoctl.config.resolve import Resolved, resolve
 from dapoctl.doctor.machine import busy_words
@@ -212,6 +213,8 @@ class _Attempt:
             self.record.event("resumed", step=self.saved["step"], verified=verified)
             self.saved = None  # as large as the optimizer's state
         self._tell_of_inputs(learner)
+        for words in idle_on(self.pipeline, self.config, self.asked_for, len(learner.problems)):
+            self.reporter.warn(RunWarning(words))
         self.eval_sets = build_eval_sets(self.config, learner)
         return learner
 

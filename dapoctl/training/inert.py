@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from dapoctl.components.culprit import describe_error
 from dapoctl.components.pipeline import Pipeline
 
 ENOUGH = 10
 """Steps below which a component may just not have had its occasion"""
-CLIPPED = ("policy/clip_fraction_low", "policy/clip_fraction_high")
 MASKED = "response/masked_fraction"
 KEPT = "groups/kept_fraction"
 
@@ -24,35 +24,41 @@ def inert(rows: Sequence[Mapping[str, float]], pipeline: Pipeline, names: Collec
     """
     if len(rows) < ENOUGH:
         return []
-    return [
-        f"component `{name}` {what} in all {len(rows)} steps: without it this run would have been the same; {fix}"
-        for name, what, fix in _idle(rows, pipeline)
-        if name in names
-    ]
+    metrics: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            metrics.setdefault(name, []).append(value)
+    found = []
+    for name, words in _idle(metrics, pipeline):
+        if name in names:
+            what, _, fix = words.partition("; ")
+            told = f"component `{name}` {what} in all {len(rows)} steps: the run would have been the same without it"
+            found.append(f"{told}; {fix}" if fix else told)
+    return found
 
 
-def _idle(rows: Sequence[Mapping[str, float]], pipeline: Pipeline) -> Iterator[tuple[str, str, str]]:
-    """(component, what it did not do, what to do about it)"""
-    change = "change its parameters or the run's limits until it acts, or leave it out"
+def _idle(metrics: Mapping[str, Sequence[float]], pipeline: Pipeline) -> Iterator[tuple[str, str]]:
+    """(component, what it did not do and what to change)"""
     other = "leave it out, or take problems of other difficulty"
     for name in pipeline.providers("shape_rewards"):
-        if _always(rows, f"reward/{name}", 0.0):
-            yield name, "added 0 to every reward", change
-    for name in (*pipeline.providers("regularize"), *pipeline.providers("regularize_vocab")):
-        if _always(rows, f"policy/{name}", 0.0):
-            yield name, "penalised nothing", change
+        if _always(metrics, f"reward/{name}", 0.0):
+            yield name, "added 0 to every reward; change its parameters or the run's limits until it acts"
     for name in pipeline.providers("filter_groups"):
-        if _always(rows, KEPT, 1.0):
-            yield name, "left out no group", other
+        if _always(metrics, KEPT, 1.0):
+            yield name, f"left out no group; {other}"
     for name in pipeline.providers("mask_responses"):
-        if _always(rows, MASKED, 0.0):
-            yield name, "masked no response", other
-    sides = [side for side in CLIPPED if any(side in row for row in rows)]
-    if sides and all(_always(rows, side, 0.0) for side in sides):
-        for name in pipeline.providers("policy_loss"):
-            yield name, "clipped no token", "raise `optim.updates` or `optim.lr`, or tighten its bounds"
+        if _always(metrics, MASKED, 0.0):
+            yield name, f"masked no response; {other}"
+    for name, component in pipeline.components.items():
+        try:
+            why = component.did_not_act(metrics)
+        except Exception as error:  # noqa: BLE001 (the run is over: it is no reason to call it failed)
+            yield name, f"may not have acted: `did_not_act` raised {describe_error(error, type(component))}"
+            continue
+        if why:
+            yield name, why
 
 
-def _always(rows: Sequence[Mapping[str, float]], metric: str, value: float) -> bool:
-    found = [row[metric] for row in rows if metric in row and not math.isnan(row[metric])]
+def _always(metrics: Mapping[str, Sequence[float]], name: str, value: float) -> bool:
+    found = [each for each in metrics.get(name, ()) if not math.isnan(each)]
     return bool(found) and all(each == value for each in found)

@@ -8,10 +8,12 @@ import numpy as np
 from pydantic import Field, PrivateAttr, model_validator
 
 from dapoctl import Component, PromptPool, hookimpl
-from dapoctl_curriculum.recent import Recent, draw_distinct
+from dapoctl_curriculum.recent import Recent, draw_distinct, too_few_visits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from dapoctl.config import RunConfig
 
 POOLS = ("unseen", "hard", "medium", "easy", "retired")
 
@@ -57,6 +59,9 @@ class DifficultyPools(Component):
         if self.hard_below > self.easy_above:
             raise ValueError(f"hard_below = {self.hard_below} must not be above easy_above = {self.easy_above}")
         return self
+
+    def cannot_act_on(self, config: RunConfig, problems: int) -> str:
+        return too_few_visits(self.name, config, problems)
 
     @hookimpl
     def select_prompts(self, pool: PromptPool, count: int) -> list[int]:

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dapoctl import PromptPool
+    from dapoctl.config import RunConfig
 
+VISITS = 2
+"""Of each prompt, in the mean, from which earlier visits can be gone by"""
 Draw = Callable[["NDArray[np.int64]", int], "NDArray[np.int64]"]
 """(candidates, count) -> `count` different ones of them"""
 
@@ -55,6 +58,20 @@ class Recent:
         """The inverse of `state_dict`."""
         for name in vars(self):
             setattr(self, name, state[name].numpy().copy())
+
+
+def too_few_visits(name: str, config: RunConfig, problems: int) -> str:
+    """Why a component that goes by what became of earlier visits knows of hardly any; empty if prompts come back.
+
+    Filters that sample again visit more prompts than are counted here.
+    """
+    draws = config.steps * config.rollout.prompts
+    if draws >= VISITS * problems:
+        return ""
+    return (
+        f"`{name}` goes by what became of earlier visits to a prompt, and {draws:,} draws from {problems:,} problems visit each"
+        f" {draws / problems:.1f} times; take at most {max(1, draws // VISITS):,} problems, or raise `steps`"
+    )
 
 
 def draw_distinct(pool: PromptPool, count: int, draw: Draw) -> list[int]:

@@ -8,10 +8,12 @@ import numpy as np
 from pydantic import Field, PrivateAttr
 
 from dapoctl import Component, PromptPool, hookimpl
-from dapoctl_curriculum.recent import Recent, draw_distinct
+from dapoctl_curriculum.recent import Recent, draw_distinct, too_few_visits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from dapoctl.config import RunConfig
 
 
 class Thompson(Component):
@@ -36,6 +38,9 @@ class Thompson(Component):
     forgets them, 1 is the posterior of a policy that does not change."""
 
     _recent: Recent = PrivateAttr(default_factory=Recent)
+
+    def cannot_act_on(self, config: RunConfig, problems: int) -> str:
+        return too_few_visits(self.name, config, problems)
 
     @hookimpl
     def select_prompts(self, pool: PromptPool, count: int) -> list[int]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from dapoctl_grpo.losses import clipped_surrogate, log_clipping, never_off_policy
+from dapoctl_grpo.losses import clipped_nothing, clipped_surrogate, log_clipping, never_off_policy
 from pydantic import Field
 
 from dapoctl import Component, Tokens, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
     from dapoctl.config import RunConfig
@@ -33,6 +35,9 @@ class ClipHigher(Component):
 
     def cannot_act(self, config: RunConfig) -> str:
         return never_off_policy(config)
+
+    def did_not_act(self, metrics: Mapping[str, Sequence[float]]) -> str:
+        return clipped_nothing(metrics)
 
     @hookimpl
     def policy_loss(self, tokens: Tokens) -> Tensor:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from dapoctl_grpo.penalties import negligible
 from pydantic import Field, PrivateAttr
 
 from dapoctl import Component, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
     from dapoctl.config import RunConfig
@@ -86,6 +89,9 @@ class Gkl(Component):
                 f"with {keys} = 0 it is measured, and trains nothing; set {'it' if self.coef == 0 else 'one'} above 0"
             )
         return ""
+
+    def did_not_act(self, metrics: Mapping[str, Sequence[float]]) -> str:
+        return negligible(self.name, self.coef, metrics.get(f"policy/{self.name}", ()))
 
     @hookimpl
     def regularize_vocab(self, logits: Tensor, ref_logits: Tensor) -> Tensor:

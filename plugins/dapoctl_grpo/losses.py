@@ -9,6 +9,8 @@ from pydantic import Field
 from dapoctl import Component, Tokens, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
     from dapoctl.config import RunConfig
@@ -32,6 +34,14 @@ def log_clipping(component: Component, tokens: Tokens, ratio: Tensor, low: float
     """Record the fractions of tokens whose gradient is clipped."""
     component.log("policy/clip_fraction_low", ((ratio < 1 - low) & (tokens.advantages < 0)).float())
     component.log("policy/clip_fraction_high", ((ratio > 1 + high) & (tokens.advantages > 0)).float())
+
+
+def clipped_nothing(metrics: Mapping[str, Sequence[float]]) -> str:
+    """What to say of a run in which no token was clipped; empty if one was."""
+    sides = [metrics.get(f"policy/clip_fraction_{side}", ()) for side in ("low", "high")]
+    if any(map(any, sides)) or not any(sides):
+        return ""
+    return "clipped no token; raise `optim.updates` or `optim.lr`, or tighten its bounds"
 
 
 def never_off_policy(config: RunConfig) -> str:
@@ -60,6 +70,9 @@ class Clip(Component):
 
     def cannot_act(self, config: RunConfig) -> str:
         return never_off_policy(config)
+
+    def did_not_act(self, metrics: Mapping[str, Sequence[float]]) -> str:
+        return clipped_nothing(metrics)
 
     @hookimpl
     def policy_loss(self, tokens: Tokens) -> Tensor:

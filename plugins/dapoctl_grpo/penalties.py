@@ -9,9 +9,27 @@ from pydantic import Field
 from dapoctl import Component, Tokens, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
     from dapoctl.config import RunConfig
+
+
+NEGLIGIBLE = 1e-3
+"""Of an advantage, which is about 1 where it is divided by its group's deviation"""
+
+
+def negligible(name: str, coef: float, values: Sequence[float]) -> str:
+    """What to say of a penalty that never grew beside the advantages; empty if it did.
+
+    Args:
+        values: what is penalised in each step, before its coefficient
+    """
+    largest = coef * max(map(abs, values), default=0.0)
+    if not values or largest >= NEGLIGIBLE:
+        return ""
+    return f"penalised nothing to speak of: at most {largest:.1g} per token, where an advantage is about 1; raise `{name}.coef`"
 
 
 class _Penalty(Component):
@@ -20,6 +38,9 @@ class _Penalty(Component):
 
     def cannot_act(self, config: RunConfig) -> str:  # noqa: ARG002 (as every component's)
         return f"`{self.name}.coef` = 0: it is measured, and trains nothing; set it above 0" if self.coef == 0 else ""
+
+    def did_not_act(self, metrics: Mapping[str, Sequence[float]]) -> str:
+        return negligible(self.name, self.coef, metrics.get(f"policy/{self.name}", ()))
 
 
 class Kl(_Penalty):
@@ -78,6 +99,9 @@ class EntropyBonus(_Penalty):
 
     coef: float = Field(1e-3, ge=0)
     """Weight of the bonus."""
+
+    def did_not_act(self, metrics: Mapping[str, Sequence[float]]) -> str:
+        return negligible(self.name, self.coef, metrics.get("policy/entropy", ()))
 
     @hookimpl
     def regularize(self, tokens: Tokens) -> Tensor:

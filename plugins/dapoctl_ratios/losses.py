@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from dapoctl_grpo.losses import MAX_LOG_RATIO, log_clipping, never_off_policy, surrogate
+from dapoctl_grpo.losses import MAX_LOG_RATIO, clipped_nothing, log_clipping, never_off_policy, surrogate
 from pydantic import Field
 
 from dapoctl import Component, Tokens, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
     from dapoctl.config import RunConfig
@@ -39,6 +41,9 @@ class Gspo(Component):
     def cannot_act(self, config: RunConfig) -> str:
         return never_off_policy(config)
 
+    def did_not_act(self, metrics: Mapping[str, Sequence[float]]) -> str:
+        return clipped_nothing(metrics)
+
     @hookimpl
     def policy_loss(self, tokens: Tokens) -> Tensor:
         mean = tokens.sequence_mean(tokens.logprobs - tokens.old_logprobs)
@@ -67,6 +72,9 @@ class Cispo(Component):
 
     def cannot_act(self, config: RunConfig) -> str:
         return never_off_policy(config)
+
+    def did_not_act(self, metrics: Mapping[str, Sequence[float]]) -> str:
+        return clipped_nothing(metrics)
 
     @hookimpl
     def policy_loss(self, tokens: Tokens) -> Tensor:

@@ -271,6 +271,8 @@ def public_methods(cls: Any) -> dict[str, str]:
                 "attach": "(self, name: str, sink: Sink | None = None) -> None",
                 "check_run": "(self, config: RunConfig) -> None",
                 "cannot_act": "(self, config: RunConfig) -> str",
+                "cannot_act_on": "(self, config: RunConfig, problems: int) -> str",
+                "did_not_act": "(self, metrics: Mapping[str, Sequence[float]]) -> str",
                 "check_data": "(self, split: str) -> None",
                 "data_files": "(self) -> list[str]",
                 "state_dict": "(self) -> dict[str, Any]",

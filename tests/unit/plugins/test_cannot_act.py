@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from dapoctl.components.catalog import installed
+from dapoctl.components.resolver import idle_on
 from dapoctl.config.resolve import load
 from dapoctl.errors import PluginError
+from tests.support.broken import train
 from tests.support.helpers import plugin_file
 
 ONE = "with `optim.updates` = 1"
@@ -100,3 +102,22 @@ def test_a_component_of_ones_own_may_say_so(tmp_path: Path) -> None:
     assert load([], ["steps=101"], plugins).warnings == ()
     with pytest.raises(PluginError, match="component `late`, `cannot_act` raised RuntimeError: before the beginning"):
         load([], ["late.after=-1"], plugins)
+
+
+@pytest.mark.parametrize("name", ["thompson", "difficulty_pools"])
+def test_what_goes_by_earlier_visits_needs_prompts_that_come_back(name: str) -> None:
+    resolved = load([], ["steps=60", "rollout.prompts=24"], {"plugins": [name]})
+    # 1,440 draws: two for each of 720 problems.
+    assert idle_on(resolved.pipeline, resolved.config, resolved.asked_for, 720) == []
+    (warning,) = idle_on(resolved.pipeline, resolved.config, resolved.asked_for, 4096)
+    assert warning == (
+        f"`{name}` does not act in this run: `{name}` goes by what became of earlier visits to a prompt, and 1,440 draws from"
+        " 4,096 problems visit each 0.4 times; take at most 720 problems, or raise `steps`"
+    )
+
+
+def test_a_run_says_so_once_its_problems_are_loaded(tmp_path: Path) -> None:
+    for size, warned in ((64, True), (4, False)):
+        done = train(tmp_path, "thompson", "steps=4", f"arithmetic.train_size={size}")
+        assert done.returncode == 0, done.stderr
+        assert ("`thompson` does not act in this run" in done.stderr) is warned

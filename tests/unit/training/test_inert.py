@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from dapoctl import Component
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config.resolve import load
 from dapoctl.runs.files import read_lines
@@ -44,12 +46,24 @@ def rows(count: int = ENOUGH, last: float | None = None, **metrics: float) -> li
     return found
 
 
+SLIGHT = "penalised nothing to speak of: at most 0 per token, where an advantage is about 1"
 CASES = [
     (("overlong",), {"reward__overlong": 0.0}, -0.1, "component `overlong` added 0 to every reward"),
     (("dynamic_sampling",), {"groups__kept_fraction": 1.0}, 0.9, "component `dynamic_sampling` left out no group"),
     (("overlong_filter",), {"response__masked_fraction": 0.0}, 0.1, "component `overlong_filter` masked no response"),
-    (("kl",), {"policy__kl": 0.0}, 1e-9, "component `kl` penalised nothing"),
-    (("gkl",), {"policy__gkl": 0.0}, 1e-9, "component `gkl` penalised nothing"),
+    (
+        ("kl",),
+        {"policy__kl": 0.0},
+        1.01,
+        f"component `kl` {SLIGHT}",
+    ),
+    (
+        ("gkl",),
+        {"policy__gkl": 0.0},
+        1.01,
+        f"component `gkl` {SLIGHT}",
+    ),
+    (("entropy_bonus",), {"policy__entropy": 0.0}, 1.01, f"component `entropy_bonus` {SLIGHT}"),
     (
         ("clip_higher",),
         {"policy__clip_fraction_low": 0.0, "policy__clip_fraction_high": 0.0},
@@ -62,7 +76,7 @@ CASES = [
 @pytest.mark.parametrize(("plugins", "metrics", "acts", "words"), CASES)
 def test_who_never_acted_is_told(plugins: tuple[str, ...], metrics: dict[str, float], acts: float, words: str) -> None:
     (told,) = inert(rows(**metrics), pipeline(*plugins), plugins)
-    assert told.startswith(f"{words} in all {ENOUGH} steps: without it this run would have been the same; ")
+    assert told.startswith(f"{words} in all {ENOUGH} steps: the run would have been the same without it; ")
     assert inert(rows(last=acts, **metrics), pipeline(*plugins), plugins) == []
     assert inert(rows(ENOUGH - 1, **metrics), pipeline(*plugins), plugins) == []
 
@@ -79,6 +93,15 @@ def test_one_clipped_side_is_enough() -> None:
 
 def test_who_was_not_asked_for_is_not_judged() -> None:
     assert inert(rows(policy__clip_fraction_low=0.0, policy__clip_fraction_high=0.0), pipeline(), []) == []
+
+
+def test_a_judge_that_fails_ends_no_run() -> None:
+    class Broken(Component):
+        def did_not_act(self, metrics: Mapping[str, Sequence[float]]) -> str:
+            return str(metrics["there is none"])
+
+    (told,) = inert(rows(reward__mean=1.0), Pipeline([Broken()]), ["broken"])
+    assert "component `broken` may not have acted: `did_not_act` raised KeyError" in told
 
 
 def test_a_run_says_it_at_its_end(tmp_path: Path) -> None:
