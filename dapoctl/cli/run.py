@@ -20,15 +20,17 @@ from dapoctl.cli.options import (
     Seed,
     resolve_run,
 )
-from dapoctl.cli.output import emit, emit_json
+from dapoctl.cli.output import emit, emit_json, warn
 from dapoctl.cli.profile import Profile, ProfileSteps, asked_profile
 from dapoctl.errors import UserError
 from dapoctl.runs.jobs.submit import check, send_off
+from dapoctl.views.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dapoctl.components.base import Component
+    from dapoctl.config.resolve import Resolved
     from dapoctl.training.attempt import Result
 
 
@@ -47,6 +49,12 @@ def run(
     runs_dir: RunsDir = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration as TOML and exit; nothing is trained.")
+    ] = False,
+    with_data: Annotated[
+        bool,
+        typer.Option(
+            "--check-data", help="With --dry-run: load all problems, and say on stderr what they are and what is wrong."
+        ),
     ] = False,
     detach: Detach = False,
     queue: Queue = False,
@@ -72,7 +80,11 @@ def run(
         if background is not None:
             raise UserError("--profile shows its table in the foreground: leave out --detach and --queue")
         profiled.choose(0, resolved.config.steps)
+    if with_data and not dry_run:
+        raise UserError("--check-data belongs to --dry-run; a run loads its data anyway")
     if dry_run:
+        if with_data:
+            _tell_of_data(resolved)
         emit_json(resolved.as_dict()) if json else emit(resolved.as_toml().rstrip("\n"))
         return
 
@@ -98,3 +110,12 @@ def run(
 
     with in_front(resolved.config.name or "a run in the foreground", resolved.as_dict()):
         raise typer.Exit(foreground(train, resolved.config.model.path, resolved.config.steps, runs_dir, json))
+
+
+def _tell_of_data(resolved: "Resolved") -> None:
+    from dapoctl.evaluation.run_data import check_data
+
+    lines, doubts = check_data(resolved.config, resolved.pipeline, resolved.asked_for)
+    emit(one_line(f"data: {'; '.join(lines)}"), to_error=True)
+    for doubt in doubts:
+        warn(doubt)

@@ -12,9 +12,10 @@ from dapoctl.batch import Problem
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
 from dapoctl.engines.checked import CheckedEngine
-from dapoctl.errors import DataError, HookError, RunWarning
+from dapoctl.errors import DataError, RunWarning
 from dapoctl.evaluation.during_training import EvalSet
 from dapoctl.evaluation.overlap import overlap
+from dapoctl.evaluation.run_data import training_problems
 from dapoctl.evaluation.run_sets import run_sources
 from dapoctl.models.loading import load_policy, load_reference
 from dapoctl.models.policy import Policy
@@ -48,22 +49,6 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
         prompt_ids=prompt_ids,
         history=History.empty(len(problems)),
     )
-
-
-def training_problems(pipeline: Pipeline) -> list[Problem]:
-    """The task's problems to train on.
-
-    Raises:
-        UserError: it has none, or returns something else.
-    """
-    (name,) = pipeline.providers("load_problems")
-    found = pipeline.one("load_problems", split="train")
-    if not isinstance(found, Sequence) or not all(isinstance(problem, Problem) for problem in found):
-        raise HookError(
-            f"component `{name}`, hook `load_problems` returned {type(found).__name__}; it must return a list of"
-            " dapoctl.Problem"
-        )
-    return list(found)
 
 
 def build_optimizer(config: RunConfig, policy: Policy) -> torch.optim.AdamW:

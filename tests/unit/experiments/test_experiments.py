@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from dapoctl.config.resolve import load
 from dapoctl.evaluation.inputs import input_problems
 from dapoctl.tasks.problem_sets import SETS
+from tests.support.cli import Cli
+from tests.support.hub_cache import keep, use
 from tests.support.places import ROOT
 
 EXPERIMENTS = ROOT / "experiments"
@@ -32,6 +36,60 @@ def test_it_says_what_it_shows_and_how_to_run_it(path: Path) -> None:
     assert "# Shows: " in text
     assert f"dapoctl run -c experiments/{path.name}" in text
     assert f"`{path.name}`" in (EXPERIMENTS / "README.md").read_text(encoding="utf-8")
+
+
+AIME = {
+    "id": 60,
+    "problem": "How many minutes does the walk take?",
+    "solution": "...",
+    "answer": "204",
+    "url": "",
+    "year": "2024",
+}
+DAPO = {
+    "prompt": "In triangle $ABC$, find $a + b$.", "solution": "34", "data_source": "math_dapo", "source_prompt": [],
+    "ability": "MATH", "reward_model": {"ground_truth": "34", "style": "rule-lighteval/MATH_v2"}, "extra_info": {"index": "a"},
+}  # fmt: skip
+WORD_PROBLEM = {
+    "problem": "Seven apples and two more. How many?",
+    "answer": "9",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_its_data_can_be_loaded(path: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The columns are those of the real sets; the rows are few."""
+    cache = tmp_path / "cache"
+    keep(
+        cache,
+        SETS["aime24"].hub,
+        "train",
+        [AIME | {"id": number, "problem": f"{number} {AIME['problem']}"} for number in range(30)],
+    )
+    rows = [DAPO | {"prompt": f"Find $a + {number}$."} for number in range(50)]
+    keep(cache, SETS["dapo17k"].hub, "train", rows)
+    use(cache, monkeypatch)
+    (tmp_path / "data").mkdir()
+    lines = [json.dumps(WORD_PROBLEM | {"problem": f"{number} {WORD_PROBLEM['problem']}"}) for number in range(200)]
+    (tmp_path / "data" / "asdiv-train.jsonl").write_text("\n".join(lines))
+    done = cli("run", "-c", str(path), "--dry-run", "--check-data")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("data: ")
+    assert "problems to train on" in done.stderr
+    assert "problems in the evaluation set" in done.stderr
+    assert tomllib.loads(done.stdout) == load([path]).as_dict()
+    assert "warning:" not in done.stderr
+
+
+def test_data_that_cannot_be_loaded_is_refused_by_a_dry_run_that_looks(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"problem": "1+1?", "answer": "2"}\n' * 300 + "{broken")
+    asked = ("run", "--set", "task=math", "--set", "math.data=d.jsonl", "--dry-run")
+    assert cli(*asked).returncode == 0
+    refused = cli(*asked, "--check-data")
+    assert refused.returncode == 2
+    assert "d.jsonl:301: not JSON" in refused.stderr
+    alone = cli("run", "--check-data")
+    assert (alone.returncode, "--check-data belongs to --dry-run" in alone.stderr) == (2, True)
 
 
 def test_the_4b_recipe_reads_sets_that_are_known() -> None:
