@@ -21,6 +21,7 @@ from dapoctl.cli import (
     runs,
     runs_manage,
     runs_verify,
+    study,
     sweep,
     tui,
 )
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 run.add_to(app)
 sweep.add_to(app)
+study.add_to(app)
 evaluate.add_to(app)
 compare.add_to(app)
 ablation.add_to(app)

@@ -56,6 +56,7 @@ def add_run(
     evals: Mapping[str, float] | None = None,
     note: str = "",
     tags: Sequence[str] = (),
+    group: str = "",
 ) -> Path:
     """A run's folder.
 
@@ -67,6 +68,7 @@ def add_run(
     directory = root / id
     spec = json.loads(_spec(tuple(plugins), steps))
     spec |= {"id": id, "created": created, "name": spec["name"] if name is None else name}
+    spec["group"] = group
     write_json(directory / "spec.json", spec)
     done = steps if done is None else done
     rows = [{"step": step, "time": created + step, "metrics": dict(metrics(step))} for step in range(1, done + 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,12 @@ def cost_of(evaluation: Evaluation) -> Cost:
     return Cost(hours, tokens, seconds * own / 3600, generated, gpu)
 
 
+def step_cost(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """(seconds, generated tokens) of a training step with these metrics; not-a-number for what they do not tell."""
+    seconds = sum(value for name, value in metrics.items() if name.startswith(TIMES))
+    return seconds, metrics.get(RATE, math.nan) * metrics.get(SAMPLING, math.nan)
+
+
 def _training(evaluation: Evaluation, devices: int) -> tuple[float, float]:
     """(device hours, generated tokens) up to the evaluated step; 0 for an untrained model."""
     if evaluation.step == 0:
@@ -58,8 +65,8 @@ def _training(evaluation: Evaluation, devices: int) -> tuple[float, float]:
         if not 1 <= row["step"] <= evaluation.step or row["step"] in steps:
             continue
         steps.add(row["step"])
-        seconds += sum(value for name, value in metrics.items() if name.startswith(TIMES))
-        tokens += metrics.get(RATE, math.nan) * metrics.get(SAMPLING, math.nan)
+        taken, generated = step_cost(metrics)
+        seconds, tokens = seconds + taken, tokens + generated
     if len(steps) < evaluation.step:
         return math.nan, math.nan
     return seconds * devices / 3600, tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 
@@ -37,13 +38,19 @@ def detects(error: float, freedom: float, alpha: float = ALPHA, wanted: float = 
     """
     if not (freedom > 0 and error > 0):
         return 0.0 if error == 0 else math.nan
+    return _detectable(freedom, alpha, wanted) * error
+
+
+@functools.cache
+def _detectable(freedom: float, alpha: float, wanted: float) -> float:
+    """The same in standard errors."""
     low, high = 0.0, LARGEST
-    if power(high * error, error, freedom, alpha) < wanted:
+    if power(high, 1.0, freedom, alpha) < wanted:
         return math.inf
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if power(middle * error, error, freedom, alpha) < wanted else (low, middle)
-    return high * error
+        low, high = (middle, high) if power(middle, 1.0, freedom, alpha) < wanted else (low, middle)
+    return high
 
 
 def standard_error(deviation: float, weights: Mapping[str, float], seeds: Mapping[str, int]) -> float:

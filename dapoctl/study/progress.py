@@ -1,0 +1,98 @@
+"""How far a study is: each planned run beside what there is of it in the store."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dapoctl.runs.index import list_runs
+from dapoctl.runs.state import ALIVE
+from dapoctl.runs.summary import RunSummary
+from dapoctl.study.plan import Plan, PlannedRun
+
+MISSING = "missing"
+ORDER = ("finished", *ALIVE, "queued", "stopped", "lost", "failed", MISSING)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A planned run and what there is of it."""
+
+    planned: PlannedRun
+    run: RunSummary | None = None
+    """The latest of its name, a finished one before all others"""
+    others: int = 0
+    """Further runs of its name: tries that were given up"""
+
+    @property
+    def state(self) -> str:
+        """Of the run, or `missing`."""
+        return self.run.state if self.run is not None else MISSING
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more comes of it by itself."""
+        return self.state in ("finished", "failed")
+
+
+def progress(plan: Plan, root: Path) -> list[Made]:
+    """Every planned run, in the plan's order."""
+    found: dict[str, list[RunSummary]] = {}
+    for run in list_runs(root):
+        if run.group == plan.group and not run.problem:
+            found.setdefault(run.name, []).append(run)
+    made = []
+    for planned in plan.runs:
+        runs = sorted(found.get(planned.name, []), key=lambda run: (run.state == "finished", run.created))
+        made.append(Made(planned, runs[-1] if runs else None, max(0, len(runs) - 1)))
+    return made
+
+
+def states(made: Sequence[Made]) -> dict[str, int]:
+    """How many runs are in each state, in the order of `ORDER`."""
+    counts = Counter(each.state for each in made)
+    return {state: counts[state] for state in (*ORDER, *sorted(counts)) if counts[state]}
+
+
+def hours_of(made: Sequence[Made]) -> dict[str, float]:
+    """Hours that a finished run of each arm took by the clock, its evaluations included; the median of them."""
+    found: dict[str, list[float]] = {}
+    for each in made:
+        if each.run is not None and each.state == "finished" and each.run.updated > each.run.created:
+            found.setdefault(each.planned.arm, []).append((each.run.updated - _began(each.run)) / 3600)
+    return {arm: statistics.median(values) for arm, values in found.items()}
+
+
+def _began(run: RunSummary) -> float:
+    """When its first attempt was started: it may have waited in the queue."""
+    from dapoctl.runs.attempts import PROCESS, attempts
+    from dapoctl.runs.files import read_json
+
+    tried = attempts(run.directory)
+    process = read_json(tried[0] / PROCESS) if tried else None
+    started = process.get("started") if isinstance(process, dict) else None
+    return float(started) if isinstance(started, (int, float)) else run.created
+
+
+def hours_left(made: Sequence[Made], at_once: int) -> float | None:
+    """Hours until all runs are over, if those that are not take what others of their arm took; None before any has."""
+    known = hours_of(made)
+    if not known:
+        return None
+    usual = statistics.median(known.values())
+    left = sum(known.get(each.planned.arm, usual) * _part_left(each) for each in made if not each.over)
+    return left / max(1, at_once)
+
+
+def _part_left(each: Made) -> float:
+    if each.run is None or not each.run.steps:
+        return 1.0
+    return 1 - each.run.step / each.run.steps
+
+
+def finished(made: Sequence[Made]) -> Mapping[PlannedRun, RunSummary]:
+    """The runs that are done."""
+    return {each.planned: each.run for each in made if each.run is not None and each.state == "finished"}

@@ -1,0 +1,1 @@
+"""Placebos: rewards that say nothing, or the wrong thing, about whether a response is right."""

@@ -1,0 +1,119 @@
+"""`dapoctl study` on runs that were made by code: what each command says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dapoctl.study.plan import make_plan
+from tests.support.cli import Cli
+from tests.support.stores import add_run
+from tests.support.studies import write_study
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return write_study(tmp_path)
+
+
+def fill(study: Path, failed: Sequence[str] = (), left_out: Sequence[str] = (), spread: float = 0.01) -> None:
+    """Finished runs of the study, of which those with clip_higher are 10 points better."""
+    plan, rng = make_plan(study), np.random.default_rng(0)
+    for number, run in enumerate(plan.runs):
+        if run.name in left_out:
+            continue
+        level = 0.5 + 0.1 * (run.arm in ("clip", "dapo", "strict")) + spread * rng.normal()
+
+        def metrics(step: int, level: float = level) -> dict[str, float]:
+            evaluated = {"eval/arithmetic/avg@1": level} if step != 1 else {}
+            return {"response/length_mean": 10.0, **evaluated}
+
+        directory = add_run(
+            study.parent / "runs", f"20260101-00{number:04}-{run.name}-00{number:02}", name=run.name, steps=4, metrics=metrics,
+            state="failed" if run.name in failed else "finished", group=plan.group,
+            error="out of memory" if run.name in failed else "",
+        )  # fmt: skip
+        path = directory / "metrics.jsonl"
+        first = {"step": 0, "time": 1.0, "metrics": {"eval/arithmetic/avg@1": level}}
+        head, rest = path.read_text().split("\n", 1)
+        path.write_text(f"{head}\n{json.dumps(first)}\n{rest}")
+
+
+def test_plan_says_what_would_be_run(cli: Cli, study: Path) -> None:
+    done = cli("study", "plan", str(study))
+    assert done.returncode == 0, done.stderr
+    assert "small: Does anything matter?" in done.stdout
+    assert "13 runs in the group study-small" in done.stdout
+    assert "placebo: grpo: +random_reward" in done.stdout
+    assert "middle: eval/arithmetic/avg@1, mean over steps 0 to 4 (primary, higher is better)" in done.stdout
+    assert not (study.parent / "runs").exists()
+    found = json.loads(cli("study", "plan", str(study), "--json").stdout)
+    assert (found["runs"], len(found["order"]), found["hours_left"]) == (13, 13, None)
+
+
+def test_status_tells_what_failed(cli: Cli, study: Path) -> None:
+    fill(study, failed=["clip-s2"], left_out=["grpo-s1", "strict-s2"])
+    done = cli("study", "status", str(study))
+    assert done.returncode == 0, done.stderr
+    assert "10 finished, 1 failed, 2 missing of 13" in done.stdout
+    assert "warning: clip-s2 failed: out of memory" in done.stderr
+    found = json.loads(cli("study", "status", str(study), "--json").stdout)
+    assert found["states"] == {"finished": 10, "failed": 1, "missing": 2}
+    assert found["failed"] == {"clip-s2": "out of memory"}
+
+
+def test_results_say_what_was_planted(cli: Cli, study: Path) -> None:
+    fill(study)
+    done = cli("study", "results", str(study), COLUMNS="160")
+    assert done.returncode == 0, done.stderr
+    (clip,) = [line for line in done.stdout.splitlines() if line.startswith("clip ") and line.endswith("better")][:1]
+    assert "+10." in clip or "+9." in clip
+    found = json.loads(cli("study", "results", str(study), "--outcome", "middle", "--json").stdout)
+    assert [*found] == ["middle"]
+    effects = {(row["kind"], row["name"]): row for row in found["middle"]["effects"]}
+    assert effects["main effect", "clip"]["effect"] == pytest.approx(0.1, abs=0.02)
+    assert effects["main effect", "clip"]["low"] > 0
+    assert effects["arm", "chance"]["verdict"] in ("not seen", "equivalent within ±0.03")
+    assert len(found["middle"]["runs"]) == 13
+    wrong = cli("study", "results", str(study), "--outcome", "midle")
+    assert (wrong.returncode, "Did you mean `middle`?" in wrong.stderr) == (2, True)
+
+
+def test_without_runs_there_are_no_results(cli: Cli, study: Path) -> None:
+    refused = cli("study", "results", str(study))
+    assert refused.returncode == 2
+    assert "no run of `small` is finished yet" in refused.stderr
+
+
+def test_power_from_a_pilot_or_a_number(cli: Cli, study: Path) -> None:
+    refused = cli("study", "power", str(study))
+    assert (refused.returncode, "run the pilot" in refused.stderr) == (2, True)
+    given = cli("study", "power", str(study), "--deviation", "0.02", "--json")
+    assert json.loads(given.stdout)["middle"]["deviation"] == 0.02
+    fill(study, spread=0.02)
+    done = cli("study", "power", str(study))
+    assert "(standard deviation, from 3 runs of `dapo`)" in done.stdout
+    assert "the smallest effect worth knowing, take" in done.stdout
+
+
+def test_a_study_that_is_wrong_is_refused_before_anything_starts(cli: Cli, study: Path) -> None:
+    study.write_text(study.read_text().replace("[outcome.middle]", "[outcome.middle]\nat = 1"))
+    for command in ("plan", "run", "status", "power", "results"):
+        refused = cli("study", command, str(study))
+        assert refused.returncode == 2
+        assert "`outcome.middle`" in refused.stderr
+        assert "needs exactly one of" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    missing = cli("study", "plan", "nowhere.toml")
+    assert (missing.returncode, "no configuration file `nowhere.toml`" in missing.stderr) == (2, True)
+    assert not (study.parent / "runs").exists()
+
+
+def test_the_pilot_needs_one(cli: Cli, study: Path) -> None:
+    study.write_text(study.read_text().replace("pilot = ", "# pilot = "))
+    refused = cli("study", "run", str(study), "--pilot")
+    assert (refused.returncode, "--pilot: the study has none" in refused.stderr) == (2, True)
