@@ -57,7 +57,7 @@ class Gkl(Component):
         " reference's token distribution, stands for the paper's class-wise mean predictions and is our adaptation."
     )
 
-    coef: float = Field(1e-3, ge=0)
+    coef: float = Field(1e-2, ge=0)
     """Weight of the whole penalty."""
     alpha: float = Field(1.0, ge=0)
     """Weight of the cross-entropy."""

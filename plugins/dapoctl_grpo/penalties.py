@@ -33,7 +33,7 @@ def negligible(name: str, coef: float, values: Sequence[float]) -> str:
 
 
 class _Penalty(Component):
-    coef: float = Field(1e-3, ge=0)
+    coef: float = Field(1e-2, ge=0)
     """Weight of the penalty."""
 
     def cannot_act(self, config: RunConfig) -> str:  # noqa: ARG002 (as every component's)

@@ -389,6 +389,6 @@ def test_token_prior_has_no_state() -> None:
 def test_defaults_are_those_of_the_design_for_rl() -> None:
     component = Gkl()
     values = (component.coef, component.alpha, component.beta, component.gamma)
-    assert values == (1e-3, 1.0, 1.0, 0.5)
+    assert values == (1e-2, 1.0, 1.0, 0.5)
     assert (component.temperature, component.weight_temperature) == (1.0, 1.0)
     assert (component.norm, component.prior) == ("token", "token")
