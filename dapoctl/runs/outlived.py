@@ -3,6 +3,7 @@ an engine of theirs still has the GPU."""
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -20,8 +21,10 @@ def outlived(directory: Path, patience: float = 0.0) -> list[int]:
     roots = [identity for values in recorded if (identity := Identity.read(values)) is not None]
     if not mark or not roots or not roots[0].here() or has_writer(directory):
         return []
+    # Where a run was trained in a notebook, what the notebook started otherwise is not the run's: only its mark tells.
+    others = [root for root in roots if root.pid != os.getpid()]
     deadline = time.monotonic() + patience
-    while members := family(mark, roots):
+    while members := family(mark, others):
         if time.monotonic() >= deadline:
             break
         time.sleep(POLL)

@@ -111,8 +111,7 @@ def _ticks(pid: int) -> int:
 
 def family(mark: str, roots: Iterable[Identity] = ()) -> list[psutil.Process]:
     """Every process of an attempt: those with its `mark`, wherever they have moved, and what descends from them or from
-    `roots`, and the roots, up to those with another mark. This process is never one of them, nor is what it has started
-    without the mark: where a run was trained in a notebook, the notebook's other children are not the run's.
+    `roots`, and the roots, up to those with another mark. This process is never one of them.
     """
     import psutil
 
@@ -123,7 +122,7 @@ def family(mark: str, roots: Iterable[Identity] = ()) -> list[psutil.Process]:
             processes[process.pid] = process
     marks = {pid: _mark_of(process) for pid, process in processes.items()}
     waiting = [pid for pid, found in marks.items() if mark and found == mark]
-    known = {found.pid for root in roots if (found := root.find()) is not None} - {os.getpid()}
+    known = {found.pid for root in roots if (found := root.find()) is not None}
     waiting += known
     members: set[int] = set()
     while waiting:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-import torch
 from pydantic import Field
 
 from dapoctl import Batch, Component, hookimpl
@@ -27,10 +25,12 @@ class RandomReward(Component):
 
     @hookimpl
     def shape_rewards(self, batch: Batch) -> Tensor:
+        import numpy as np
+
         # A function of what was asked in which step, so that a resumed run draws the same.
         seeds = [batch.step, *(zlib.crc32(problem.id.encode("utf-8", "surrogatepass")) for problem in batch.problems)]
         drawn = np.random.default_rng(seeds).random(len(batch.texts)) < self.probability
-        return torch.from_numpy(drawn).float() - batch.scores
+        return batch.scores.new_tensor(drawn) - batch.scores
 
 
 class FormatReward(Component):
@@ -41,7 +41,7 @@ class FormatReward(Component):
     @hookimpl
     def shape_rewards(self, batch: Batch) -> Tensor:
         found = [verdict.extracted is not None for verdict in batch.verdicts]
-        return torch.tensor(found).float() - batch.scores
+        return batch.scores.new_tensor(found) - batch.scores
 
 
 class InvertedReward(Component):

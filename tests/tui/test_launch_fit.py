@@ -1,6 +1,6 @@
 """The launch form says whether a run fits the machine, as the doctor does.
 
-Processes: the doctor of one screen is a real one; what the others draw was printed by it.
+Slow: the doctor of one screen is a process of its own, which loads torch; what the others draw was printed by it.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def test_a_package_that_is_missing_is_told() -> None:
     assert found == Fit("fail", ("vllm: not installed → pip install 'dapoctl[vllm]'",))
 
 
+@pytest.mark.slow
 def test_a_form_that_rests_asks_the_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "RESTED", 0.1)
 

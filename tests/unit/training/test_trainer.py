@@ -74,7 +74,7 @@ def start_and_wait(root: Path, rows: int) -> subprocess.Popen[str]:
 
 def test_the_run_directory_tells_everything(reference: Path) -> None:
     spec = read_json(reference / "spec.json")
-    assert spec["config"]["gkl"]["coef"] == 1e-3
+    assert spec["config"]["gkl"]["coef"] == 1e-2
     assert spec["pipeline"]["gkl"]["entry_point"] == "dapoctl_gkl.gkl:Gkl"
     assert spec["pipeline"]["gkl"]["distribution"] == "dapoctl"
     assert spec["argv"][1:3] == ["run", "--plugins"] or "run" in spec["argv"]
