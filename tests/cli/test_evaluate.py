@@ -158,6 +158,7 @@ def test_killed_again_and_again_it_holds_the_same_samples(undisturbed: dict[str,
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_ctrl_c_keeps_finished_blocks_and_says_how_to_go_on(undisturbed: dict[str, Any], tmp_path: Path) -> None:
     process = subprocess.Popen(command(tmp_path, *ASKED), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: any(len(stored_rows(path)) for path in tmp_path.glob(PLACE)), process)

@@ -216,7 +216,7 @@ def test_whatever_a_model_writes_is_shown_as_it_is(name: str, tmp_path: Path) ->
     stored(tmp_path, B, [f"{words[: len(words) // 2]}other"], prompt=words, answer=words, extracted=words)
 
     async def story(pilot: Pilot[None]) -> None:
-        for size in ((80, 24), (40, 12), (160, 50)):
+        for size in ((80, 24), (40, 12)):
             await pilot.resize_terminal(*size)
             if size == (80, 24):
                 screen = await opened(pilot, [A, B], "p00")

@@ -1,4 +1,7 @@
-"""The launch screen, by its keys."""
+"""The launch screen, by its keys.
+
+Slow: a run that is started from it and trains.
+"""
 
 from __future__ import annotations
 
@@ -352,6 +355,7 @@ def opened_runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_is_started_from_the_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own_leases(monkeypatch, tmp_path)
     shown = opened_runs(monkeypatch)

@@ -1,4 +1,7 @@
-"""The clock strikes, the store is read and threads come back while a screen is being taken down."""
+"""The clock strikes, the store is read and threads come back while a screen is being taken down.
+
+Slow: it takes seconds to go from each of the screens while its footer lingers.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ def slow_to_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app_module, "STATES_EVERY", OFTEN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS)
 def test_the_app_ends_while_the_clock_strikes(key: str, tmp_path: Path) -> None:
     add_run(tmp_path, "only", steps=3)

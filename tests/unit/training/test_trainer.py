@@ -1,6 +1,7 @@
 """Whole runs of the embedded model: the same twice, the same after a kill, nothing lost on a full disk.
 
-Processes: those that are killed or interrupted. Slow: Ctrl-C, a full disk, kills (`tests/process/test_kills.py` has more).
+Processes: those that are killed or interrupted. Slow: Ctrl-C, a full disk, the same run twice, kills (there are more in
+`tests/process/test_kills.py`).
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def test_the_run_directory_tells_everything(reference: Path) -> None:
     assert [path.name for path in sorted((reference / "checkpoints").glob("step_*"))] == ["step_4", "step_6"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_metrics(reference: Path, tmp_path: Path) -> None:
     assert dapoctl(*run_command(tmp_path), cwd=tmp_path).returncode == 0
     assert stable_metrics(find_run(tmp_path, "last")) == stable_metrics(reference)
@@ -172,6 +174,7 @@ def test_a_step_is_reported_before_the_stop_unless_its_evaluation_is_due(
 ) -> None:
     plugin_file(tmp_path, STOPS, "stops.py")
     settings = ("steps=4", "rollout.prompts=2", "rollout.samples=2", f"eval.every={every}", "eval.limit=4")
+    settings += ("rollout.max_response_tokens=12",)
     options = [part for setting in settings for part in ("--set", setting)]
     stopped = dapoctl("run", "--plugins", "grpo,./stops.py", *options, "--runs-dir", "runs", cwd=tmp_path)
     assert stopped.returncode == 130, stopped.stderr
