@@ -1,6 +1,6 @@
 """`dapoctl run --profile` on the embedded model: times that add up, a trace that opens, numbers that do not change.
 
-Slow: a process that is interrupted while it is profiled.
+Slow: a process that is interrupted while it is profiled, and a run beside one that is not.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ def inside(inner: dict[str, Any], outer: dict[str, Any]) -> bool:
     return same and outer["ts"] <= inner["ts"] and end <= limit + 1
 
 
+@pytest.mark.slow
 def test_profiling_changes_no_number(profiled: tuple[Path, Any], tmp_path: Path) -> None:
     assert finish(tmp_path).returncode == 0
     plain = find_run(tmp_path, "last")

@@ -1,6 +1,6 @@
 """`dapoctl tui --serve`: a real server, a real request, a session that draws the store.
 
-Processes: the server starts one for each session.
+Processes: the server starts one for each session. Slow: those that wait for it.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ async def fetched(user: Any, url: Any, **options: Any) -> int:
         return int(answer.status)
 
 
+@pytest.mark.slow
 def test_the_page_is_for_those_with_the_token(served: str) -> None:
     async def visit() -> None:
         from aiohttp import ClientSession
@@ -154,6 +155,7 @@ def test_the_page_is_for_those_with_the_token(served: str) -> None:
     asyncio.run(visit())
 
 
+@pytest.mark.slow
 def test_the_cookie_is_for_no_other_service_of_this_machine(served: str) -> None:
     """A browser sends a host's cookies to all of its ports, within their path: nobody else is told that."""
 
@@ -181,6 +183,7 @@ def test_the_cookie_is_for_no_other_service_of_this_machine(served: str) -> None
     asyncio.run(visit())
 
 
+@pytest.mark.slow
 def test_a_browser_gets_a_session_on_the_store(served: str) -> None:
     async def visit() -> None:
         from aiohttp import ClientSession, WSMsgType

@@ -1,4 +1,7 @@
-"""Whole runs, stopped where it hurts and resumed: components with state go on as if nobody had disturbed them."""
+"""Whole runs, stopped where it hurts and resumed: components with state go on as if nobody had disturbed them.
+
+Slow: half of the cases, each of which trains twice.
+"""
 
 from __future__ import annotations
 
@@ -78,11 +81,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     ("name", "phase", "time"),
     [
         ("thompson", "generate", 5),
-        ("difficulty_pools", "generate", 5),
-        ("surplus", "generate", 5),
+        pytest.param("difficulty_pools", "generate", 5, marks=pytest.mark.slow),
+        pytest.param("surplus", "generate", 5, marks=pytest.mark.slow),
         ("surplus", "checkpoint", 1),
         ("ema", "update", 2),
-        ("ema", "eval", 2),
+        pytest.param("ema", "eval", 2, marks=pytest.mark.slow),
     ],
 )
 def test_stopped_anywhere_and_resumed_is_as_never_stopped(
