@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nothing is loaded from a hub, and a name that is not there fails at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+SELDOM = 20_000, 20, 100
+"""Allocations, and young collections, after which the next generation is looked through; CPython's are 700, 10, 10"""
+
+
+def pytest_collection_finish() -> None:
+    """Looking for cycles through all that is imported, again and again, took a quarter of the time of the screens' tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*SELDOM)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,35 @@ from dapoctl.errors import DapoctlError, HookError, PluginError
 if TYPE_CHECKING:
     from dapoctl.components.catalog import Entry
 
+MARK = f"{hookspecs.PROJECT}_impl"
+"""The attribute that `hookimpl` gives a method"""
 Provider = tuple[str, Callable[..., Any]]
 
 
 class _Manager(pluggy.PluginManager):
-    """Looks for hooks among a component's methods alone: pluggy 1.6 reads every attribute, properties included, and 1.7
-    takes most of the time of making a pipeline to find out which are safe to read."""
+    """Looks for hooks among a component's methods alone, once for each class: pluggy 1.6 reads every attribute of every plugin,
+    properties included, and 1.7 takes most of the time of making a pipeline to find out which are safe to read."""
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
-        member = next((vars(parent)[name] for parent in type(plugin).__mro__ if name in vars(parent)), None)
-        if getattr(member, f"{hookspecs.PROJECT}_impl", None) is None:
-            return None
-        return super().parse_hookimpl_opts(plugin, name)
+        return super().parse_hookimpl_opts(plugin, name) if name in _hooks_of(plugin.__class__) else None
+
+    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+        found = _specification(name) if module_or_class is hookspecs else None
+        return None if found is None else found.copy()
+
+
+@functools.lru_cache(maxsize=1024)
+def _hooks_of(cls: type) -> frozenset[str]:
+    """Names of the methods that are marked as hooks; one that a subclass defines anew without the mark is none."""
+    methods: dict[str, Any] = {}
+    for parent in reversed(cls.__mro__):
+        methods |= vars(parent)
+    return frozenset(name for name, member in methods.items() if getattr(member, MARK, None) is not None)
+
+
+@functools.cache
+def _specification(name: str) -> Any:
+    return pluggy.PluginManager(hookspecs.PROJECT).parse_hookspec_opts(hookspecs, name)
 
 
 class Pipeline:

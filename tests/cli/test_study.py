@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,11 @@ from dapoctl.study.plan import make_plan
 from tests.support.cli import Cli
 from tests.support.stores import add_run
 from tests.support.studies import write_study
+
+SECTIONS = (
+    "Question and answer", "Design", "Before training", "Arms", "Factorial", "Dials", "Curves", "pass@k", "Reward audit",
+    "Generalisation", "Efficiency", "Failures", "Provenance", "Limits", "To repeat",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -117,3 +124,47 @@ def test_the_pilot_needs_one(cli: Cli, study: Path) -> None:
     study.write_text(study.read_text().replace("pilot = ", "# pilot = "))
     refused = cli("study", "run", str(study), "--pilot")
     assert (refused.returncode, "--pilot: the study has none" in refused.stderr) == (2, True)
+
+
+def test_the_report_has_every_section_and_its_figures_inside(cli: Cli, study: Path) -> None:
+    fill(study, failed=["chance-s2"])
+    done = cli("study", "report", str(study), "--output", "out")
+    assert done.returncode == 0, done.stderr
+    out = study.parent / "out"
+    text, page = (out / "report.md").read_text(), (out / "report.html").read_text()
+    titles = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert titles == [f"{number}. {title}" for number, title in enumerate(SECTIONS, 1)]
+    # The planted ten points, in the first section.
+    answer = text.split("## 2.")[0]
+    assert "- `clip`: better (+" in answer
+    assert "chance-s2` failed: out of memory" in text
+    assert not re.search(r"\bnan\b", text)
+    for name in ("forest.svg", "factorial.svg", "curves.svg"):
+        ElementTree.fromstring((out / name).read_text())
+        assert f"({name})" in text
+    assert page.count("<svg") == 3
+    assert "<img" not in page
+    # Nothing is fetched when it is opened.
+    assert not re.search(r"(src|href)=[\"']?http", page.replace('xlink:href="#', ""))
+    effects = (out / "effects.csv").read_text().splitlines()
+    assert effects[0].startswith("outcome,kind,name,against,effect,low,high,p")
+    assert len((out / "runs.csv").read_text().splitlines()) == 1 + 12 * 3
+    # The same again, but for the day.
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert cli("study", "report", str(study), "--output", "out").returncode == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
+
+
+def test_text_of_the_study_is_no_markup_in_its_report(cli: Cli, study: Path) -> None:
+    study.write_text(study.read_text().replace("Does anything matter?", "Does <script>alert(1)</script> | **matter**?"))
+    fill(study)
+    assert cli("study", "report", str(study), "--output", "out", "--no-figures").returncode == 0
+    page = (study.parent / "out" / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; | **matter**?" in page
+    assert not list((study.parent / "out").glob("*.svg"))
+
+
+def test_without_runs_there_is_no_report(cli: Cli, study: Path) -> None:
+    refused = cli("study", "report", str(study))
+    assert (refused.returncode, "no run of `small` is finished yet" in refused.stderr) == (2, True)
