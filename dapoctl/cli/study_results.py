@@ -23,6 +23,7 @@ def add_to(group: typer.Typer) -> None:
     """Register the commands."""
     group.command("power")(power)
     group.command("results")(results)
+    group.command("report")(report)
 
 
 def power(
@@ -101,6 +102,41 @@ def results(
         return
     for each in found:
         emit(laid_out(result_parts(each, width()), width()))
+
+
+def report(
+    file: File,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: a folder `NAME-report` here.")
+    ] = None,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Without figures, which need matplotlib.")] = False,
+    runs_dir: RunsDir = None,
+) -> None:
+    """Write a study's report: report.md, report.html with all figures inside, the figures, and its numbers as CSV."""
+    from dapoctl.runs.files import write_text
+    from dapoctl.runs.store import runs_root
+    from dapoctl.study.evidence import gather
+    from dapoctl.study.plan import make_plan
+    from dapoctl.views.report.document import html, markdown, tables
+    from dapoctl.views.report.figures import figures
+
+    made_plan = make_plan(file)
+    evidence = gather(made_plan, runs_root(runs_dir))
+    name = made_plan.study.study.name
+    if not evidence.curves:
+        raise UserError(f"no run of `{name}` is finished yet; `dapoctl study status` says how far they are")
+    drawn = {} if no_figures else figures(evidence)
+    text = markdown(evidence, drawn)
+    folder = output or Path(f"{name}-report")
+    folder.mkdir(parents=True, exist_ok=True)
+    for target, content in {
+        "report.md": text,
+        "report.html": html(name, text, drawn),
+        **drawn,
+        **tables(evidence),
+    }.items():
+        write_text(folder / target, content)
+    emit(f"wrote {folder / 'report.md'} and {folder / 'report.html'}")
 
 
 def _results(made_plan: "Plan", root: Path) -> "list[Outcomes]":

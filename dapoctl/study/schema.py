@@ -26,6 +26,8 @@ class About(Settings):
     """TOML files that every run begins with, relative to this one."""
     budget_hours: float | None = Field(None, gt=0)
     """Device hours that the plan may take; more is refused once runs have told how long they take."""
+    limits: list[str] = []
+    """Sentences for the report: what the study cannot say"""
     slots: int | None = Field(None, ge=1)
     """Runs at once on a machine without a GPU, where `DAPOCTL_SLOTS` is not set."""
 

@@ -1,0 +1,81 @@
+"""All that a report of a study draws on: its plan, frozen and as it is now, its runs, their curves and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dapoctl.runs.attempts import attempts
+from dapoctl.runs.files import read_json, read_lines
+from dapoctl.runs.summary import SPEC
+from dapoctl.study.analysis import Outcomes, analyse
+from dapoctl.study.outcomes import Curves, read_curves
+from dapoctl.study.plan import Plan, PlannedRun, changes_since, plan_file
+from dapoctl.study.progress import Made, finished, hours_of, progress
+
+EVENTS = "events.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the folder of a finished run says besides its metrics."""
+
+    id: str
+    spec: Mapping[str, Any]
+    attempts: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A study as it stands."""
+
+    plan: Plan
+    made: Sequence[Made]
+    curves: Mapping[PlannedRun, Curves]
+    outcomes: Sequence[Outcomes]
+    records: Mapping[PlannedRun, Record]
+    frozen: Mapping[str, Any] | None
+    """The plan as it was written down before the first run; None if it was not"""
+    hours: Mapping[str, float]
+    """That a run of an arm takes by the clock"""
+
+    @property
+    def changes(self) -> list[tuple[float, list[str]]]:
+        """(when, which keys) of each change since the plan was frozen."""
+        return changes_since(self.frozen) if self.frozen else []
+
+    @property
+    def primary(self) -> list[Outcomes]:
+        """What the study decides by."""
+        return [each for each in self.outcomes if each.outcome.role == "primary"]
+
+    def runs_of(self, arm: str) -> list[PlannedRun]:
+        """The finished runs of an arm, by seed."""
+        return sorted((run for run in self.curves if run.arm == arm), key=lambda run: run.seed)
+
+    def last(self, run: PlannedRun, metric: str) -> float:
+        """The last value of a metric; not-a-number without one."""
+        points = self.curves[run].series.get(metric, ())
+        return points[-1][1] if points else float("nan")
+
+
+def gather(plan: Plan, root: Path) -> Evidence:
+    """Read it all from the store."""
+    made = progress(plan, root)
+    done = finished(made)
+    curves = {run: read_curves(summary.directory) for run, summary in done.items()}
+    records = {run: _record(summary.directory) for run, summary in done.items()}
+    frozen = read_json(plan_file(root, plan.study.study.name))
+    return Evidence(
+        plan, made, curves, analyse(plan, curves), records, frozen if isinstance(frozen, dict) else None, hours_of(made)
+    )
+
+
+def _record(directory: Path) -> Record:
+    spec = read_json(directory / SPEC)
+    events = [row for row in read_lines(directory / EVENTS) if row.get("event") == "warning"]
+    warnings = tuple(dict.fromkeys(str(row.get("message", "")) for row in events))
+    return Record(directory.name, spec if isinstance(spec, dict) else {}, len(attempts(directory)), warnings)
