@@ -157,7 +157,7 @@ async def clone(view: View, run: str) -> str:
     await view.until(lambda _: not launch_of(view).pending)
     difference = launch_of(view).difference
     assert difference is not None
-    assert difference.keys == {"gkl.coef": (0.001, 2.5)}
+    assert difference.keys == {"gkl.coef": (0.01, 2.5)}
     second = await start(view)
     assert second != run
     await view.until("✓ finished", 300)
