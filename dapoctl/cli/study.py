@@ -10,6 +10,7 @@ import typer
 from dapoctl.cli import study_results
 from dapoctl.cli.options import Gpus, Json, RunsDir
 from dapoctl.cli.output import emit, emit_json, show_help, warn
+from dapoctl.cli.study_results import File
 from dapoctl.errors import UserError
 from dapoctl.views.text import one_line
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from dapoctl.study.progress import Made
 
 group = typer.Typer(help="Studies: planned arms and seeds, carried out and judged.", invoke_without_command=True)
-File = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The study.", show_default=False)]
 
 
 @group.callback()
@@ -77,6 +77,7 @@ def plan(file: File, runs_dir: RunsDir = None, json: Json = False) -> None:
     emit(laid_out(parts, width()))
     for warning in made_plan.warnings:
         warn(warning)
+    _tell_of_foreign(made)
     if left is not None and study.study.budget_hours is not None and left > study.study.budget_hours:
         warn(
             f"`study.budget_hours` = {study.study.budget_hours:g}: the runs that are left take about {hours(left)} hours"
@@ -120,6 +121,7 @@ def run(
         _tell(made_plan, root, queued, json)
         return
     made = wait(made_plan, root, _watch())
+    _tell_of_foreign(made)
     counts = states(made)
     if json:
         emit_json({"group": made_plan.group, "states": counts})
@@ -157,6 +159,14 @@ def status(file: File, runs_dir: RunsDir = None, json: Json = False) -> None:
     emit(f"{', '.join(f'{number} {state}' for state, number in counts.items())} of {len(made)}{words}")
     for name, why in failed.items():
         warn(f"{name} failed: {why}")
+    _tell_of_foreign(made)
+
+
+def _tell_of_foreign(made: "Sequence[Made]") -> None:
+    from dapoctl.study.progress import foreign_words
+
+    if words := foreign_words(made):
+        warn(words)
 
 
 def _at_once() -> int:

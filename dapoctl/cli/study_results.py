@@ -113,7 +113,7 @@ def report(
     runs_dir: RunsDir = None,
 ) -> None:
     """Write a study's report: report.md, report.html with all figures inside, the figures, and its numbers as CSV."""
-    from dapoctl.runs.files import write_text
+    from dapoctl.runs.files import storage_errors, write_text
     from dapoctl.runs.store import runs_root
     from dapoctl.study.evidence import gather
     from dapoctl.study.plan import make_plan
@@ -128,7 +128,8 @@ def report(
     drawn = {} if no_figures else figures(evidence)
     text = markdown(evidence, drawn)
     folder = output or Path(f"{name}-report")
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     for target, content in {
         "report.md": text,
         "report.html": html(name, text, drawn),

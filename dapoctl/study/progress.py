@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dapoctl.config.resolve import Resolved
 from dapoctl.runs.index import list_runs
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
 from dapoctl.study.plan import Plan, PlannedRun
 
 MISSING = "missing"
+OF_A_RUN = frozenset({"seed", "name", "plugins", "task", "engine"})
+"""Keys whose values are a run's own, or words that its components stand for"""
 ORDER = ("finished", *ALIVE, "queued", "stopped", "lost", "failed", MISSING)
 
 
@@ -24,8 +27,8 @@ class Made:
     planned: PlannedRun
     run: RunSummary | None = None
     """The latest of its name, a finished one before all others"""
-    others: int = 0
-    """Further runs of its name: tries that were given up"""
+    foreign: tuple[str, ...] = ()
+    """Ids of runs of its name that were made with another configuration, before the study was changed: not counted"""
 
     @property
     def state(self) -> str:
@@ -47,8 +50,33 @@ def progress(plan: Plan, root: Path) -> list[Made]:
     made = []
     for planned in plan.runs:
         runs = sorted(found.get(planned.name, []), key=lambda run: (run.state == "finished", run.created))
-        made.append(Made(planned, runs[-1] if runs else None, max(0, len(runs) - 1)))
+        own = [run for run in runs if _is_of(run, planned, plan.resolved[planned.arm])]
+        foreign = tuple(run.id for run in runs if run not in own)
+        made.append(Made(planned, own[-1] if own else None, foreign))
     return made
+
+
+def _is_of(run: RunSummary, planned: PlannedRun, resolved: Resolved) -> bool:
+    """Whether a run was made with the configuration that its arm has now."""
+    wanted, config = resolved.as_dict(), run.config
+    keys = {*wanted, *config} - OF_A_RUN
+    return (
+        config.get("seed") == planned.seed
+        and {*run.components} == {*resolved.pipeline.components}
+        and all(config.get(key) == wanted.get(key) for key in keys)
+    )
+
+
+def foreign_words(made: Sequence[Made]) -> str:
+    """What to say of runs that were made before the study was changed; empty without any."""
+    names = [run for each in made for run in each.foreign]
+    if not names:
+        return ""
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return (
+        f"{len(names)} runs of this study's group were made with another configuration than the file has now: not counted"
+        f" ({shown}); `dapoctl runs rm` removes them, or put the file back"
+    )
 
 
 def states(made: Sequence[Made]) -> dict[str, int]:

@@ -44,6 +44,10 @@ def fill(study: Path, failed: Sequence[str] = (), left_out: Sequence[str] = (), 
             state="failed" if run.name in failed else "finished", group=plan.group,
             error="out of memory" if run.name in failed else "",
         )  # fmt: skip
+        resolved = plan.arms[run.arm].resolve(run.seed)
+        spec = json.loads((directory / "spec.json").read_text())
+        spec |= {"config": resolved.as_dict(), "pipeline": {name: {} for name in resolved.pipeline.components}}
+        (directory / "spec.json").write_text(json.dumps(spec))
         path = directory / "metrics.jsonl"
         first = {"step": 0, "time": 1.0, "metrics": {"eval/arithmetic/avg@1": level}}
         head, rest = path.read_text().split("\n", 1)
@@ -71,6 +75,17 @@ def test_status_tells_what_failed(cli: Cli, study: Path) -> None:
     found = json.loads(cli("study", "status", str(study), "--json").stdout)
     assert found["states"] == {"finished": 10, "failed": 1, "missing": 2}
     assert found["failed"] == {"clip-s2": "out of memory"}
+
+
+def test_runs_of_another_configuration_are_not_counted(cli: Cli, study: Path) -> None:
+    fill(study)
+    study.write_text(study.read_text().replace("eps_high = 0.21", "eps_high = 0.22"))
+    found = json.loads(cli("study", "status", str(study), "--json").stdout)
+    assert found["states"] == {"finished": 11, "missing": 2}
+    told = cli("study", "status", str(study)).stderr
+    assert "2 runs of this study's group were made with another configuration" in " ".join(told.split())
+    results = json.loads(cli("study", "results", str(study), "--json").stdout)
+    assert {run["arm"] for run in results["middle"]["runs"]} == {"grpo", "tokens", "clip", "dapo", "chance"}
 
 
 def test_results_say_what_was_planted(cli: Cli, study: Path) -> None:

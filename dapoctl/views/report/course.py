@@ -6,10 +6,9 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator
 
 from dapoctl.study.evidence import Evidence
-from dapoctl.study.progress import states
+from dapoctl.study.progress import foreign_words, states
 from dapoctl.views import metrics
 from dapoctl.views.markdown import code, escaped, table
 from dapoctl.views.numbers import count, hours, number, percent
@@ -148,6 +147,8 @@ def failures(evidence: Evidence) -> str:
     bad = {state: number for state, number in counts.items() if state != "finished"}
     lines.append("Every planned run is finished." if not bad else
                  f"Not finished: {', '.join(f'{number} {state}' for state, number in bad.items())}.")  # fmt: skip
+    if words := foreign_words(evidence.made):
+        lines.append(f"Not counted: {escaped(words)}.")
     for each in evidence.made:
         if each.state == "failed" and each.run is not None:
             lines.append(f"- {code(each.planned.name)} failed: {escaped(each.run.why)}")
@@ -170,11 +171,12 @@ def failures(evidence: Evidence) -> str:
     return "\n".join(lines)
 
 
-def sections(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """(title, text) of each."""
-    yield "Curves", curves(evidence)
-    yield "pass@k", pass_at_k(evidence)
-    yield "Reward audit", audit(evidence)
-    yield "Generalisation", generalisation(evidence)
-    yield "Efficiency", efficiency(evidence)
-    yield "Failures", failures(evidence)
+SECTIONS = (
+    ("Curves", curves),
+    ("pass@k", pass_at_k),
+    ("Reward audit", audit),
+    ("Generalisation", generalisation),
+    ("Efficiency", efficiency),
+    ("Failures", failures),
+)
+"""(title, what writes it)"""

@@ -32,8 +32,8 @@ def markdown(evidence: Evidence, drawn: Mapping[str, str]) -> str:
     study = evidence.plan.study.study
     made = time.strftime("%Y-%m-%d", time.gmtime())
     lines = [f"# {escaped(study.name)}", "", f"Made by `dapoctl study report {evidence.plan.path.name}` on {made}.", ""]
-    sections = [*results.sections(evidence), *course.sections(evidence), *provenance.sections(evidence)]
-    for number, (title, text) in enumerate(sections, 1):
+    for number, (title, section) in enumerate((*results.SECTIONS, *course.SECTIONS, *provenance.SECTIONS), 1):
+        text = section(evidence)
         lines += [
             f"## {number}. {title}",
             "",

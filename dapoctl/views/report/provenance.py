@@ -84,8 +84,9 @@ def repeat(evidence: Evidence) -> str:
     return "\n".join(["```", *lines, "```"])
 
 
-def sections(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """(title, text) of each."""
-    yield "Provenance", provenance(evidence)
-    yield "Limits", limits(evidence)
-    yield "To repeat", repeat(evidence)
+SECTIONS = (
+    ("Provenance", provenance),
+    ("Limits", limits),
+    ("To repeat", repeat),
+)
+"""(title, what writes it)"""

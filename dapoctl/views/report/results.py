@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 
 from dapoctl.evaluation.statistics.verdict import Word
 from dapoctl.study.analysis import ARM, INTERACTION, LADDER, LEAVE_OUT, MAIN
@@ -144,11 +143,12 @@ def dial_section(evidence: Evidence) -> str:
     return joined([*parts, command(evidence)]) if parts else "No arms differ in one number alone."
 
 
-def sections(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """(title, text) of each."""
-    yield "Question and answer", answer(evidence)
-    yield "Design", design(evidence)
-    yield "Before training", baseline(evidence)
-    yield "Arms", main_table(evidence)
-    yield "Factorial", factorial(evidence)
-    yield "Dials", dial_section(evidence)
+SECTIONS = (
+    ("Question and answer", answer),
+    ("Design", design),
+    ("Before training", baseline),
+    ("Arms", main_table),
+    ("Factorial", factorial),
+    ("Dials", dial_section),
+)
+"""(title, what writes it)"""
