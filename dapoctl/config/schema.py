@@ -143,7 +143,7 @@ class CheckpointConfig(Settings):
 class RunConfig(Settings):
     """A run, fully described. The defaults train `tiny` on a laptop."""
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
     """Part of the run's id; by default made from the components."""
     recipe: str = "grpo"
     """The set of components to start from."""

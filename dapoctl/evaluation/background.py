@@ -32,6 +32,10 @@ END = 4096
 STARTED_WITHIN = 60.0
 """Seconds that the process may take to start"""
 INTERRUPTED = 130
+ENDED_BY_STOP = (INTERRUPTED, -signal.SIGINT)
+"""Exit codes of an evaluation that was told to stop; the second where a signal found it on its way out"""
+ONE_STOP = 5.0
+"""Seconds in which further requests to stop are the same one: several runs share a process, and each asks it"""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class _Worker:
         self.jobs, self.identity = jobs, identity
         self.child: subprocess.Popen[bytes] | None = None
         self.stopped = False
+        self.told = -ONE_STOP
 
     def record(self, job: dict[str, Any], state: str, **more: Any) -> None:
         values = {"schema": SCHEMA, "state": state, "options": job["options"], **self.identity, **more}
@@ -135,7 +140,10 @@ class _Worker:
 
     def stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stopped = True
-        if self.child is not None and self.child.poll() is None:
+        now = time.monotonic()
+        # A second SIGINT makes an evaluation quit at once.
+        if self.child is not None and self.child.poll() is None and now - self.told >= ONE_STOP:
+            self.told = now
             self.child.send_signal(signal.SIGINT)
 
     def work(self) -> None:
@@ -144,7 +152,7 @@ class _Worker:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for job in self.jobs:
             code = INTERRUPTED if self.stopped else self._evaluate(job)
-            state = "finished" if code == 0 else "stopped" if code == INTERRUPTED else "failed"
+            state = "finished" if code == 0 else "stopped" if code in ENDED_BY_STOP else "failed"
             self.record(job, state, code=code, ended=time.time())
 
     def _evaluate(self, job: dict[str, Any]) -> int:
@@ -156,6 +164,7 @@ class _Worker:
                 [*command, "--runs-dir", str(directory.parent)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
             if self.stopped:
+                self.told = time.monotonic()
                 self.child.send_signal(signal.SIGINT)
             return self.child.wait()
 

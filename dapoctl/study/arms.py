@@ -16,6 +16,11 @@ from dapoctl.study.schema import Study
 IDLE = "does not act in this run"
 
 
+def run_name(arm: str, seed: int) -> str:
+    """The name of an arm's run with a seed."""
+    return f"{arm}-s{seed}"
+
+
 @dataclass(frozen=True)
 class Planned:
     """An arm or a cell, as it is run."""
@@ -39,7 +44,7 @@ class Planned:
         for source, part in self.layers:
             plugins += _words(part.get("plugins", []), source)
             layers.add({key: value for key, value in part.items() if key != "plugins"}, source)
-        layers.add({"plugins": plugins, "seed": seed}, f"arm `{self.name}`")
+        layers.add({"plugins": plugins, "seed": seed, "name": run_name(self.name, seed)}, f"arm `{self.name}`")
         return resolve(layers)
 
 

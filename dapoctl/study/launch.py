@@ -37,7 +37,6 @@ def submit(
             directory, config, new = each.run.directory, each.run.config, False
         elif each.run is None or (retry_failed and each.state == "failed"):
             resolved = plan.arms[each.planned.arm].resolve(each.planned.seed)
-            resolved.config.name = each.planned.name
             directory, config, new = create(resolved, root, argv, plan.group).resolve(), resolved.as_dict(), True
         else:
             continue

@@ -15,7 +15,7 @@ from dapoctl.config.resolve import Resolved
 from dapoctl.errors import ConfigError, DapoctlError, UserError
 from dapoctl.evaluation.inputs import hub_problem, input_problems
 from dapoctl.runs.files import read_json, write_json
-from dapoctl.study.arms import IDLE, Planned, cells_and_arms
+from dapoctl.study.arms import IDLE, Planned, cells_and_arms, run_name
 from dapoctl.study.schema import Study, read_study
 
 FOLDER, PLAN = ".studies", "plan.json"
@@ -32,7 +32,7 @@ class PlannedRun:
     @property
     def name(self) -> str:
         """Of the run in its group."""
-        return f"{self.arm}-s{self.seed}"
+        return run_name(self.arm, self.seed)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Plan:
         """What is frozen: outcomes, design, and the configuration of every arm."""
         return {
             "study": self.study.model_dump(mode="json", by_alias=True),
-            "arms": {name: resolved.as_dict() for name, resolved in self.resolved.items()},
+            "arms": {name: resolved.as_dict() | {"name": None} for name, resolved in self.resolved.items()},
             "runs": [[run.arm, run.seed] for run in self.runs],
         }
 

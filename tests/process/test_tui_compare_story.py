@@ -6,6 +6,7 @@ Slow: evaluations go on in the background, and each of the processes imports tor
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,22 @@ def test_one_that_is_stopped_goes_on(store: Store) -> None:
     assert not stop(first)
     summary = read_json(first / EVALS / "long" / "step_3" / "summary.json")
     assert summary["complete"] is False
+
+
+@pytest.mark.slow
+def test_a_stop_for_each_of_several_runs_is_one_stop(store: Store) -> None:
+    folder = store.root / store.ids()[0]
+    start(
+        [(folder, None)],
+        ["--task", "arithmetic", "-k", "64", "--max-tokens", "24", "--as", "asked_often"],
+    )
+    wait_for(lambda: "sample" in background(folder).words)  # type: ignore[union-attr]
+    while stop(folder):
+        time.sleep(0.01)
+    wait_for(lambda: not background(folder).alive)  # type: ignore[union-attr]
+    found = background(folder)
+    assert found is not None
+    assert found.state == "stopped", found.log.read_text()
 
 
 @pytest.mark.slow

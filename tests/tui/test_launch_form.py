@@ -129,7 +129,7 @@ def test_what_is_typed(everything: Verdict, key: str, text: str, value: Any) -> 
         ("steps", "many", "must be a valid integer, unable to parse string as an integer"),
         ("steps", "1.5", "must be a valid integer, got a number with a fractional part"),
         ("optim.lr", "nan", "must be a finite number"),
-        ("name", "a b", "must match pattern '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'"),
+        ("name", "a b", "must match pattern '^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$'"),
         ("train.device", "tpu", "must match pattern '^(auto|cpu|cuda(:\\d+)?)$'"),
         ("eval.scorer", "mine", "must be 'math', 'math_lenient', 'dapo', 'dapo_boxed' or 'strict'"),
         ("every_kind.rate", "2", "must be less than 2"),

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from dapoctl.config.load import Layers
+from dapoctl.config.resolve import resolve
 from dapoctl.errors import ConfigError
-from dapoctl.study.plan import changes_since, freeze, make_plan
+from dapoctl.study.plan import PlannedRun, changes_since, freeze, make_plan
 from tests.support.places import ROOT
 from tests.support.studies import STUDY, write_study
 
@@ -35,6 +37,26 @@ def test_a_factorial_with_arms_and_a_pilot(tmp_path: Path) -> None:
     assert plan.resolved["strict"].config.components["clip_higher"]["eps_high"] == 0.21
     assert plan.arms["strict"].against == "dapo"
     assert plan.arms["chance"].against == "grpo"
+
+
+def test_runs_can_be_started_from_their_records(tmp_path: Path) -> None:
+    third = '[factor.overlong]\non = { plugins = ["overlong"] }\n\n[factor.tokens]'
+    text = STUDY.replace("[factor.tokens]", third).replace('["clip", "tokens"]', '["clip", "tokens", "overlong"]')
+    plan = make_plan(write_study(tmp_path, text))
+    assert "clip+tokens" in plan.arms
+    for run in (PlannedRun(arm, 2) for arm in plan.arms):
+        record = plan.arms[run.arm].resolve(run.seed).as_dict()
+        layers = Layers()
+        layers.add(record, "spec.json")
+        again = resolve(layers)
+        assert again.as_dict() == record
+        assert again.config.name == run.name
+
+
+def test_a_name_that_no_run_can_have_is_refused(tmp_path: Path) -> None:
+    text = STUDY.replace('none = "grpo"', f'none = "{"g" * 63}"').replace('"grpo"', f'"{"g" * 63}"')
+    with pytest.raises(ConfigError, match="`name` = 'ggg"):
+        make_plan(write_study(tmp_path, text))
 
 
 def test_half_of_a_factorial(tmp_path: Path) -> None:
