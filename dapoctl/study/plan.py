@@ -65,13 +65,17 @@ class Plan:
         """What is frozen: outcomes, design, and the configuration of every arm."""
         return {
             "study": self.study.model_dump(mode="json", by_alias=True),
-            "arms": {name: resolved.as_dict() | {"name": None} for name, resolved in self.resolved.items()},
+            "arms": {name: _without_name(resolved.as_dict()) for name, resolved in self.resolved.items()},
             "runs": [[run.arm, run.seed] for run in self.runs],
         }
 
     def seeds(self, arm: str) -> list[int]:
         """The seeds that an arm is run with."""
         return [run.seed for run in self.runs if run.arm == arm]
+
+
+def _without_name(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "name"}
 
 
 def make_plan(path: Path) -> Plan:
