@@ -11,6 +11,7 @@ import typer
 
 from dapoctl.cli import (
     ablation,
+    audit,
     compare,
     doctor,
     evaluate,
@@ -44,6 +45,7 @@ evaluate.add_to(app)
 compare.add_to(app)
 ablation.add_to(app)
 rescore.add_to(app)
+audit.add_to(app)
 runs.add_to(app)
 queue.add_to(app)
 plugins.add_to(app)

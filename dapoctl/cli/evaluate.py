@@ -89,7 +89,7 @@ def evaluate(
     override: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="A key of model, train or the engine, such as vllm.kv_cache_gb=4."
+            "--set", metavar="KEY=VALUE", help="A key of model, train, the engine or the task: arithmetic.max_digits=5."
         ),
     ] = None,
     as_: Annotated[
@@ -169,7 +169,7 @@ def _check_is_run(request: "Request", root: Path) -> None:
     from dapoctl.errors import UserError
     from dapoctl.evaluation.target import find_target
 
-    if find_target(request.model, root, request.step, request.engine, request.settings).run is None:
+    if find_target(request.model, root, request.step, request.engine, request.settings, request.task).run is None:
         raise UserError(
             f"--detach: `{request.model}` is a model, and only runs are evaluated in the background; leave it out"
         )

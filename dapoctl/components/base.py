@@ -19,6 +19,7 @@ from dapoctl.errors import PluginError, nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dapoctl.batch import Problem
     from dapoctl.config import RunConfig
 
 TASK_HOOKS = ("load_problems", "score_response")
@@ -121,6 +122,12 @@ class Component(Settings):
 
         Called for tasks before a run is made, so that no run waits in a queue for a missing file. Look at the first rows.
         """
+
+    def judges(self) -> Mapping[str, Callable[[Problem, str], bool]]:
+        """Other rules by which a response may be called right, by name: `dapoctl audit` counts where they disagree with the
+        verdict that training uses. Called with a problem of `load_problems` and a response's text.
+        """
+        return {}
 
     def data_files(self) -> list[str]:
         """Paths of the files that `load_problems` reads; the run's record has their sizes and SHA-256."""

@@ -20,6 +20,7 @@ from dapoctl.evaluation.writer import find_place, folder_of, is_complete, new_pl
 from dapoctl.runs.checkpoints import damage_of, newest_first, step_of
 from dapoctl.runs.summary import read_record
 from dapoctl.tasks.problem_sets import DATA_TASK
+from dapoctl.tasks.rows import FILE_ENDINGS
 
 WEIGHTS = "model/"
 """Beginning of the names of a checkpoint's files that an evaluation reads"""
@@ -78,7 +79,7 @@ def plan(request: Request, root: Path, argv: Sequence[str]) -> Job:
         UserError: a name is unknown, or the store has this evaluation with other settings.
         StorageError: the checkpoint is damaged; where no step was requested, every one.
     """
-    target = find_target(request.model, root, request.step, request.engine, request.settings)
+    target = find_target(request.model, root, request.step, request.engine, request.settings, _task_of(request))
     protocol, source = _protocol_and_source(request, target)
     problems = _load(source, request.limit)
     label = check_label(request.label or source.label)
@@ -93,6 +94,11 @@ def plan(request: Request, root: Path, argv: Sequence[str]) -> Job:
     if directory is None:
         directory = new_place(root, target, argv)
     return Job(target, source, problems, protocol, wanted, directory, request.again, stored)
+
+
+def _task_of(request: Request) -> str:
+    """The task whose parameters may be changed; none for a file, which has options instead."""
+    return "" if request.data or request.task.lower().endswith(FILE_ENDINGS) else request.task
 
 
 def _before(request: Request, root: Path, argv: Sequence[str], checkpoint: Path, damage: str) -> Job:

@@ -82,6 +82,12 @@ class Source:
 
     def describe(self, problems: Sequence[Problem]) -> dict[str, Any]:
         """The summary's description of the `problems` that are used."""
+        # Those of math problems are in the protocol.
+        parameters = {
+            name: component.model_dump(mode="json")
+            for name, component in self.pipeline.components.items()
+            if name != DATA_TASK
+        }
         return {
             "source": self.origin,
             "split": self.split,
@@ -89,6 +95,7 @@ class Source:
             "problems": len(problems),
             "ids": [problem.id for problem in problems],
             "files": describe_files(data_files(self.pipeline)),
+            **({"parameters": parameters} if parameters else {}),
         }
 
 

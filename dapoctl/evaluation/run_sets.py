@@ -12,6 +12,7 @@ from dapoctl.components.resolver import build_component
 from dapoctl.config import RunConfig
 from dapoctl.errors import ConfigError, PluginError
 from dapoctl.evaluation.problem_source import SPLIT, Source, find_source
+from dapoctl.runs.ownership import not_my_run
 from dapoctl.runs.plugin_changes import changed_files
 from dapoctl.runs.summary import RunSummary
 from dapoctl.tasks.problem_sets import DATA_TASK
@@ -58,7 +59,7 @@ def recorded_source(name: str, config: RunConfig, summary: RunSummary, asked: Ma
     """The held-out problems of a run's own task with the components that its record has for it; None for another set.
 
     Raises:
-        PluginError: one of them is not here, or its file has changed.
+        PluginError: one of them is not here, its file has changed, or it is a file that another user's run asks for.
     """
     recorded = {
         str(part): dict(origin)
@@ -75,6 +76,11 @@ def recorded_source(name: str, config: RunConfig, summary: RunSummary, asked: Ma
             raise PluginError(
                 f"plugin file of `{part}`, `{changed[part][0]}`, is not what run `{summary.id}` was trained with; put it back,"
                 " or evaluate on a set by name or on a file"
+            )
+        if origin.get("sha256") and (why := not_my_run(summary.directory)):
+            raise PluginError(
+                f"run `{summary.id}` wants to run the file of `{part}`, {origin['entry_point']}, and the run is not yours"
+                f" alone: {why}; evaluate on a set by name or on a file"
             )
         entry = file_entry(str(origin["entry_point"])) if origin.get("sha256") else installed().find(part)
         parts.append((part, entry.load(), config.components.get(part, {})))

@@ -64,10 +64,25 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
                 changed.append(_difference(key, old.get(key, UNKNOWN), new[key]))
         if not any(key in text for text in changed for key in ("problems:", "source:")):
             changed.append("the problems themselves have changed")
+    changed += [
+        _difference(key, old_value, new_value)
+        for key, old_value, new_value in _changed(_table(old, "parameters"), _table(new, "parameters"))
+    ]
     for key in ("model", "weights"):
         if stored.get(key, UNKNOWN) != wanted[key]:
             changed.append(_difference(key, stored.get(key, UNKNOWN), wanted[key]))
     return changed
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(key, stored, requested) of the task's parameters that both know and that differ."""
+    return [
+        (f"{name}.{key}", before[key], value)
+        for name, table in new.items()
+        if isinstance(before := old.get(name), Mapping)
+        for key, value in table.items()
+        if key in before and before[key] != value
+    ]
 
 
 def _table(summary: Mapping[str, Any], key: str) -> Mapping[str, Any]:

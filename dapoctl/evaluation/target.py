@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dapoctl.components.base import PROVIDES
 from dapoctl.config.load import Layers, flatten, parse_override
 from dapoctl.config.resolve import load
 from dapoctl.config.schema import KEYS, RunConfig
@@ -18,8 +19,8 @@ from dapoctl.models import kind_of, locate
 from dapoctl.runs.checkpoints import checkpoints, latest, step_of
 from dapoctl.runs.ownership import not_my_run
 from dapoctl.runs.store import find_run
-from dapoctl.runs.summary import EVALUATION, read_record
-from dapoctl.tasks.problem_sets import DATA_TASK
+from dapoctl.runs.summary import EVALUATION, RunSummary, read_record
+from dapoctl.tasks.problem_sets import DATA_TASK, find_set
 
 OPTIONS = {"problem_field", "answer_field", "instruction", "scorer"}
 """Parameters of math problems that are options of `dapoctl eval`"""
@@ -43,7 +44,12 @@ class Target:
 
 
 def find_target(
-    text: str, root: Path, step: int | None = None, engine: str | None = None, settings: Sequence[str] = ()
+    text: str,
+    root: Path,
+    step: int | None = None,
+    engine: str | None = None,
+    settings: Sequence[str] = (),
+    task: str = "",
 ) -> Target:
     """The run or model that `text` names; a shipped model or an existing path wins over a run of the same name.
 
@@ -52,22 +58,23 @@ def find_target(
         root: the run store
         step: the checkpoint; None for the latest
         engine: the engine's name; None for the run's own
-        settings: `--set` of the model, the device and the engine
+        settings: `--set` of the model, the device, the engine and the task
+        task: the task whose parameters `settings` may change
 
     Raises:
         UserError: neither a run nor a model, or no such checkpoint.
     """
     if _is_model(text):
-        return _model(text, step, engine, settings)
+        return _model(text, step, engine, settings, task)
     try:
         directory = find_run(root, text)
     except UserError as error:
         if kind_of(text) == "hub":
-            return _model(text, step, engine, settings)
+            return _model(text, step, engine, settings, task)
         raise UserError(
             f"{error} There is no model of that name either: give a folder, or a hub name (owner/name)"
         ) from None
-    return _run(directory, step, engine, settings)
+    return _run(directory, step, engine, settings, task)
 
 
 def _is_model(text: str) -> bool:
@@ -75,28 +82,30 @@ def _is_model(text: str) -> bool:
     return kind_of(text) == "gguf" or (Path(locate(text)).expanduser() / "config.json").is_file()
 
 
-def _model(text: str, step: int | None, engine: str | None, settings: Sequence[str]) -> Target:
+def _model(text: str, step: int | None, engine: str | None, settings: Sequence[str], task: str) -> Target:
     if step:
         raise UserError(f"--step {step}: `{text}` is a model, not a run, so it has no checkpoints")
     path = Path(text).expanduser()
     known = locate(text) != text
     model = str(path.resolve()) if path.exists() and not known else text
     engine = engine or str(RunConfig.model_fields["engine"].default)
-    _check_settings(settings, engine)
-    config = load([], settings, {"model": model, "engine": engine}).config
+    own = _own_table(task)
+    _check_settings(settings, engine, own)
+    asked = own if any(own in parse_override(setting) for setting in settings) else None
+    config = load([], settings, {"model": model, "engine": engine, "task": asked}).config
     return Target(config, model, mark="" if known else fingerprint(model))
 
 
-def _run(directory: Path, step: int | None, engine: str | None, settings: Sequence[str]) -> Target:
+def _run(directory: Path, step: int | None, engine: str | None, settings: Sequence[str], task: str) -> Target:
     record = read_record(directory)
     if record.problem:
         raise UserError(f"`{directory}` cannot be evaluated: {record.problem}")
     if record.spec.get("kind") == EVALUATION:
-        return _model(str(record.config.get("model", {}).get("path", "")), step, engine, settings)
+        return _model(str(record.config.get("model", {}).get("path", "")), step, engine, settings, task)
     layers = Layers()
     layers.add(record.config, f"{directory}/spec.json")
     given, engine = engine, engine or str(record.config.get("engine", "hf"))
-    _check_settings(settings, engine)
+    _check_settings(settings, engine, _own_table(task, record))
     for setting in settings:
         layers.add(parse_override(setting), "--set")
     config = _config({**layers.values, "engine": engine}, str(directory))
@@ -150,8 +159,8 @@ def _config(values: Mapping[str, Any], source: str) -> RunConfig:
         raise ConfigError(f"{source}: {validation_message(error, RunConfig)}") from None
 
 
-def _check_settings(settings: Sequence[str], engine: str) -> None:
-    allowed = ("model", "train", engine)
+def _check_settings(settings: Sequence[str], engine: str, task: str) -> None:
+    allowed = [name for name in ("model", "train", engine, task) if name]
     for setting in settings:
         ((table, value),) = parse_override(setting).items()
         if table == DATA_TASK and isinstance(value, dict) and (named := OPTIONS & value.keys()):
@@ -161,6 +170,17 @@ def _check_settings(settings: Sequence[str], engine: str) -> None:
             raise UserError(
                 f"--set {setting}: an evaluation takes keys of {', '.join(allowed)}, and the model's path is the argument"
             )
+
+
+def _own_table(task: str, record: RunSummary | None = None) -> str:
+    """The table with the parameters of the task that is evaluated; empty for problem sets, which have options instead."""
+    known = find_set(task)
+    name = known.task if known is not None else task
+    if record is not None and name == record.config.get("task"):
+        # A task in a file is named otherwise in its run.
+        parts = dict(record.spec.get("pipeline", {}))
+        name = next((part for part in parts if parts[part].get("hooks", {}).get("score_response") == PROVIDES), name)
+    return "" if name == DATA_TASK else name
 
 
 def recorded_config(target: Target) -> dict[str, Any]:

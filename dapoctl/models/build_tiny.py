@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, GenerationConfig, PreTrainedTokenizerFast
 
-from dapoctl.tasks.arithmetic import Arithmetic, draw_pair, split_of
+from dapoctl.tasks.arithmetic import Arithmetic, draw, split_of
 
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>")
 CHARACTERS = "0123456789+-*/= #\n.,:;?!()'\"%_$^<>" + "abcdefghijklmnopqrstuvwxyz"
@@ -74,7 +74,7 @@ def demonstrations(rng: random.Random, batch: int) -> Iterator[tuple[list[str], 
     while True:
         block: list[tuple[str, str]] = []
         while len(block) < 16 * batch:
-            a, b = draw_pair(rng, MAX_DIGITS)
+            a, b = draw(rng, 1, MAX_DIGITS, 2)
             if split_of(a, b) == "train":
                 block.append((f"{a}+{b}=", worked(a, b, rng)))
         block.sort(key=lambda pair: len(pair[0]) + len(pair[1]))

@@ -283,6 +283,23 @@ def test_a_run_is_evaluated_at_its_latest_checkpoint_or_another(run: Path) -> No
     assert "eval/sums/avg@1" in listed[run.name].metrics
 
 
+def test_a_task_is_evaluated_with_other_parameters(run: Path) -> None:
+    root = run.parent
+    asked = ("eval", run.name, "--task", "arithmetic", "-k", "1", "--limit", "4", "--as", "long")
+    found = ask(root, *asked, "--set", "arithmetic.min_digits=5", "--set", "arithmetic.max_digits=5")
+    rows = samples(Path(found["directory"])).values()
+    assert {len(number) for row in rows for number in row["prompt"][:-1].split("+")} == {5}
+    assert found["data"]["parameters"]["arithmetic"]["max_digits"] == 5
+    # Another rule for the same problems is another evaluation, too.
+    digits = ("--set", "arithmetic.min_digits=5", "--set", "arithmetic.max_digits=5")
+    words = call(root, *asked, *digits, "--set", "arithmetic.marker=", code=2).stderr
+    assert "arithmetic.marker: '#' stored, '' requested" in " ".join(words.split())
+    base = ask(
+        root, "eval", "tiny", "--task", "arithmetic", "-k", "1", "--limit", "4", "--set", "arithmetic.operands=3"
+    )
+    assert {row["prompt"].count("+") for row in samples(Path(base["directory"])).values()} == {2}
+
+
 def test_adapters_are_evaluated_with_their_run(tmp_path: Path) -> None:
     pytest.importorskip("peft")
     settings = (*RUN, "lora.rank=2", "optim.lr=0.05", "optim.warmup_steps=0", "rollout.samples=16", "eval.every=0")
@@ -322,7 +339,15 @@ def test_an_evaluation_is_no_run_to_resume(tmp_path: Path) -> None:
         (["tiny", "--task", "arithmetic", "--scorer", "strict"], ["--scorer", "arithmetic", "its own"]),
         (["tiny", "--task", "arithmetic", "--step", "3"], ["--step 3", "is a model"]),
         (["tiny", "--task", "arithmetic", "--engine", "vlm"], ["`vlm`", "vllm"]),
-        (["tiny", "--task", "arithmetic", "--set", "optim.lr=1"], ["optim.lr=1", "model, train, hf"]),
+        (["tiny", "--task", "arithmetic", "--set", "optim.lr=1"], ["optim.lr=1", "model, train, hf, arithmetic"]),
+        (
+            ["tiny", "--task", "math500", "--set", "arithmetic.operands=3"],
+            ["arithmetic.operands=3", "model, train, hf,"],
+        ),
+        (
+            ["tiny", "--task", "arithmetic", "--set", "arithmetic.digits=3"],
+            ["unknown key `arithmetic.digits`", "max_digits"],
+        ),
         (["tiny", "--data", "d", "--set", "math.problem_field=q"], ["math.problem_field=q", "option --problem-field"]),
         (["tiny", "--task", "arithmetic", "--set", "model.path=x"], ["model.path=x", "argument"]),
         (["tiny", "--task", "x", "--data", "none.jsonl"], ["no such file: none.jsonl"]),

@@ -5,6 +5,7 @@ Processes: users are told apart by the kernel, so another user's files are made 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -166,6 +167,15 @@ def test_an_evaluation_does_not_run_code_that_a_strangers_run_asks_for(store: St
     (store.cwd / "evil.py").write_text("raise SystemExit(99)")
     write_json(directory / "spec.json", spec)
     assert "--engine NAME decides" in store.call(*command, code=2).stderr
+    spec["config"]["engine"] = "hf"
+    sha256 = hashlib.sha256((store.cwd / "evil.py").read_bytes()).hexdigest()
+    wraps = {"score_response": "wraps"}
+    entry = {"entry_point": f"{store.cwd / 'evil.py'}:Evil", "sha256": sha256, "hooks": wraps}
+    spec["pipeline"] = {"arithmetic": {"entry_point": "", "hooks": {"score_response": "provides"}}, "evil": entry}
+    write_json(directory / "spec.json", spec)
+    said = " ".join(store.call(*command[:-2], "--step", "0", code=2).stderr.split())
+    assert "wants to run the file of `evil`" in said
+    assert f"belongs to {STRANGER}" in said
 
 
 def names_of_leases(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -22,7 +22,7 @@ from dapoctl.models.build_tiny import (
     sample,
     worked,
 )
-from dapoctl.tasks.arithmetic import Arithmetic, draw_pair, split_of
+from dapoctl.tasks.arithmetic import Arithmetic, draw, split_of
 
 FOLDER = Path(dapoctl.models.__file__).parent / "tiny"
 
@@ -87,7 +87,7 @@ def test_the_chat_template_is_bos_and_the_question() -> None:
 def test_work_without_slips_is_right_whatever_the_recheck() -> None:
     task, rng = Arithmetic(), random.Random(0)
     for _ in range(500):
-        a, b = draw_pair(rng, 4)
+        a, b = draw(rng, 1, 4, 2)
         problem = Problem(id="", prompt=f"{a}+{b}=", answer=str(a + b))
         assert task.score_response(problem, worked(a, b, rng, slip=0, recheck=0.5)).correct
     assert worked(37, 85, rng, slip=0, recheck=0) == "7+5=12 3+8+1=12 #122"

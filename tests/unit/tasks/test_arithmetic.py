@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 
 import pytest
 
 from dapoctl import DapoctlError, Problem
-from dapoctl.tasks.arithmetic import Arithmetic
+from dapoctl.models.build_tiny import worked
+from dapoctl.tasks.arithmetic import Arithmetic, draw
 
 PROBLEM = Problem(id="37+85", prompt="37+85=", answer="122")
 
@@ -49,6 +51,36 @@ def test_sizes_and_order_are_stable() -> None:
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True
         )
         assert shown.stdout.strip() == str(small.load_problems("test"))
+
+
+def test_other_sums_than_those_of_training() -> None:
+    long = Arithmetic(min_digits=5, max_digits=6, test_size=40).load_problems("test")
+    assert {len(str(number)) for problem in long for number in operands(problem)} == {5, 6}
+    several = Arithmetic(operands=3, test_size=40, train_size=400)
+    for split in ("train", "test"):
+        for problem in several.load_problems(split):
+            numbers = [int(part) for part in problem.prompt.removesuffix("=").split("+")]
+            assert len(numbers) == 3
+            assert int(problem.answer) == sum(numbers)
+    there, back = (Arithmetic(test_size=40, swapped=swapped).load_problems("test") for swapped in (False, True))
+    assert [operands(problem)[::-1] for problem in there] == [operands(problem) for problem in back]
+    assert [problem.answer for problem in there] == [problem.answer for problem in back]
+
+
+def test_sums_of_several_numbers_are_held_out_in_any_order() -> None:
+    task = Arithmetic(operands=3, max_digits=1, train_size=2000, test_size=2000)
+    found = {
+        split: {tuple(sorted(map(int, p.prompt[:-1].split("+")))) for p in task.load_problems(split)}
+        for split in ("train", "test")
+    }
+    assert not found["train"] & found["test"]
+    # C(10 + 2, 3) multisets of three digits.
+    assert len(found["train"]) + len(found["test"]) == 220
+
+
+def test_fewer_digits_than_none() -> None:
+    with pytest.raises(ValueError, match="`min_digits` = 5 is above `max_digits` = 4"):
+        Arithmetic(min_digits=5)
 
 
 def test_every_pair_of_lengths_occurs() -> None:
@@ -121,3 +153,46 @@ def test_zero_is_an_answer() -> None:
     zero = Problem(id="0+0", prompt="0+0=", answer="0")
     assert Arithmetic().score_response(zero, "0+0=0 #0").correct
     assert not Arithmetic().score_response(zero, "#").correct
+
+
+def judged(prompt: str, text: str) -> dict[str, bool]:
+    numbers = prompt.removesuffix("=").split("+")
+    problem = Problem(id=prompt, prompt=prompt, answer=str(sum(map(int, numbers))))
+    return {name: judge(problem, text) for name, judge in Arithmetic().judges().items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "strict", "steps"),
+    [
+        ("7+5=12 3+8+1=12 #122", True, True),
+        # The carry first, the digits the other way round: the same step.
+        ("5+7=12 1+8+3=12 #122", True, True),
+        ("7+5=12 3+8+1=12 check 7+5=12 #122", True, True),
+        ("7+5=12 3+8+1=12 check 7+5=12 3+8+1=12 check 7+5=12 #122", True, True),
+        # Right by wrong steps, and by none.
+        ("7+5=11 3+8+1=12 #122", True, False),
+        ("7+5=12 3+8=12 #122", True, False),
+        ("3+8+1=12 7+5=12 #122", True, False),
+        ("7+5=12 3+8+1=12 check 7+5=11 #122", True, False),
+        ("7+5=12 3+8+1=12 0+0=0 #122", True, False),
+        ("7+5=12 3+8+1=12 so #122", True, False),
+        ("#122", True, False),
+        ("", False, False),
+        # Right steps to a wrong sum.
+        ("7+5=12 3+8+1=12 #123", False, False),
+        # The last one counts, for the reward; not for the strict rule.
+        ("#9 #122", False, False),
+        ("7+5=12 3+8+1=12 #122 and more", False, True),
+    ],
+)
+def test_a_right_sum_is_not_yet_right_working(text: str, strict: bool, steps: bool) -> None:
+    assert judged("37+85=", text) == {"strict": strict, "steps": steps}
+
+
+def test_what_the_model_was_shown_is_judged_by_who_made_it() -> None:
+    rng = random.Random(3)
+    for _ in range(300):
+        numbers = draw(rng, 1, 4, 2)
+        prompt = "{}+{}=".format(*numbers)
+        assert judged(prompt, worked(*numbers, rng, slip=0.0)) == {"strict": True, "steps": True}
+        assert not judged(prompt, worked(*numbers, rng, slip=1.0))["steps"]
