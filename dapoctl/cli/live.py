@@ -172,8 +172,9 @@ SILENCE = 15.0
 class Ticker:
     """One line on `stream`: rewritten on a terminal, else printed at intervals."""
 
-    def __init__(self, stream: TextIO, label: str) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, label: str, unit: str = "responses") -> None:
+        """`unit`: of what is counted."""
+        self._stream, self._unit = stream, unit
         self._label = one_line(label)
         self._redraws = stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         self._begun: tuple[float, int] | None = None
@@ -190,7 +191,7 @@ class Ticker:
                 self._write("\n")
 
     def tell(self, phase: str, done: int, total: int) -> None:
-        """Show the phase, with `done` and `total` in responses."""
+        """Show the phase, and how much of it is done."""
         now = time.monotonic()
         new, self._phase = phase != self._phase, phase
         if new and total:
@@ -205,7 +206,7 @@ class Ticker:
         if not total or self._begun is None:
             return f"{self._label}: {WORDS.get(self._phase, self._phase)}"
         begun, before = self._begun
-        text = f"{self._label}, {self._phase}: {done:,} of {total:,} responses, {duration(now - begun)}"
+        text = f"{self._label}, {self._phase}: {done:,} of {total:,} {self._unit}, {duration(now - begun)}"
         if before < done < total:
             text += f", about {duration((now - begun) / (done - before) * (total - done))} left"
         return text

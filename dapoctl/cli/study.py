@@ -9,7 +9,7 @@ import typer
 
 from dapoctl.cli import study_results
 from dapoctl.cli.options import Gpus, Json, RunsDir
-from dapoctl.cli.output import emit, emit_json, show_help, warn
+from dapoctl.cli.output import emit, emit_json, show_help, told_warnings, warn
 from dapoctl.cli.study_results import File
 from dapoctl.errors import UserError
 from dapoctl.views.text import one_line
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from dapoctl.study.plan import Plan
     from dapoctl.study.progress import Made
+
+INTERRUPTED = 130
 
 group = typer.Typer(help="Studies: planned arms and seeds, carried out and judged.", invoke_without_command=True)
 
@@ -122,6 +124,7 @@ def run(
         return
     made = wait(made_plan, root, _watch())
     _tell_of_foreign(made)
+    _evaluate(made_plan, root, made)
     counts = states(made)
     if json:
         emit_json({"group": made_plan.group, "states": counts})
@@ -129,6 +132,35 @@ def run(
         emit(one_line(f"{made_plan.group}: {', '.join(f'{number} {state}' for state, number in counts.items())}"))
         emit(one_line(f"what they say: dapoctl study results {file}"))
     raise typer.Exit(1 if counts.get("failed") else 0)
+
+
+@group.command("evaluate")
+def evaluate(file: File, runs_dir: RunsDir = None) -> None:
+    """Ask the finished runs of a study the problems of its [set.NAME] tables; `study run` does so at its end.
+
+    What is stored is not asked again. Ctrl-C stops it; the same command goes on.
+    """
+    from dapoctl.runs.store import runs_root
+    from dapoctl.study.plan import make_plan
+    from dapoctl.study.progress import progress
+
+    made_plan, root = make_plan(file), runs_root(runs_dir)
+    if not made_plan.study.set:
+        raise UserError(f"{file} has no [set.NAME] table: there is nothing to ask")
+    _evaluate(made_plan, root, progress(made_plan, root))
+
+
+def _evaluate(made_plan: "Plan", root: Path, made: "Sequence[Made]") -> None:
+    from dapoctl.cli.live import Ticker
+    from dapoctl.study.evaluations import evaluate_all
+
+    if not made_plan.study.set:
+        return
+    ticker = Ticker(sys.stderr, made_plan.study.study.name, "evaluations")
+    with told_warnings(), ticker.shown():
+        whole = evaluate_all(made_plan, root, made, ticker.tell)
+    if not whole:
+        raise typer.Exit(INTERRUPTED)
 
 
 @group.command("status")

@@ -8,14 +8,17 @@ are so is told beside it. Interpolation is linear.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 from dapoctl.evaluation.compare.cost import step_cost
-from dapoctl.runs.summary import metric_rows
+from dapoctl.evaluation.summary import COMMAND
+from dapoctl.evaluation.writer import is_complete, read_summary
+from dapoctl.runs.files import number_or_nan
+from dapoctl.runs.summary import EVALS, metric_rows
 from dapoctl.study.schema import Outcome
 
 HOUR = 3600.0
@@ -52,8 +55,26 @@ class Value:
 
 
 def read_curves(directory: Path) -> Curves:
-    """The curves of a run; rows that a resumed run wrote again count once."""
-    return curves_of(metric_rows(directory))
+    """The curves of a run, with what it was asked after training; rows that a resumed run wrote again count once."""
+    found = curves_of(metric_rows(directory))
+    series = {name: [*points] for name, points in found.series.items()}
+    for step, metrics in _asked_later(directory):
+        for name, value in metrics.items():
+            # What the run measured itself stays: a set of that name asked again is another figure.
+            if name not in found.series:
+                series.setdefault(name, []).append((step, value))
+    return replace(found, series={name: sorted(points) for name, points in series.items()})
+
+
+def _asked_later(directory: Path) -> Iterator[tuple[int, Mapping[str, float]]]:
+    """(step, metrics) of complete evaluations by the command."""
+    for path in sorted((directory / EVALS).glob("*/step_*")):
+        summary = read_summary(path)
+        if summary is None or summary.get("made") != COMMAND or not is_complete(summary):
+            continue
+        values = summary.get("metrics")
+        if isinstance(values, dict):
+            yield int(summary["step"]), {str(name): number_or_nan(value) for name, value in values.items()}
 
 
 def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:

@@ -158,13 +158,16 @@ def _twins(resolved: Mapping[str, Resolved]) -> Iterator[str]:
 def _unreachable(study: Study, resolved: Mapping[str, Resolved]) -> Iterator[tuple[str, str]]:
     """Outcomes that no run of some arm can have."""
     for name, outcome in study.outcome.items():
+        if outcome.metric.startswith("eval/") and outcome.metric.split("/")[1] in study.set and outcome.at != "last":
+            yield name, f'`{outcome.metric}` is measured once, of the finished run: `at` = "last"'
+            continue
         for arm, found in resolved.items():
             steps, every = found.config.steps, found.config.eval.every
             last = outcome.at if isinstance(outcome.at, int) else outcome.area[1] if outcome.area else 0
             if last > steps:
                 yield name, f"step {last} is beyond the {steps} steps of arm `{arm}`"
                 break
-            evaluated = outcome.metric.startswith("eval/")
+            evaluated = outcome.metric.startswith("eval/") and outcome.metric.split("/")[1] not in study.set
             if evaluated and not every:
                 yield name, f"`{outcome.metric}` is never measured in arm `{arm}`: `eval.every` = 0"
                 break

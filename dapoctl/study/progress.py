@@ -7,8 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from dapoctl.config import RunConfig
+from dapoctl.config.load import Layers
 from dapoctl.config.resolve import Resolved
+from dapoctl.models import default_config
 from dapoctl.runs.index import list_runs
 from dapoctl.runs.state import ALIVE
 from dapoctl.runs.summary import RunSummary
@@ -60,11 +64,29 @@ def _is_of(run: RunSummary, planned: PlannedRun, resolved: Resolved) -> bool:
     """Whether a run was made with the configuration that its arm has now."""
     wanted, config = resolved.as_dict(), run.config
     keys = {*wanted, *config} - OF_A_RUN
+    layers = Layers()
+    for part in (RunConfig().model_dump(), default_config(resolved.config.model.path)[0]):
+        layers.add(part, "the defaults")
+    defaults = layers.values | {
+        name: {key: field.get_default(call_default_factory=True) for key, field in type(component).model_fields.items()}
+        for name, component in resolved.pipeline.components.items()
+    }
     return (
         config.get("seed") == planned.seed
         and {*run.components} == {*resolved.pipeline.components}
-        and all(config.get(key) == wanted.get(key) for key in keys)
+        and all(_same(config.get(key), wanted.get(key), defaults.get(key)) for key in keys)
     )
+
+
+def _same(recorded: Any, wanted: Any, default: Any) -> bool:
+    """Whether a value is what a run was made with. The record of an earlier version lacks keys that have come since: the run
+    then had what is the default now."""
+    if isinstance(wanted, dict) and isinstance(recorded, dict) and isinstance(default, dict):
+        return all(
+            _same(recorded.get(key), wanted.get(key), default.get(key)) if key in wanted else False
+            for key in {*wanted, *recorded}
+        )
+    return bool(recorded == wanted or (recorded is None and wanted == default))
 
 
 def foreign_words(made: Sequence[Made]) -> str:

@@ -107,6 +107,28 @@ class Outcome(Settings):
         return next(name for name in HOWS if getattr(self, name) is not None)
 
 
+class EvalSet(Settings):
+    """Problems that every finished run is asked once more, as by `dapoctl eval RUN --as NAME`: outcomes see them as
+    `eval/NAME/...` at the last step."""
+
+    title: str = ""
+    task: str = ""
+    """The set or the task; by default its own name."""
+    data: str = ""
+    """A file or a hub name, as with `--data`; relative to this file."""
+    settings: list[str] = Field([], alias="set")
+    """As with `--set`: `arithmetic.max_digits=5`."""
+    protocol: str | None = None
+    k: int | None = Field(None, ge=1)
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    limit: int | None = Field(None, ge=1)
+    arms: list[str] | None = None
+    """Only runs of these arms; by default of all."""
+
+
 class Pilot(Settings):
     """Runs that tell how much seeds differ, before the plan is carried out."""
 
@@ -154,11 +176,14 @@ class Study(Settings):
     factor: dict[str, Factor] = {}
     arm: dict[str, Arm] = {}
     outcome: dict[str, Outcome]
+    set: dict[str, EvalSet] = {}
+    """Further problems, for finished runs."""
     design: Design = Design()
 
     @model_validator(mode="after")
     def _names_fit(self) -> Study:
-        for kind, names in (("factor", self.factor), ("arm", self.arm), ("outcome", self.outcome)):
+        for kind, names in (("factor", self.factor), ("arm", self.arm), ("outcome", self.outcome),
+                            ("set", self.set)):  # fmt: skip
             if wrong := [name for name in names if not _fits(name)]:
                 raise ValueError(f"[{kind}.{wrong[0]}]: a name has letters, digits, `_`, `.`, `+` and `-`, at most 40")
         if not any(outcome.role == "primary" for outcome in self.outcome.values()):

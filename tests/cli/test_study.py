@@ -88,6 +88,17 @@ def test_runs_of_another_configuration_are_not_counted(cli: Cli, study: Path) ->
     assert {run["arm"] for run in results["middle"]["runs"]} == {"grpo", "tokens", "clip", "dapo", "chance"}
 
 
+def test_runs_of_an_earlier_version_lack_keys_that_have_come_since(cli: Cli, study: Path) -> None:
+    fill(study)
+    for path in (study.parent / "runs").glob("*/spec.json"):
+        spec = json.loads(path.read_text())
+        del spec["config"]["arithmetic"]["operands"], spec["config"]["optim"]["beta2"]
+        path.write_text(json.dumps(spec))
+    assert json.loads(cli("study", "status", str(study), "--json").stdout)["states"] == {"finished": 13}
+    study.write_text(study.read_text().replace("steps = 4\n", "steps = 4\n[base.arithmetic]\noperands = 3\n", 1))
+    assert json.loads(cli("study", "status", str(study), "--json").stdout)["states"] == {"missing": 13}
+
+
 def test_results_say_what_was_planted(cli: Cli, study: Path) -> None:
     fill(study)
     done = cli("study", "results", str(study), COLUMNS="160")

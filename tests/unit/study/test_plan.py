@@ -74,6 +74,8 @@ def test_half_of_a_factorial(tmp_path: Path) -> None:
     ("old", "new", "words"),
     [
         ("[outcome.middle]\n", "[outcome.middle]\nat = 2\n", "needs exactly one of at, area, reach"),
+        ("at = 2\n", 'at = 2\n[set.long]\nk = 0\n', "`set.long.k` = 0: must be greater than or equal to 1"),
+        ('metric = "eval/arithmetic/avg@1"\nat = 2\n', 'metric = "eval/long/avg@1"\nat = 2\n[set.long]\n', "is measured once"),
         ('role = "primary"', 'role = "secondary"', "no outcome is primary"),
         ('role = "primary"', 'role = "main"', "`outcome.middle.role` = 'main': must be 'primary', 'secondary', 'guard'"),
         ('"clip", "tokens"]', '"clip", "token"]', "design.factorial names `token`, which is no factor. Did you mean `tokens`?"),
