@@ -1,5 +1,6 @@
 """`dapoctl study power` and `results`: what a plan would detect, and what its runs say."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -113,6 +114,7 @@ def report(
     runs_dir: RunsDir = None,
 ) -> None:
     """Write a study's report: report.md, report.html with all figures inside, the figures, and its numbers as CSV."""
+    from dapoctl.cli.live import Ticker
     from dapoctl.runs.files import storage_errors, write_text
     from dapoctl.runs.store import runs_root
     from dapoctl.study.evidence import gather
@@ -121,7 +123,9 @@ def report(
     from dapoctl.views.report.figures import figures
 
     made_plan = make_plan(file)
-    evidence = gather(made_plan, runs_root(runs_dir))
+    ticker = Ticker(sys.stderr, made_plan.study.study.name, "runs")
+    with ticker.shown():
+        evidence = gather(made_plan, runs_root(runs_dir), ticker.tell)
     name = made_plan.study.study.name
     if not evidence.curves:
         raise UserError(f"no run of `{name}` is finished yet; `dapoctl study status` says how far they are")

@@ -86,7 +86,8 @@ def analyse(plan: Plan, curves: Mapping[PlannedRun, Curves]) -> list[Outcomes]:
 def _outcomes(plan: Plan, name: str, outcome: Outcome, curves: Mapping[PlannedRun, Curves]) -> Outcomes:
     horizon = min((last_of(outcome, found) for found in curves.values()), default=math.inf)
     values = {run: value_of(outcome, curves[run], horizon) for run in plan.runs if run in curves}
-    rows = [(run.arm, run.seed, value.value) for run, value in values.items()]
+    place = {arm: number for number, arm in enumerate(plan.arms)}
+    rows = sorted(((run.arm, run.seed, value.value) for run, value in values.items()), key=lambda row: place[row[0]])
     fitted = CellMeans(rows, paired=plan.study.design.paired)
     effects = tuple(
         Effect(kind, label, against, fitted.contrast(weights), weights)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
-import statistics
 from collections import Counter
 
 from dapoctl.study.evidence import Evidence
 from dapoctl.study.progress import foreign_words, states
 from dapoctl.views import metrics
 from dapoctl.views.markdown import code, escaped, table
-from dapoctl.views.numbers import count, hours, number, percent
+from dapoctl.views.numbers import count, hours, percent
+from dapoctl.views.report.audit import audit
 from dapoctl.views.report.figures import CURVES
+from dapoctl.views.report.responses import pass_at_k
 from dapoctl.views.report.words import command, joined, mean_last
 from dapoctl.views.study import figure
-
-PASS = re.compile(r"eval/(?P<set>.+)/pass@(?P<k>\d+)")
-SHOWN = 12
 
 
 def curves(evidence: Evidence) -> str:
@@ -30,66 +27,6 @@ def curves(evidence: Evidence) -> str:
         if names
         else "No run has any of the metrics that are drawn."
     )
-
-
-def pass_at_k(evidence: Evidence) -> str:
-    """8. pass@k before and after, by arm."""
-    names = sorted(
-        {name for found in evidence.curves.values() for name in found.series if PASS.fullmatch(name)}, key=_by_k
-    )
-    if not names:
-        return "`eval.k` = 1: there is no pass@k beyond avg@1."
-    rows = []
-    for arm in evidence.plan.arms:
-        runs = evidence.runs_of(arm)
-        cells = []
-        for name in names:
-            before = [
-                value
-                for run in runs
-                if (points := evidence.curves[run].series.get(name)) and math.isfinite(value := points[0][1])
-            ]
-            after = mean_last(evidence, arm, name)
-            cells.append(f"{percent(statistics.fmean(before))} → {percent(after)}" if before else "")
-        rows.append([code(arm), *cells])
-    note = (
-        "Means over seeds, before training and at the last evaluation. Where pass@k does not rise with avg@k, training"
-    )
-    return joined(
-        [
-            "\n".join(table(["arm", *(code(name) for name in names)], rows)),
-            f"{note} sharpened what the model could do already.",
-        ]
-    )
-
-
-def _by_k(name: str) -> tuple[str, int]:
-    found = PASS.fullmatch(name)
-    assert found is not None
-    return found["set"], int(found["k"])
-
-
-def audit(evidence: Evidence) -> str:
-    """9. What the reward paid for: its terms, and placebos."""
-    names = sorted({name for found in evidence.curves.values() for name in found.series if name.startswith("reward/")})
-    rows = [
-        [code(arm), *(_shown(mean_last(evidence, arm, name)) for name in names)]
-        for arm in evidence.plan.arms if evidence.runs_of(arm)
-    ]  # fmt: skip
-    parts = ["\n".join(table(["arm", *(code(name) for name in names)], rows))]
-    placebos = [name for name, arm in evidence.plan.arms.items() if arm.placebo]
-    for found in evidence.primary:
-        for effect in found.effects:
-            if effect.name in placebos:
-                gained = effect.estimate.interval().low > 0
-                word = "**gained, which a placebo must not**" if gained else "did not gain"
-                parts.append(f"The placebo {code(effect.name)} {word} on {escaped(found.title)}.")
-    parts.append("Last step, mean over seeds. Stored responses can be judged by other rules: `dapoctl rescore`.")
-    return joined(parts)
-
-
-def _shown(value: float) -> str:
-    return number(value) if math.isfinite(value) else ""
 
 
 def generalisation(evidence: Evidence) -> str:
