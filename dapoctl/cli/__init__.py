@@ -20,6 +20,7 @@ from dapoctl.cli import (
     rescore,
     run,
     runs,
+    runs_card,
     runs_manage,
     runs_verify,
     study,
@@ -140,4 +141,4 @@ def _save_traceback() -> str:
     return f"{TRACEBACK} {file.name}"
 
 
-__all__ = ["app", "main", "runs_manage", "runs_verify"]
+__all__ = ["app", "main", "runs_card", "runs_manage", "runs_verify"]
