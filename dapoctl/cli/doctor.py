@@ -25,6 +25,12 @@ def doctor(
         float | None,
         typer.Option("--gpu-memory", metavar="GIB", min=1, help="Would it fit a GPU of this size? No GPU is needed."),
     ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            "--gpu", metavar="NAME", help="Would it fit, and how long would it take? h100, a100, l4, rtx4090, ..."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check the installation, and whether a run fits the machine. Takes the options of `dapoctl run`.
@@ -32,13 +38,15 @@ def doctor(
     Exit code 0 if the run can start, 1 if something prevents it.
     """
     from dapoctl.doctor.checks import Check
+    from dapoctl.doctor.gpus import find_gpu
     from dapoctl.doctor.report import as_dict, examine
     from dapoctl.evaluation.inputs import data_problems
     from dapoctl.runs.store import runs_root
     from dapoctl.views.doctor import page
 
     resolved = resolve_run(config, override, recipe, plugins, name, seed)
-    report = examine(resolved.config, resolved.pipeline, runs_root(runs_dir), gpu_memory)
+    known = find_gpu(gpu) if gpu is not None else None
+    report = examine(resolved.config, resolved.pipeline, runs_root(runs_dir), gpu_memory, known)
     report.run += [Check("data", "fail", problem) for problem in data_problems(resolved.config, resolved.pipeline)]
     emit_json(as_dict(report)) if json else emit("\n".join(page(report)))
     raise typer.Exit(0 if report.ok else 1)

@@ -38,21 +38,35 @@ def add_to(app: typer.Typer) -> None:
 
 
 @group.command("plan")
-def plan(file: File, runs_dir: RunsDir = None, json: Json = False) -> None:
+def plan(
+    file: File,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            "--gpu", metavar="NAME", help="Memory and hours of each arm on a GPU: h100, a100, l4, rtx4090, ..."
+        ),
+    ] = None,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
     """Print the runs of a study, its outcomes, and what speaks against it. Nothing is started.
 
-    An arm that would be the same as another, or whose component cannot act, is refused.
+    An arm that would be the same as another, or whose component cannot act, is refused. Exit code 1: an arm does not fit --gpu.
     """
+    from dapoctl.doctor.gpus import find_gpu
     from dapoctl.runs.store import runs_root
+    from dapoctl.study.estimate import estimate
     from dapoctl.study.plan import make_plan
     from dapoctl.study.progress import hours_left, hours_of, progress
     from dapoctl.views import columns
     from dapoctl.views.numbers import hours
-    from dapoctl.views.study import ARMS, arm_lines, way
+    from dapoctl.views.study import ARMS, ESTIMATES, arm_lines, estimate_parts, way
     from dapoctl.views.tables import heading, laid_out, note, text
     from dapoctl.views.terminal import width
 
+    known = find_gpu(gpu) if gpu is not None else None
     made_plan, root = make_plan(file), runs_root(runs_dir)
+    estimated = [*estimate(made_plan, root, known)] if known is not None else []
     made = progress(made_plan, root)
     taken, left = hours_of(made), hours_left(made, _at_once())
     study = made_plan.study
@@ -61,8 +75,9 @@ def plan(file: File, runs_dir: RunsDir = None, json: Json = False) -> None:
             "name": study.study.name, "group": made_plan.group, "digest": made_plan.digest, "runs": len(made_plan.runs),
             "hours_left": left, "arms": [columns.record(ARMS, line) for line in arm_lines(made_plan, made, taken)],
             "order": [run.name for run in made_plan.runs], "warnings": made_plan.warnings,
+            "gpu": gpu, "estimated": [columns.record(ESTIMATES, row) for row in estimated],
         })  # fmt: skip
-        return
+        raise typer.Exit(any(row.problem for row in estimated))
     parts: list[RenderableType] = [text(f"{study.study.name}: {study.study.question}", "bold")]
     parts.append(columns.terminal_table(ARMS, arm_lines(made_plan, made, taken), width()))
     parts.append(heading("outcomes"))
@@ -76,14 +91,17 @@ def plan(file: File, runs_dir: RunsDir = None, json: Json = False) -> None:
     parts.append(
         note(f"{len(made_plan.runs)} runs in the group {made_plan.group}{words}; plan {made_plan.digest[:12]}")
     )
+    if known is not None:
+        parts += estimate_parts(known, estimated, width())
     emit(laid_out(parts, width()))
     for warning in made_plan.warnings:
         warn(warning)
     _tell_of_foreign(made)
-    if left is not None and study.study.budget_hours is not None and left > study.study.budget_hours:
-        warn(
-            f"`study.budget_hours` = {study.study.budget_hours:g}: the runs that are left take about {hours(left)} hours"
-        )
+    budget, by_arithmetic = study.study.budget_hours, sum(row.hours for row in estimated)
+    for total, words in ((left, "that are left"), (by_arithmetic, "by arithmetic")):
+        if total is not None and budget is not None and total > budget:
+            warn(f"`study.budget_hours` = {budget:g}: the runs {words} take about {hours(total)} hours")
+    raise typer.Exit(any(row.problem for row in estimated))
 
 
 @group.command("run")

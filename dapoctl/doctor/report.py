@@ -10,6 +10,8 @@ from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
 from dapoctl.doctor.advice import ROOM, Advice, advise, waste
 from dapoctl.doctor.checks import Check, failed
 from dapoctl.doctor.engine import other_engines, packages_of
+from dapoctl.doctor.gpus import KnownGpu
+from dapoctl.doctor.hours import Assumptions, Hours, hours
 from dapoctl.doctor.machine import GIB, Machine, busy_words, look
 from dapoctl.doctor.memory import Estimate, estimate
 from dapoctl.doctor.packages import check_packages
@@ -40,6 +42,8 @@ class Report:
     capacity: int = 0
     """Bytes that the run may take"""
     advice: list[Advice] = field(default_factory=list)
+    hours: Hours | None = None
+    """Of the run on a GPU that is known by name; None without one"""
 
     @property
     def ok(self) -> bool:
@@ -47,15 +51,26 @@ class Report:
         return not failed([*self.environment, *self.run])
 
 
-def examine(config: RunConfig, pipeline: Pipeline, runs: Path, gpu_gib: float | None = None) -> Report:
+def examine(
+    config: RunConfig,
+    pipeline: Pipeline,
+    runs: Path,
+    gpu_gib: float | None = None,
+    gpu_known: KnownGpu | None = None,
+    known_model: Model | None = None,
+) -> Report:
     """Look at the machine, the packages and the run.
 
     Args:
         runs: where runs are kept
         gpu_gib: memory of a GPU to assume instead of this machine's devices
+        gpu_known: a GPU to assume, and to estimate the run's time on
+        known_model: what an earlier report found of the same model
     """
+    if gpu_gib is None and gpu_known is not None:
+        gpu_gib = gpu_known.gib
     machine, build = look(), build_of("torch")
-    model = find_model(config.model.path, config.model.trust_remote_code)
+    model = known_model or find_model(config.model.path, config.model.trust_remote_code)
     engine = _engine(pipeline)
     environment = check_packages(_needed(config), engine.name, _packages(engine))
     environment += [*check_accelerator(build, machine, config.train.device), _memory(machine)]
@@ -72,6 +87,8 @@ def examine(config: RunConfig, pipeline: Pipeline, runs: Path, gpu_gib: float | 
         report.run.append(check_disk(config, work, runs))
     if work is not None:
         report.memory = estimate(work)
+        if gpu_known is not None:
+            report.hours = hours(work, report.plan, report.memory, gpu_known)
         report.capacity = work.gpu_memory if gpu_gib is not None else gpu.free if gpu else machine.memory_free
         _judge(report, work, _where(gpu, gpu_gib), machine, gpu)
     return report
@@ -179,5 +196,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "plan": plan,
         "run": [asdict(check) for check in report.run],
         "memory": memory and {**asdict(memory), "peak": memory.peak, "capacity": report.capacity},
+        "hours": report.hours
+        and {**asdict(report.hours), "total": report.hours.total, "assumed": Assumptions().words()},
         "advice": [{"set": advice.options(), "peak": advice.peak, "why": advice.why} for advice in report.advice],
     }

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from dapoctl.doctor.hours import Assumptions
 from dapoctl.runs.amounts import byte_size
+from dapoctl.views.numbers import hours
 from dapoctl.views.terminal import colours, width
 from dapoctl.views.text import one_line
 
 if TYPE_CHECKING:
     from dapoctl.doctor.advice import Advice
     from dapoctl.doctor.checks import Check
+    from dapoctl.doctor.hours import Hours
     from dapoctl.doctor.memory import Estimate
     from dapoctl.doctor.plan import Plan
     from dapoctl.doctor.report import Report
@@ -34,6 +37,8 @@ def page(report: Report) -> list[str]:
     lines += ["", _heading("work"), *_plan(report.plan)]
     if report.memory is not None:
         lines += ["", *_memory(report.memory)]
+    if report.hours is not None:
+        lines += ["", _heading("time, about, by arithmetic and not measured"), *_hours(report.hours)]
     lines += ["", _heading("run"), *_checks(report.run)]
     if report.advice:
         lines += ["", _heading("advice"), *(line for item in report.advice for line in _advice(item))]
@@ -134,6 +139,12 @@ def _memory(memory: Estimate) -> list[str]:
     if memory.unknown:
         lines += _wrapped("  ", f"not in it: {memory.unknown}")
     return lines
+
+
+def _hours(found: Hours) -> list[str]:
+    parts = f"{hours(found.sampling)} sampling, {hours(found.updating)} updating, {hours(found.evaluating)} evaluating"
+    assumed = [line for words in Assumptions().words() for line in _fact("assumed", words)]
+    return [*_fact("hours", f"{hours(found.total)}: {parts}"), *assumed]
 
 
 def _advice(item: Advice) -> list[str]:

@@ -8,8 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dapoctl.doctor.gpus import KnownGpu
+from dapoctl.doctor.hours import Assumptions
 from dapoctl.evaluation.statistics.verdict import Word
+from dapoctl.runs.amounts import byte_size
 from dapoctl.study.analysis import ARM, INTERACTION, LADDER, LEAVE_OUT, MAIN, Effect, Outcomes, Power
+from dapoctl.study.estimate import Estimated
 from dapoctl.study.schema import Outcome
 from dapoctl.views import columns, metrics, tables
 from dapoctl.views.columns import Column
@@ -31,6 +35,34 @@ KINDS = {
     ARM: "arms",
 }
 STYLES = {Word.BETTER: "green", Word.WORSE: "red", Word.EQUIVALENT: "cyan"}
+
+
+# What a plan would take on a GPU.
+
+ESTIMATES: Sequence[Column[Estimated]] = (
+    Column(key="arm", title="arm", value=lambda row: row.arm, text=lambda row: row.arm, right=False, escape=True),
+    Column(key="runs", title="runs", value=lambda row: row.runs, text=lambda row: str(row.runs)),
+    Column(key="peak_bytes", title="memory", value=lambda row: row.report.memory and row.report.memory.peak,
+           text=lambda row: byte_size(row.report.memory.peak) if row.report.memory else "?"),
+    Column(key="hours_a_run", title="hours a run", value=lambda row: row.hours / row.runs,
+           text=lambda row: hours(row.hours / row.runs)),
+    Column(key="hours", title="hours", value=lambda row: row.hours, text=lambda row: hours(row.hours)),
+    Column(key="tight", value=lambda row: row.tight),
+    Column(key="problem", title="", value=lambda row: row.problem, text=lambda row: row.problem or ("fits tightly" if row.tight else "fits"),
+           style=lambda row: "red" if row.problem else "yellow" if row.tight else "green", right=False, escape=True, fold=True),
+)  # fmt: skip
+
+
+def estimate_parts(gpu: KnownGpu, rows: Sequence[Estimated], width: int) -> Iterator[RenderableType]:
+    """Memory and time of every arm, with what is assumed."""
+    yield tables.heading(f"on {gpu.title}, by arithmetic and not measured")
+    yield columns.terminal_table(ESTIMATES, rows, width)
+    total = math.fsum(row.hours for row in rows)
+    yield tables.text(f"{hours(total)} hours in all, on one GPU")
+    for words in Assumptions().words():
+        yield tables.note(f"assumed: {words}")
+    for words in dict.fromkeys(check.text for row in rows for check in row.report.run if check.name == "model"):
+        yield tables.note(f"model: {words}")
 
 
 # Figures in an outcome's unit.

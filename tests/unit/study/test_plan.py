@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 
 from dapoctl.config.load import Layers
 from dapoctl.config.resolve import resolve
+from dapoctl.doctor.gpus import find_gpu
 from dapoctl.errors import ConfigError
+from dapoctl.study.estimate import estimate
 from dapoctl.study.plan import PlannedRun, changes_since, freeze, make_plan
+from tests.cli.test_doctor import GEMMA_4B
 from tests.support.places import ROOT
 from tests.support.studies import STUDY, write_study
 
@@ -145,3 +149,28 @@ def test_the_case_studies_can_be_planned(path: Path) -> None:
     plan = make_plan(path)
     assert plan.warnings == ()
     assert "# Shows: " in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "gpu"), [("24gb", "rtx4090"), ("80gb", "h100"), ("8gpu", "h100")])
+def test_the_studies_of_gemma_fit_their_gpus_and_budgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, gpu: str
+) -> None:
+    """With no more of the model than its configuration, as the hub's library keeps it, and without a network."""
+    place = tmp_path / "models--google--gemma-3-4b-it"
+    (place / "snapshots" / "main").mkdir(parents=True)
+    (place / "snapshots" / "main" / "config.json").write_text(json.dumps(GEMMA_4B))
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("main")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    plan = make_plan(ROOT / "experiments" / "case_study" / f"gemma3-4b-{name}.toml")
+    found = [*estimate(plan, tmp_path, find_gpu(gpu))]
+    assert [each.arm for each in found] == [*plan.arms]
+    assert not any(each.problem for each in found)
+    for each in found:
+        # A frozen copy of all weights beside them leaves little room in 80 GB.
+        assert each.tight == ("kl" in each.arm and name != "24gb")
+    budget = plan.study.study.budget_hours
+    assert budget is not None
+    assert budget / 2 < sum(each.hours for each in found) <= budget
+    # Trained and asked apart: none of what decides is chosen by what the run measures for its curves.
+    assert all(resolved.config.checkpoint.keep_best == 0 for resolved in plan.resolved.values())
