@@ -37,7 +37,7 @@ def evaluate(
     ],
     task: Annotated[
         str,
-        typer.Option("--task", metavar="NAME", help="aime24, aime25, math500, gsm8k, amc23, arithmetic, or a task."),
+        typer.Option("--task", metavar="NAME", help="A set such as aime25 or math500 (see --sets), or a task."),
     ] = "",
     data: Annotated[
         str,

@@ -38,12 +38,21 @@ class ProblemSet:
     """Column of the final answer"""
     id: str = ""
     """Column that tells problems apart; empty for the row's number"""
+    released: str = ""
+    """When its problems became public, as `YYYY-MM`: a model that is older cannot have seen them; empty if not known"""
     task: str = DATA_TASK
     """The component that asks and scores its problems"""
 
     def split(self, purpose: str) -> str:
         """The hub's split for "train" or "test"."""
         return self.train_split or self.test_split if purpose == "train" else self.test_split
+
+
+def _arena(
+    name: str, title: str, hub: str, released: str, licence: str = "CC BY-NC-SA 4.0; see the set's page"
+) -> ProblemSet:
+    """A competition as MathArena (matharena.ai) publishes it."""
+    return ProblemSet(name, title, licence, f"MathArena/{hub}", "train", id="problem_idx", released=released)
 
 
 _MAA = "problems (c) Mathematical Association of America; see the set's page"
@@ -57,14 +66,37 @@ SETS = {
             "HuggingFaceH4/aime_2024",
             "train",
             id="id",
+            released="2024-02",
         ),
-        ProblemSet("aime25", "AIME 2025 I and II, 30 problems, answers 0-999", _MAA, "math-ai/aime25", id="id"),
+        ProblemSet(
+            "aime25",
+            "AIME 2025 I and II, 30 problems, answers 0-999",
+            _MAA,
+            "math-ai/aime25",
+            id="id",
+            released="2025-02",
+        ),
+        _arena("aime26", "AIME 2026 I and II, 30 problems, answers 0-999", "aime_2026", "2026-02", _MAA),
+        ProblemSet(
+            "aime22to24",
+            "AIME 2022 to 2024, 90 problems, answers 0-999",
+            _MAA,
+            "AI-MO/aimo-validation-aime",
+            "train",
+            id="id",
+            released="2024-02",
+        ),
+        _arena("hmmt25feb", "Harvard-MIT tournament, February 2025, 30 problems", "hmmt_feb_2025", "2025-02"),
+        _arena("hmmt25nov", "Harvard-MIT tournament, November 2025, 30 problems", "hmmt_nov_2025", "2025-11"),
+        _arena("hmmt26feb", "Harvard-MIT tournament, February 2026, 33 problems", "hmmt_feb_2026", "2026-02"),
+        _arena("brumo25", "Brown University tournament 2025, 30 problems", "brumo_2025", "2025-04"),
         ProblemSet(
             "math500",
             "500 problems of MATH (Lightman et al. 2023)",
             "MIT (Hendrycks et al. 2021)",
             "HuggingFaceH4/MATH-500",
             id="unique_id",
+            released="2021-03",
         ),
         ProblemSet(
             "gsm8k",
@@ -73,8 +105,28 @@ SETS = {
             "openai/gsm8k:main",
             train_split="train",
             problem="question",
+            released="2021-10",
         ),
-        ProblemSet("amc23", "AMC 12 2023, 40 problems", _MAA, "math-ai/amc23", problem="question", id="id"),
+        ProblemSet(
+            "svamp",
+            "word problems of one step in varied words, 300 to test on",
+            "MIT (Patel et al. 2021)",
+            "ChilleD/SVAMP",
+            train_split="train",
+            problem="question_concat",
+            answer="Answer",
+            id="ID",
+            released="2021-03",
+        ),
+        ProblemSet(
+            "amc23",
+            "AMC 12 2023, 40 problems",
+            _MAA,
+            "math-ai/amc23",
+            problem="question",
+            id="id",
+            released="2023-11",
+        ),
         ProblemSet(
             "dapo17k",
             "the 17,398 different problems of DAPO-Math-17k, integer answers, to train on",

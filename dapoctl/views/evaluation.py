@@ -62,8 +62,8 @@ def sets_table() -> list[str]:
     """The sets by name: what they are, where they come from, their licence."""
     from dapoctl.tasks.problem_sets import SETS
 
-    rows = [("SET", "HUB", "SPLIT", "LICENCE", "WHAT IT IS")]
+    rows = [("SET", "HUB", "SPLIT", "PUBLIC SINCE", "LICENCE", "WHAT IT IS")]
     for known in SETS.values():
         splits = "/".join(dict.fromkeys(filter(None, (known.test_split, known.train_split)))) if known.hub else ""
-        rows.append((known.name, known.hub or "(made on the spot)", splits, known.licence, known.title))
+        rows.append((known.name, known.hub or "(made on the spot)", splits, known.released, known.licence, known.title))
     return tables.aligned(rows)

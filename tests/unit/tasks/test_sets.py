@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def test_every_set_says_where_it_is_from() -> None:
         assert known.name == name
         assert known.title
         assert known.licence
+        assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", known.released) or name in ("dapo17k", "arithmetic")
         assert known.hub.count("/") == (0 if name == "arithmetic" else 1)
 
 
