@@ -57,7 +57,9 @@ def closing(result: Result, progress: Progress, runs_dir: Path | None) -> list[s
     """What was learned, where the run is, what to type next."""
     finished = result.state == "finished"
     took = duration(result.seconds)
-    if finished:
+    if result.ended_by:
+        lines = ["", f"Finished after step {result.step} of {result.steps} ({took}): {result.ended_by}."]
+    elif finished:
         lines = ["", f"Finished all {result.steps} steps in {took}."]
     elif result.step:
         lines = ["", f"Stopped after step {result.step} of {result.steps} ({took}); a checkpoint is saved."]

@@ -46,7 +46,7 @@ def flatten(config: RunConfig) -> dict[str, Any]:
     as `none` if the default is something else."""
     defaults, _ = default_config(config.model.path)
     values = _spell_none({**config.model_dump(exclude={"components"}), **config.components}, defaults)
-    return {key: value for key, value in values.items() if value or key not in config.components}
+    return {key: value for key, value in values.items() if value != {}}
 
 
 def _spell_none(table: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

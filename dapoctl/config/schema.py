@@ -140,6 +140,15 @@ class CheckpointConfig(Settings):
     """Further checkpoints kept: of those saved at a step that was evaluated, the best by held-out accuracy."""
 
 
+class StopAtConfig(Settings):
+    """What ends a run before its last step, with an evaluation and a checkpoint as at the last one."""
+
+    generated_tokens: int | None = Field(None, ge=1)
+    """The run ends after the step in which it has sampled so many tokens for training: arms of equal cost."""
+    hours: float | None = Field(None, gt=0)
+    """The run ends after the step in which its training has taken so long, evaluations and checkpoints left out."""
+
+
 class RunConfig(Settings):
     """A run, fully described. The defaults train `tiny` on a laptop."""
 
@@ -164,6 +173,7 @@ class RunConfig(Settings):
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    stop_at: StopAtConfig = StopAtConfig()
     components: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
     """Parameters of each component, by name; written as one table per component at the top level."""
 

@@ -21,6 +21,8 @@ class Ending:
     signal: str = ""
     """SIGKILL, SIGSEGV, ..."""
     out_of_memory: bool = False
+    reason: str = ""
+    """Why a finished run ended before its last step"""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -44,8 +46,9 @@ def ending(said: Any, status: int, stopped: bool, killed: bool, system_out_of_me
         code = os.waitstatus_to_exitcode(status)
     if isinstance(said, dict) and "state" in said:
         return Ending(
-            str(said["state"]), str(said.get("error", "")), code, name, bool(said.get("out_of_memory", False))
-        )
+            str(said["state"]), str(said.get("error", "")), code, name, bool(said.get("out_of_memory", False)),
+            str(said.get("reason", "")),
+        )  # fmt: skip
     if stopped:
         error = "it did not end in time after SIGTERM and was killed" if killed else ""
         return Ending("stopped", error, code, name)

@@ -94,12 +94,19 @@ class RunRecord:
             return None
         return path
 
-    def ended(self, state: str, error: str = "", out_of_memory: bool = False) -> None:
-        """Record how the attempt ended; on a full disk this is lost rather than the error that ended it."""
-        values = {"schema": SCHEMA, "state": state, "error": error, "out_of_memory": out_of_memory, "time": time.time()}
+    def ended(self, state: str, error: str = "", out_of_memory: bool = False, reason: str = "") -> None:
+        """Record how the attempt ended; on a full disk this is lost rather than the error that ended it.
+
+        Args:
+            reason: why a finished run ended before its last step
+        """
+        values = {
+            "schema": SCHEMA, "state": state, "error": error, "out_of_memory": out_of_memory, "reason": reason,
+            "time": time.time(),
+        }  # fmt: skip
         try:
             write_json(self.attempt / EXIT, values)
-            self.event(state, error=error)
+            self.event(state, error=error, **({"reason": reason} if reason else {}))
         except StorageError as failure:
             print(f"warning: {failure}", file=sys.stderr)
 

@@ -58,7 +58,8 @@ def standing(directory: Path, queued: bool = False, now: float | None = None) ->
     said = read_json(folder / EXIT)
     if isinstance(said, dict):
         state = str(said.get("state", "failed"))
-        return Standing(state if state in ENDED else "failed", str(said.get("error", "")), number)
+        why = str(said.get("error") or said.get("reason") or "")
+        return Standing(state if state in ENDED else "failed", why, number)
     process = read_json(folder / PROCESS)
     host = str(process.get("host", "")) if isinstance(process, dict) else ""
     if is_locked(directory / LOCK):

@@ -55,6 +55,8 @@ class Result:
     seconds: float = 0.0
     """Of training in this attempt, without loading"""
     warnings: list[str] = field(default_factory=list)
+    ended_by: str = ""
+    """Why it finished before its last step; empty if it did not"""
     profile: dict[str, Any] | None = None
     """What `--profile` measured, as in the run's `profile/summary.json`"""
 
@@ -273,6 +275,7 @@ class _Attempt:
             after=progress.after,
             seconds=trainer.seconds if trainer else 0.0,
             warnings=self.reporter.warnings,
+            ended_by=trainer.ended_by if trainer else "",
             profile=trainer.profiler.summary if trainer and trainer.profiler else None,
         )
 
@@ -289,7 +292,8 @@ class _Attempt:
         Raises:
             HookError: the attempt itself succeeded, and a component failed at its end.
         """
-        self.record.ended(self.outcome, error, out_of_memory)
+        reason = self.trainer.ended_by if self.trainer is not None and self.outcome == "finished" else ""
+        self.record.ended(self.outcome, error, out_of_memory, reason)
         failures = []
         try:
             for end in self._ends():
@@ -298,11 +302,11 @@ class _Attempt:
                 except Exception as failure:  # noqa: BLE001 (told below)
                     failures.append(failure)
             if failures and not error:
-                finished = f"all {self.config.steps} steps are done and saved"
+                finished = f"all {self.progress.step} steps are done and saved"
                 done = finished if self.outcome == "finished" else f"the run is {self.outcome}"
                 late = HookError(f"{done}, but {failures[0]}")
                 self._keep_traceback(failures[0], late)
-                self.record.ended(self.outcome, str(late))
+                self.record.ended(self.outcome, str(late), reason=reason)
                 raise late from failures[0]
             for other in failures:
                 self.reporter.warn(RunWarning(str(other)))

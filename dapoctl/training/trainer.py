@@ -14,6 +14,7 @@ from dapoctl.errors import DapoctlError, HookError, RunWarning
 from dapoctl.evaluation.during_training import EvalSet, evaluate
 from dapoctl.runs.checkpoints import checkpoints
 from dapoctl.runs.interrupt import Stopper, StopRequested
+from dapoctl.runs.summary import metric_rows
 from dapoctl.training import checkpoint
 from dapoctl.training.finite import check_weights
 from dapoctl.training.learner import Learner, seed_for, step_metrics
@@ -21,6 +22,7 @@ from dapoctl.training.metrics import Metrics
 from dapoctl.training.profiling import Profiler
 from dapoctl.training.reporting import Reporter
 from dapoctl.training.response_rows import Sampled
+from dapoctl.training.spent import Spent
 from dapoctl.training.step import collect, learn
 
 
@@ -67,6 +69,11 @@ class Trainer:
         self.profiler = profiler
         self.seconds = 0.0
         """Spent in `train`"""
+        self.ended_by = ""
+        """Why the run ended before its last step; empty if it did not"""
+        self._spent = Spent(metric_rows(self.record.directory), state.step)
+        if state.pending is not None:
+            self._spent.add(state.step, state.pending)
         self._torn = False
         """A step failed between its updates: the weights are those of no step"""
         self._saved = (state.step, copy.deepcopy(state.extra()))
@@ -101,7 +108,7 @@ class Trainer:
             self._report(0, metrics)
         if state.pending is not None:
             self._finish()
-        while state.step < self.config.steps:
+        while not self._is_last(state.step):
             with self.profiler.step(state.step + 1) if self.profiler else contextlib.nullcontext():
                 self._step(state.step + 1)
 
@@ -122,6 +129,7 @@ class Trainer:
             with learner.metrics.span("record"):
                 self.record.samples(step, learner.sampled.rows(batch))
             self.state.step, self.state.pending = step, step_metrics(learner)
+            self._spent.add(step, self.state.pending)
             self.record.activity.step = step
             if not self._evaluates(step):
                 self._finish()
@@ -157,12 +165,19 @@ class Trainer:
                 self._report(step, metrics)
             state.pending = None
             every = self.config.checkpoint.every
-            if step == self.config.steps or (every and step % every == 0):
+            if self._is_last(step) or (every and step % every == 0):
                 with span("checkpoint"):
                     self._save()
 
     def _evaluates(self, step: int) -> bool:
-        return bool(self.eval_sets) and (step % self.config.eval.every == 0 or step == self.config.steps)
+        return bool(self.eval_sets) and (step % self.config.eval.every == 0 or self._is_last(step))
+
+    def _is_last(self, step: int) -> bool:
+        """Whether the run ends with the step that was just done."""
+        if step >= self.config.steps:
+            return True
+        self.ended_by = self._spent.enough(self.config) if step else ""
+        return bool(self.ended_by)
 
     def _evaluate(self, step: int) -> dict[str, float]:
         learner = self.learner

@@ -51,6 +51,7 @@ class Ended:
     after: dict[str, float] = field(default_factory=lambda: {"eval/arithmetic/avg@1": 0.914})
     seconds: float = 412.0
     warnings: list[str] = field(default_factory=list)
+    ended_by: str = ""
     profile: dict[str, Any] | None = None
 
 
@@ -283,6 +284,14 @@ def training(ended: Ended, directory: Path) -> Train:
         return ended
 
     return train
+
+
+def test_run_that_finished_early_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ended = Ended(step=12, ended_by="`stop_at.hours` = 1: it has trained for 1.02")
+    assert foreground(training(ended, tmp_path), "tiny", 200, None, json=False) == 0
+    assert (
+        "Finished after step 12 of 200 (6:52): `stop_at.hours` = 1: it has trained for 1.02." in capsys.readouterr().out
+    )
 
 
 def test_finished_run_says_what_was_learned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
