@@ -23,6 +23,7 @@ from dapoctl.cli import (
     runs_card,
     runs_manage,
     runs_verify,
+    scorers,
     study,
     sweep,
     tui,
@@ -47,6 +48,7 @@ compare.add_to(app)
 ablation.add_to(app)
 rescore.add_to(app)
 audit.add_to(app)
+scorers.add_to(app)
 runs.add_to(app)
 queue.add_to(app)
 plugins.add_to(app)
