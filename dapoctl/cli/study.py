@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dapoctl.cli import study_results
+from dapoctl.cli import study_new, study_results
 from dapoctl.cli.options import Gpus, Json, RunsDir
 from dapoctl.cli.output import emit, emit_json, show_help, told_warnings, warn
 from dapoctl.cli.study_results import File
@@ -33,6 +33,7 @@ def _group(context: typer.Context) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
+    study_new.add_to(group)
     study_results.add_to(group)
     app.add_typer(group, name="study")
 

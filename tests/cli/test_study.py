@@ -22,6 +22,21 @@ SECTIONS = (
 )  # fmt: skip
 
 
+IDEA = """
+from dapoctl import Component, hookimpl
+
+
+class Shift(Component):
+    '''Add a constant to every reward.'''
+
+    by: float = 0.5
+
+    @hookimpl
+    def shape_rewards(self, batch):
+        return batch.rewards.new_full(batch.rewards.shape, self.by)
+"""
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     return write_study(tmp_path)
@@ -52,6 +67,37 @@ def fill(study: Path, failed: Sequence[str] = (), left_out: Sequence[str] = (), 
         first = {"step": 0, "time": 1.0, "metrics": {"eval/arithmetic/avg@1": level}}
         head, rest = path.read_text().split("\n", 1)
         path.write_text(f"{head}\n{json.dumps(first)}\n{rest}")
+
+
+def test_a_new_study_can_be_planned_at_once(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = cli("study", "new", "first")
+    assert done.returncode == 0, done.stderr
+    assert "dapoctl study plan first.toml" in done.stdout
+    plan = cli("study", "plan", "first.toml")
+    assert plan.returncode == 0, plan.stderr
+    assert "15 runs in the group study-first" in plan.stdout
+    (tmp_path / "idea.py").write_text(IDEA)
+    (tmp_path / "run.toml").write_text("optim.updates = 4\n")
+    options = ("--arm", "plain=", "--arm", "mine=./idea.py:Shift", "-c", "run.toml", "-o", "second.toml")
+    assert cli("study", "new", "second", *options).returncode == 0
+    found = make_plan(tmp_path / "second.toml")
+    assert [*found.arms] == ["plain", "mine", "random_reward"]
+    assert found.resolved["mine"].config.optim.updates == 4
+    assert "shift" in found.resolved["mine"].pipeline.components
+
+
+def test_a_new_study_that_is_none(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "there.toml").write_text("")
+    for options, words in (
+        (["there"], "there.toml is there already"),
+        (["a b"], "'a b': a name has letters"),
+        (["x", "--arm", "alone=clip"], "takes two arms at least"),
+        (["x", "--arm", "clip"], "--arm clip: must be NAME=PLUGIN,PLUGIN"),
+    ):
+        refused = cli("study", "new", *options)
+        assert (refused.returncode, words in " ".join(refused.stderr.split())) == (2, True), refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["there.toml"]
 
 
 def test_plan_says_what_would_be_run(cli: Cli, study: Path) -> None:
