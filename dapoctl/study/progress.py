@@ -15,7 +15,7 @@ from dapoctl.config.resolve import Resolved
 from dapoctl.models import default_config
 from dapoctl.runs.index import list_runs
 from dapoctl.runs.state import ALIVE
-from dapoctl.runs.summary import RunSummary
+from dapoctl.runs.summary import RunSummary, read_record
 from dapoctl.study.plan import Plan, PlannedRun
 
 MISSING = "missing"
@@ -75,7 +75,17 @@ def _is_of(run: RunSummary, planned: PlannedRun, resolved: Resolved) -> bool:
         config.get("seed") == planned.seed
         and {*run.components} == {*resolved.pipeline.components}
         and all(_same(config.get(key), wanted.get(key), defaults.get(key)) for key in keys)
+        and _same_files(run, resolved)
     )
+
+
+def _same_files(run: RunSummary, resolved: Resolved) -> bool:
+    """Whether the components that are files were the same then, byte by byte."""
+    files = {name: chosen.entry.sha256 for name, chosen in resolved.chosen.items() if chosen.entry.sha256}
+    if not files:
+        return True
+    pipeline = dict(read_record(run.directory).spec.get("pipeline") or {})
+    return all(dict(pipeline.get(name) or {}).get("sha256") == sha256 for name, sha256 in files.items())
 
 
 def _same(recorded: Any, wanted: Any, default: Any) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dapoctl.config.resolve import Resolved
 from dapoctl.study.plan import make_plan
 from tests.support.cli import Cli
 from tests.support.stores import add_run
@@ -42,6 +43,11 @@ def study(tmp_path: Path) -> Path:
     return write_study(tmp_path)
 
 
+def _pipeline(resolved: Resolved) -> dict[str, dict[str, str]]:
+    files = {name: chosen.entry.sha256 for name, chosen in resolved.chosen.items()}
+    return {name: {"sha256": files.get(name, "")} for name in resolved.pipeline.components}
+
+
 def fill(study: Path, failed: Sequence[str] = (), left_out: Sequence[str] = (), spread: float = 0.01) -> None:
     """Finished runs of the study, of which those with clip_higher are 10 points better."""
     plan, rng = make_plan(study), np.random.default_rng(0)
@@ -61,7 +67,7 @@ def fill(study: Path, failed: Sequence[str] = (), left_out: Sequence[str] = (), 
         )  # fmt: skip
         resolved = plan.arms[run.arm].resolve(run.seed)
         spec = json.loads((directory / "spec.json").read_text())
-        spec |= {"config": resolved.as_dict(), "pipeline": {name: {} for name in resolved.pipeline.components}}
+        spec |= {"config": resolved.as_dict(), "pipeline": _pipeline(resolved)}
         (directory / "spec.json").write_text(json.dumps(spec))
         path = directory / "metrics.jsonl"
         first = {"step": 0, "time": 1.0, "metrics": {"eval/arithmetic/avg@1": level}}
@@ -143,6 +149,18 @@ def test_runs_of_an_earlier_version_lack_keys_that_have_come_since(cli: Cli, stu
     assert json.loads(cli("study", "status", str(study), "--json").stdout)["states"] == {"finished": 13}
     study.write_text(study.read_text().replace("steps = 4\n", "steps = 4\n[base.arithmetic]\noperands = 3\n", 1))
     assert json.loads(cli("study", "status", str(study), "--json").stdout)["states"] == {"missing": 13}
+
+
+def test_runs_of_a_file_that_was_changed_are_not_counted(
+    cli: Cli, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "idea.py").write_text(IDEA)
+    study.write_text(study.read_text().replace('plugins = ["random_reward"]', 'plugins = ["./idea.py:Shift"]'))
+    fill(study)
+    assert json.loads(cli("study", "status", str(study), "--json").stdout)["states"] == {"finished": 13}
+    (tmp_path / "idea.py").write_text(IDEA + "# changed\n")
+    assert json.loads(cli("study", "status", str(study), "--json").stdout)["states"] == {"finished": 11, "missing": 2}
 
 
 def test_results_say_what_was_planted(cli: Cli, study: Path) -> None:
