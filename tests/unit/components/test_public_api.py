@@ -274,6 +274,7 @@ def public_methods(cls: Any) -> dict[str, str]:
                 "cannot_act_on": "(self, config: RunConfig, problems: int) -> str",
                 "did_not_act": "(self, metrics: Mapping[str, Sequence[float]]) -> str",
                 "check_data": "(self, split: str) -> None",
+                "judges": "(self) -> Mapping[str, Callable[[Problem, str], bool]]",
                 "data_files": "(self) -> list[str]",
                 "state_dict": "(self) -> dict[str, Any]",
                 "load_state_dict": "(self, state: dict[str, Any]) -> None",
@@ -335,6 +336,7 @@ def test_configuration_keys() -> None:
         train.device train.threads train.micro_batch_tokens train.packing train.chunk_tokens train.gradient_checkpointing
         eval.every eval.set eval.k eval.limit eval.temperature eval.top_p eval.scorer
         checkpoint.every checkpoint.keep checkpoint.keep_best
+        stop_at.generated_tokens stop_at.hours
         components
     """
     assert keys(RunConfig) == expected.split()
