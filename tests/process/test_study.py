@@ -61,7 +61,7 @@ def test_killed_and_gone_on_with(tmp_path: Path) -> None:
     found = store.json("study", "results", str(study))
     assert {name: len(each["runs"]) for name, each in found.items()} == dict.fromkeys(found, 13)
     # Of the arms that it names, two runs of the one and three of the other.
-    asked = [run for run in found["longer"]["runs"] if run["value"] is not None]
+    asked = [run for run in found["longer"]["runs"] if run["value"] != "NaN"]
     assert sorted(run["arm"] for run in asked) == ["dapo"] * 3 + ["grpo"] * 2
     assert len([*store.root.glob("*/evals/longer/step_4/summary.json")]) == 5
     assert found["middle"]["freedom"] == 13 - 6

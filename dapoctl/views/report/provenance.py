@@ -41,7 +41,7 @@ def _facts(specs: list[Mapping[str, Any]]) -> Iterator[list[str]]:
     for spec in specs:
         host, git, inputs = (spec.get(key) or {} for key in ("host", "git", "inputs"))
         facts = {
-            "machine": f"{host.get('system', '?')}, {host.get('cpus', '?')} processors",
+            "machine": f"{_system(str(host.get('system', '?')))}, {host.get('cpus', '?')} processors",
             "Python": str(spec.get("python", "?")),
             "commit": str(git.get("commit", "")) + (" with changes" if git.get("diff") else ""),
             **{f"library {name}": str(version) for name, version in dict(spec.get("versions") or {}).items()},
@@ -53,6 +53,12 @@ def _facts(specs: list[Mapping[str, Any]]) -> Iterator[list[str]]:
     for name, values in found.items():
         for value, number in values.most_common():
             yield [escaped(name), escaped(value), str(number)]
+
+
+def _system(platform: str) -> str:
+    """`Linux x86_64` of `Linux-6.1.0-18-amd64-x86_64-with-glibc2.36`: the kernel's build moves no figure."""
+    architecture = next((name for name in ("x86_64", "aarch64", "arm64", "AMD64") if name in platform), "")
+    return f"{platform.partition('-')[0]} {architecture}".strip()
 
 
 def limits(evidence: Evidence) -> str:
