@@ -85,9 +85,10 @@ def analyse(plan: Plan, curves: Mapping[PlannedRun, Curves]) -> list[Outcomes]:
 
 def _outcomes(plan: Plan, name: str, outcome: Outcome, curves: Mapping[PlannedRun, Curves]) -> Outcomes:
     horizon = min((last_of(outcome, found) for found in curves.values()), default=math.inf)
-    values = {run: value_of(outcome, curves[run], horizon) for run in plan.runs if run in curves}
     place = {arm: number for number, arm in enumerate(plan.arms)}
-    rows = sorted(((run.arm, run.seed, value.value) for run, value in values.items()), key=lambda row: place[row[0]])
+    ordered = sorted((run for run in plan.runs if run in curves), key=lambda run: place[run.arm])
+    values = {run: value_of(outcome, curves[run], horizon) for run in ordered}
+    rows = [(run.arm, run.seed, value.value) for run, value in values.items()]
     fitted = CellMeans(rows, paired=plan.study.design.paired)
     effects = tuple(
         Effect(kind, label, against, fitted.contrast(weights), weights)
