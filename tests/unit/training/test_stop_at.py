@@ -1,4 +1,7 @@
-"""Runs that end before their last step, once they have cost what they may."""
+"""Runs that end before their last step, once they have cost what they may.
+
+They train, since what a step costs is known once it is done; the one that is stopped and resumed trains twice and is slow.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +67,7 @@ def test_hours(tmp_path: Path) -> None:
     assert "`stop_at.hours` = 1e-09" in result.ended_by
 
 
+@pytest.mark.slow
 def test_one_that_is_stopped_and_resumed_ends_at_the_same_step(
     tmp_path: Path, whole: dict[int, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
