@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli.options import ConfigFiles, Json, Name, Override, Plugins, Recipe, RunsDir, Seed, resolve_run
+from dapoctl.cli.options import ConfigFiles, GpuName, Json, Name, Override, Plugins, Recipe, RunsDir, Seed, resolve_run
 from dapoctl.cli.output import emit, emit_json
 
 
@@ -25,12 +25,7 @@ def doctor(
         float | None,
         typer.Option("--gpu-memory", metavar="GIB", min=1, help="Would it fit a GPU of this size? No GPU is needed."),
     ] = None,
-    gpu: Annotated[
-        str | None,
-        typer.Option(
-            "--gpu", metavar="NAME", help="Would it fit, and how long would it take? h100, a100, l4, rtx4090, ..."
-        ),
-    ] = None,
+    gpu: GpuName = None,
     json: Json = False,
 ) -> None:
     """Check the installation, and whether a run fits the machine. Takes the options of `dapoctl run`.

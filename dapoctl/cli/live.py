@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -197,7 +198,9 @@ class Ticker:
         if new and total:
             self._begun = now, done
         if self._redraws:
-            self._write(f"\r\x1b[2K{self._text(now, done, total)}")
+            # A line that wraps cannot be rewritten.
+            columns = shutil.get_terminal_size((80, 24)).columns
+            self._write(f"\r\x1b[2K{self._text(now, done, total)[: columns - 1]}")
         elif new or now - self._last >= SILENCE or (total and done == total):
             self._last = now
             self._write(self._text(now, done, total) + "\n")

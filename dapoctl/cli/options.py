@@ -56,6 +56,12 @@ Gpus = Annotated[
     int | None,
     typer.Option("--gpus", metavar="N", min=1, help="With --detach or --queue: number of GPUs; default: 1."),
 ]
+GpuName = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu", metavar="NAME", help="Memory and hours on a GPU that need not be here: h100, a100, l4, rtx4090, ..."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

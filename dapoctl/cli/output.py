@@ -102,6 +102,18 @@ def forgive_encodings() -> None:
             stream.reconfigure(errors="replace")
 
 
+def command_group(purpose: str) -> typer.Typer:
+    """A group of commands that shows its help, and ends with 0, where no command is named."""
+    group = typer.Typer(help=purpose, invoke_without_command=True)
+
+    @group.callback()
+    def _alone(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            show_help(context)
+
+    return group
+
+
 def show_help(context: typer.Context) -> None:
     """Print the command's help; Typer prints it itself when it formats with rich."""
     text = context.get_help()

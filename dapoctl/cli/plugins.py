@@ -6,18 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from dapoctl.cli.options import Json
-from dapoctl.cli.output import emit, emit_json, show_help
+from dapoctl.cli.output import command_group, emit, emit_json
 from dapoctl.cli.plugins_check import check
 from dapoctl.cli.plugins_new import new
 from dapoctl.cli.plugins_reference import reference
 
-group = typer.Typer(help="Look at the installed components and recipes, and check them.", invoke_without_command=True)
-
-
-@group.callback()
-def _group(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        show_help(context)
+group = command_group("Look at the installed components and recipes, and check them.")
 
 
 def add_to(app: typer.Typer) -> None:

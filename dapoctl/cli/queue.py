@@ -9,21 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from dapoctl.cli.options import Json, RunsDir
-from dapoctl.cli.output import emit, emit_json, show_help, warn
+from dapoctl.cli.output import command_group, emit, emit_json, warn
 from dapoctl.cli.runs import start_waiting
 from dapoctl.views.text import one_line, plain
 
-group = typer.Typer(help="Runs that wait for a GPU: list, reorder, hold, drop.", invoke_without_command=True)
+group = command_group("Runs that wait for a GPU: list, reorder, hold, drop.")
 Waiting = Annotated[
     str, typer.Argument(metavar="RUN", help="A waiting run: its id, the beginning or end of it, or its name.")
 ]
 WaitingOrAll = Annotated[str | None, typer.Argument(metavar="RUN", help="A waiting run; without it, the whole queue.")]
-
-
-@group.callback()
-def _group(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        show_help(context)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,16 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from dapoctl.cli.options import Json, RunId, RunsDir
-from dapoctl.cli.output import emit, emit_json, show_help, warn
+from dapoctl.cli.output import command_group, emit, emit_json, warn
 from dapoctl.views.text import one_line
 
-group = typer.Typer(help="List, show, stop, resume and delete runs.", invoke_without_command=True)
-
-
-@group.callback()
-def _group(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        show_help(context)
+group = command_group("List, show, stop, resume and delete runs.")
 
 
 def add_to(app: typer.Typer) -> None:

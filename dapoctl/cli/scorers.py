@@ -10,21 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dapoctl.cli.options import Json
-from dapoctl.cli.output import emit, emit_json, show_help
+from dapoctl.cli.output import command_group, emit, emit_json
 
 if TYPE_CHECKING:
     from dapoctl.evaluation.scorer_check.cases import Case, Problem
     from dapoctl.evaluation.scorer_check.check import Checked, Judge
     from dapoctl.tasks.scorers import Scorer
 
-group = typer.Typer(help="The rules that say whether a response is right.", invoke_without_command=True)
+group = command_group("The rules that say whether a response is right.")
 LIMIT_S = 5.0
-
-
-@group.callback()
-def _group(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        show_help(context)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,12 +49,14 @@ def check(
 
     Says what is refused that is right, and what passes that is not, before a model finds out in training.
     """
-    from dapoctl.evaluation.scorer_check.cases import cases_of
+    from dapoctl.evaluation.scorer_check.cases import cases_of, hostile
     from dapoctl.views.scorers import page, values
     from dapoctl.views.tables import laid_out
     from dapoctl.views.terminal import width
 
-    cases = [case for problem in _problems(task, data, limit) for case in cases_of(problem, _forms(task, form))]
+    forms, problems = _forms(task, form), _problems(task, data, limit)
+    cases = [case for problem in problems for case in cases_of(problem, forms)]
+    cases += [case for problem in problems[:1] for case in hostile(problem, forms)]
     results = [_task(task, cases)] if task else _scorers(names or (), cases)
     emit_json([values(each) for each in results]) if json else emit(
         laid_out(page(results, len(cases), width()), width())

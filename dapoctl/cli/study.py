@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dapoctl.cli import study_new, study_results
-from dapoctl.cli.options import Gpus, Json, RunsDir
-from dapoctl.cli.output import emit, emit_json, show_help, told_warnings, warn
+from dapoctl.cli.options import GpuName, Gpus, Json, RunsDir
+from dapoctl.cli.output import command_group, emit, emit_json, told_warnings, warn
 from dapoctl.cli.study_results import File
 from dapoctl.errors import UserError
 from dapoctl.views.text import one_line
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
-group = typer.Typer(help="Studies: planned arms and seeds, carried out and judged.", invoke_without_command=True)
-
-
-@group.callback()
-def _group(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        show_help(context)
+group = command_group("Studies: planned arms and seeds, carried out and judged.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,12 +35,7 @@ def add_to(app: typer.Typer) -> None:
 @group.command("plan")
 def plan(
     file: File,
-    gpu: Annotated[
-        str | None,
-        typer.Option(
-            "--gpu", metavar="NAME", help="Memory and hours of each arm on a GPU: h100, a100, l4, rtx4090, ..."
-        ),
-    ] = None,
+    gpu: GpuName = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:

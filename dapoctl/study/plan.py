@@ -225,12 +225,16 @@ def changes_since(known: Mapping[str, Any]) -> list[tuple[float, list[str]]]:
     for entry in known["changes"]:
         keys = [*difference_of(first["study"], entry["content"]["study"])]
         arms = {*first["arms"], *entry["content"]["arms"]}
+        changed: dict[str, list[str]] = {}
         for arm in sorted(arms):
             before, after = first["arms"].get(arm), entry["content"]["arms"].get(arm)
             if before is None or after is None:
                 keys.append(f"arm {arm} {'added' if before is None else 'removed'}")
             elif before != after:
-                keys += [f"arm {arm}: {key}" for key in difference_of(before, after)]
+                for key in difference_of(before, after):
+                    changed.setdefault(key, []).append(arm)
+        for key, names in changed.items():
+            keys += [f"every arm: {key}"] if len(names) == len(arms) > 1 else [f"arm {arm}: {key}" for arm in names]
         found.append((entry["time"], keys))
     return found
 

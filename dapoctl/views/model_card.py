@@ -13,7 +13,8 @@ import tomli_w
 from dapoctl.errors import UserError
 from dapoctl.evaluation.audit.audit import last_figures
 from dapoctl.evaluation.writer import is_complete, read_summary
-from dapoctl.runs.summary import EVALS, RunSummary, metric_rows
+from dapoctl.runs.summary import EVALS, RunSummary
+from dapoctl.study.outcomes import read_curves
 from dapoctl.tasks.problem_sets import find_set
 from dapoctl.views.markdown import code, escaped, table
 from dapoctl.views.numbers import count, duration, percent
@@ -134,18 +135,23 @@ def _results(run: RunSummary, step: int) -> Iterator[str]:
 def _training(run: RunSummary) -> Iterator[str]:
     config = {key: value for key, value in run.config.items() if key != "name"}
     yield "\n".join(["```toml", tomli_w.dumps(config).strip(), "```"])
-    rows = [row["metrics"] for row in metric_rows(run.directory) if row["step"]]
-    tokens = math.fsum(
-        row.get("throughput/generated_tokens_per_s", 0.0) * row.get("time/generate", 0.0) for row in rows
+    curves = read_curves(run.directory)
+    seconds = 3600 * curves.hours[-1]
+    yield (
+        f"{curves.steps[-1]} steps, {count(curves.tokens[-1])} generated tokens, {duration(seconds)} on"
+        f" {escaped(_devices(run))}."
     )
-    seconds = math.fsum(math.fsum(value for name, value in row.items() if name.startswith("time/")) for row in rows)
-    host = dict(run.spec.get("host") or {})
-    gpus = host.get("gpus")
-    device = ", ".join(map(str, gpus)) if gpus else f"{host.get('cpus', '?')} processors"
-    yield f"{len(rows)} steps, {count(tokens)} generated tokens, {duration(seconds)} on {escaped(device)}."
     hashes = [_listed(name, files) for name, files in _files(run)]
     if hashes:
         yield "\n".join(["Inputs, with the beginning of their SHA-256:", "", *hashes])
+
+
+def _devices(run: RunSummary) -> str:
+    """What the run's own evaluations ran on."""
+    paths = sorted((run.directory / EVALS).glob("*/step_*"))
+    named = [str(name) for path in paths for name in (read_summary(path) or {}).get("devices", ())]
+    gpus = [name for name in dict.fromkeys(named) if name != "cpu"]
+    return ", ".join(gpus) or f"{dict(run.spec.get('host') or {}).get('cpus', '?')} processors"
 
 
 def _listed(name: str, files: list[tuple[str, Mapping[str, Any]]]) -> str:

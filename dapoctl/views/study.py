@@ -220,7 +220,7 @@ EFFECTS: list[Column[EffectLine]] = [
     Column(key="p", title="p", value=lambda row: row.effect.p, text=lambda row: p_value(row.effect.p)),
     Column(key="detects", title="detects", value=lambda row: row.effect.detects, text=EffectLine.detects),
     Column(key="verdict", title="verdict", value=lambda row: str(row.effect.verdict or ""), text=EffectLine.verdict,
-           right=False, style=lambda row: STYLES.get(row.effect.verdict.word, "") if row.effect.verdict else ""),
+           right=False, fold=True, style=lambda row: STYLES.get(row.effect.verdict.word, "") if row.effect.verdict else ""),
 ]  # fmt: skip
 
 

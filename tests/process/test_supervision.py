@@ -275,6 +275,7 @@ STUBBORN = """
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_stubborn_run_and_nobody_else_is_hit(store: Store) -> None:
     path = plugin_file(store.cwd, STUBBORN)
     bystander = subprocess.Popen(["sleep", "3602"], start_new_session=True)

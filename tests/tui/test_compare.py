@@ -394,6 +394,7 @@ def test_a_baseline_without_an_evaluation_gives_way(root: Path) -> None:
     play(root, (80, 24), story)
 
 
+@pytest.mark.slow
 def test_a_run_that_disappears_and_one_that_grows(root: Path) -> None:
     async def story(pilot: Pilot[None]) -> None:
         screen = await compared(pilot, [A, B])
@@ -410,6 +411,7 @@ def test_a_run_that_disappears_and_one_that_grows(root: Path) -> None:
     play(root, (80, 24), story)
 
 
+@pytest.mark.slow
 def test_twelve_runs_at_any_size(tmp_path: Path) -> None:
     names = [f"202601{day:02}-000000-x-{day:04}" for day in range(1, 13)]
     for place, name in enumerate(names):

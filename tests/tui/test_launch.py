@@ -134,6 +134,7 @@ def test_a_task_and_an_engine_are_one_each(tmp_path: Path) -> None:
 # Third parties
 
 
+@pytest.mark.slow
 def test_a_component_of_somebody_else_brings_its_fields(tmp_path: Path) -> None:
     async def story() -> None:
         word = every_kind(tmp_path / "ideas")

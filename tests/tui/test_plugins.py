@@ -154,6 +154,7 @@ def test_the_page_of_a_component_tells_all(packages: list[str], tmp_path: Path) 
     ],
     ids=["80x24", "small"],
 )
+@pytest.mark.slow
 def test_a_broken_plugin_is_a_page_and_no_end(pages: dict[str, str], size: tuple[int, int], tmp_path: Path) -> None:
     async def story() -> None:
         async with bench(tmp_path, size) as view:

@@ -133,6 +133,7 @@ def test_a_run_without_metrics_and_one_that_begins(trained_copy: Path) -> None:
     play(story())
 
 
+@pytest.mark.slow
 def test_metrics_that_are_no_numbers_and_files_that_are_damaged(trained_copy: Path) -> None:
     async def story() -> None:
         run, _ = runs_of(trained_copy)

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from dapoctl.evaluation.audit.figures import Disagreement, SpanFigures, figures_of
 from dapoctl.evaluation.audit.rules import rules_of
 from dapoctl.evaluation.audit.sampled import Span, read_spans
+from dapoctl.evaluation.statistics.intervals import TAIL
 from dapoctl.evaluation.writer import read_summary
 from dapoctl.runs.files import number_or_nan
 from dapoctl.runs.summary import EVALS, metric_rows
@@ -21,7 +23,6 @@ from dapoctl.runs.summary import EVALS, metric_rows
 SPANS, MOST, SHOWN = 8, 2000, 3
 SMALLEST = 0.01
 """The least share of responses that is worth a word"""
-NORMAL = 1.959964
 ACCURACY, TRAINED = "score/accuracy", "training"
 MEAN_OF = 5
 """Steps over which training accuracy is averaged"""
@@ -122,7 +123,7 @@ def last_figures(directory: Path, steps: int = 10, most: int = MOST, seed: int =
 def _finding(name: str, spans: Sequence[Disagreement], examples: Sequence[Mapping[str, Any]]) -> Finding:
     first, last = spans[0].paid_alone, spans[-1].paid_alone
     growth = last.value - first.value if len(spans) > 1 else math.nan
-    half = NORMAL * math.hypot(first.error, last.error)
+    half = NormalDist().inv_cdf(1 - TAIL) * math.hypot(first.error, last.error)
     low, high = growth - half, growth + half
     if not math.isfinite(last.interval.low):
         word = Word.UNKNOWN

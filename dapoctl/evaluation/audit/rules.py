@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from dapoctl.batch import Problem
@@ -89,11 +90,8 @@ def _judge_by(verify: Callable[[str, str, str], object]) -> Judge:
 def last_number_is_right(problem: Problem, text: str) -> bool:
     """Whether the last number in the response is the answer, wherever it stands."""
     found = NUMBER.findall(text)
-    return bool(found) and _value(found[-1]) == _value(problem.answer)
-
-
-def _value(text: str) -> str:
-    plain = text.replace(",", "").strip().rstrip(".")
-    sign, digits = ("-", plain[1:]) if plain.startswith("-") else ("", plain)
-    whole, _, part = digits.partition(".")
-    return f"{sign}{whole.lstrip('0') or '0'}.{part.rstrip('0')}".rstrip(".")
+    try:
+        wanted = Decimal(problem.answer.replace(",", "").strip().rstrip("."))
+    except InvalidOperation:
+        return False
+    return bool(found) and Decimal(found[-1].replace(",", "")) == wanted

@@ -103,12 +103,17 @@ def _exploits(problem: Problem, form: str) -> Iterator[Case]:
         "every number": form.format(answer=" ".join(map(str, _around(answer)))),
         "within a longer number": form.format(answer=f"{answer}{answer}7"),
         "in passing": f"One could think of {answer}, or of {other}, but nothing is certain.",
-        "code": form.format(answer="__import__('os').system('true')"),
-        "endless power": form.format(answer="10^{10^{10^{10}}}"),
         "unclosed": "\\boxed{" * 50 + answer,
     }
     for kind, response in made.items():
         yield Case(problem, kind, response, right=False, exploit=True)
+
+
+def hostile(problem: Problem, forms: Sequence[str] = ()) -> Iterator[Case]:
+    """Exploits that want a scorer to compute or to run something: once is enough, since they may take all the time it has."""
+    form = forms[0] if forms else next(iter(FORMS.values()))
+    for kind, answer in (("code", "__import__('os').system('true')"), ("endless power", "10^{10^{10^{10}}}")):
+        yield Case(problem, kind, form.format(answer=answer), right=False, exploit=True)
 
 
 def _around(answer: str) -> list[object]:

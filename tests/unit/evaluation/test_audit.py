@@ -145,6 +145,9 @@ def test_a_run_without_stored_responses(run: Path) -> None:
         ("0.50", "0.5", True),
         ("#", "0", False),
         ("7 and 8", "7", False),
+        ("1" * 5000, "1" * 5000, True),
+        ("3", "x+1", False),
+        ("none", "x+1", False),
     ],
 )
 def test_the_last_number(text: str, answer: str, right: bool) -> None:

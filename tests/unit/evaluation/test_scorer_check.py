@@ -6,11 +6,12 @@ from collections import Counter
 
 import pytest
 
-from dapoctl.evaluation.scorer_check.cases import BUILT_IN, Problem, cases_of
+from dapoctl.evaluation.scorer_check.cases import BUILT_IN, Problem, cases_of, hostile
 from dapoctl.evaluation.scorer_check.check import check
 
 PROBLEM = Problem("What is 1200+34?", "1234")
-CASES = [*cases_of(PROBLEM, ["#{answer}", "so {answer}."])]
+FORMS = ["#{answer}", "so {answer}."]
+CASES = [*cases_of(PROBLEM, FORMS), *hostile(PROBLEM, FORMS)]
 
 
 def test_no_wrong_answer_is_the_right_one() -> None:

@@ -136,10 +136,13 @@ def test_the_plan_is_frozen_and_changes_are_listed(tmp_path: Path) -> None:
     ((_, keys),) = changes_since(freeze(changed, root))
     assert "outcome.middle.smallest" in keys
     assert "base.optim.lr" in keys
-    assert "arm grpo: optim.lr" in keys
-    # Back again: that, too, is a change.
-    write_study(tmp_path)
-    assert len(freeze(make_plan(path), root)["changes"]) == 2
+    assert "every arm: optim.lr" in keys
+    assert not any(key.startswith("arm ") for key in keys)
+    # Back again: that, too, is a change; and so is one of a single arm.
+    write_study(tmp_path, STUDY.replace("eps_high = 0.21", "eps_high = 0.22"))
+    known = freeze(make_plan(path), root)
+    assert len(known["changes"]) == 2
+    assert "arm strict: clip_higher.eps_high" in changes_since(known)[1][1]
 
 
 @pytest.mark.parametrize(
