@@ -13,9 +13,11 @@ from dapoctl.cli import (
     ablation,
     audit,
     compare,
+    data,
     doctor,
     evaluate,
     plugins,
+    probe,
     queue,
     rescore,
     run,
@@ -48,6 +50,8 @@ compare.add_to(app)
 ablation.add_to(app)
 rescore.add_to(app)
 audit.add_to(app)
+probe.add_to(app)
+data.add_to(app)
 scorers.add_to(app)
 runs.add_to(app)
 queue.add_to(app)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dapoctl.cli.options import Json, RunsDir
+from dapoctl.cli.options import AnswerField, Json, ProblemField, RunsDir
 from dapoctl.cli.output import emit, emit_json, told_warnings, warn
 
 if TYPE_CHECKING:
@@ -45,12 +45,8 @@ def evaluate(
             "--data", metavar="FILE", help="A .jsonl or .parquet file with problem and answer, in place of the hub."
         ),
     ] = "",
-    problem_field: Annotated[
-        str, typer.Option("--problem-field", metavar="FIELD", help="With --data: the field that holds the question.")
-    ] = "",
-    answer_field: Annotated[
-        str, typer.Option("--answer-field", metavar="FIELD", help="With --data: the field that holds the answer.")
-    ] = "",
+    problem_field: ProblemField = "",
+    answer_field: AnswerField = "",
     k: Annotated[int | None, typer.Option("-k", metavar="K", help="Responses per problem.")] = None,
     protocol: Annotated[
         str | None,

@@ -62,6 +62,12 @@ GpuName = Annotated[
         "--gpu", metavar="NAME", help="Memory and hours on a GPU that need not be here: h100, a100, l4, rtx4090, ..."
     ),
 ]
+ProblemField = Annotated[
+    str, typer.Option("--problem-field", metavar="FIELD", help="With --data: the field that holds the question.")
+]
+AnswerField = Annotated[
+    str, typer.Option("--answer-field", metavar="FIELD", help="With --data: the field that holds the answer.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

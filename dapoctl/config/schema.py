@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dapoctl.components.settings import Settings
 
@@ -127,6 +127,14 @@ class EvalConfig(Settings):
     scorer: Literal["math", "math_lenient", "dapo", "dapo_boxed", "strict"] = "math"
     """The rule for problems of math: `math`, `math_lenient`, `dapo` (the public DAPO scorer's), `dapo_boxed` or `strict`; the
     reward keeps its own."""
+    decontaminate: bool = False
+    """Leave out training problems that have the text of a problem in an evaluation set, or 13 words in a row of it."""
+
+    @model_validator(mode="after")
+    def _evaluates(self) -> Self:
+        if self.decontaminate and not self.every:
+            raise ValueError("decontaminate does nothing with every = 0, for there is no evaluation set; leave it out")
+        return self
 
 
 class CheckpointConfig(Settings):
@@ -138,6 +146,14 @@ class CheckpointConfig(Settings):
     """Checkpoints kept, the newest ones."""
     keep_best: int = Field(1, ge=0)
     """Further checkpoints kept: of those saved at a step that was evaluated, the best by held-out accuracy."""
+    select_on: str = ""
+    """The evaluation set whose accuracy says which are best, so that no other is chosen on. Empty: the mean of all."""
+
+    @model_validator(mode="after")
+    def _selects(self) -> Self:
+        if self.select_on and not self.keep_best:
+            raise ValueError("select_on does nothing with keep_best = 0: set keep_best, or leave select_on out")
+        return self
 
 
 class StopAtConfig(Settings):

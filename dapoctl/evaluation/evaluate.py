@@ -18,16 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dapoctl.batch import Problem
-from dapoctl.components.catalog import installed
-from dapoctl.components.resolver import build_component
 from dapoctl.doctor.machine import busy_words
 from dapoctl.engines import Completion, Engine, Sampling
-from dapoctl.engines.checked import CheckedEngine
 from dapoctl.engines.scoring import Scoring
 from dapoctl.errors import DapoctlError, ModelError, RunWarning, UserError
 from dapoctl.evaluation.during_training import prefixed, rows_of
+from dapoctl.evaluation.engine import start_engine, with_room
 from dapoctl.evaluation.plan import Job
-from dapoctl.evaluation.problem_source import alone
 from dapoctl.evaluation.protocol import Protocol
 from dapoctl.evaluation.statistics.pass_at_k import summarize
 from dapoctl.evaluation.summary import device_name
@@ -38,7 +35,6 @@ from dapoctl.runs.interrupt import Stopper, StopRequested
 from dapoctl.runs.record import RunRecord
 
 if TYPE_CHECKING:
-    from dapoctl.config import RunConfig
     from dapoctl.models.policy import Policy
 
 BLOCK = {"cpu": 64}
@@ -178,7 +174,7 @@ def _load(job: Job) -> tuple[Policy, Engine, list[list[int]]]:
 
     from dapoctl.models.loading import load_policy
 
-    config = _with_room(job.target.config, 1, 1)
+    config = with_room(job.target.config, 1, 1)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     policy = load_policy(config, job.target.weights)
@@ -195,20 +191,8 @@ def _load(job: Job) -> tuple[Policy, Engine, list[list[int]]]:
             f" {policy.max_positions} positions, and the shortest prompt of `{job.wanted['set']}` takes {shortest} of them;"
             f" {advice}"
         )
-    config = _with_room(config, job.protocol.max_tokens, max(lengths, default=1))
-    name = config.engine
-    component = build_component(name, installed().find(name).load(), config.components.get(name, {}))
-    engine = CheckedEngine(name, alone(name, component).one("build_engine", policy=policy, config=config))
+    engine = start_engine(config, policy, max(lengths, default=1), job.protocol.max_tokens)
     return policy, engine, prompt_ids
-
-
-def _with_room(config: RunConfig, response_tokens: int, prompt_tokens: int) -> RunConfig:
-    """The configuration with this evaluation's prompt and response lengths, without what only training needs."""
-    rollout = config.rollout.model_copy(
-        update={"max_prompt_tokens": prompt_tokens, "max_response_tokens": response_tokens, "temperature": 1.0}
-    )
-    train = config.train.model_copy(update={"packing": False, "gradient_checkpointing": False})
-    return config.model_copy(update={"rollout": rollout, "train": train})
 
 
 def _fits(prompt_ids: Sequence[int], protocol: Protocol, policy: Policy) -> bool:

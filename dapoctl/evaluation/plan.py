@@ -10,7 +10,7 @@ from typing import Any
 
 from dapoctl.batch import Problem
 from dapoctl.errors import DataError, StorageError, UserError
-from dapoctl.evaluation.overlap import overlap
+from dapoctl.evaluation.contamination.overlap import overlap
 from dapoctl.evaluation.problem_source import FIELDS, Source, check_label, find_source
 from dapoctl.evaluation.protocol import Protocol, build_protocol
 from dapoctl.evaluation.run_sets import recorded_source
@@ -118,9 +118,12 @@ def trained_on(job: Job) -> str:
 
     Only training data in a file that is still there are looked at.
     """
-    table = job.target.config.components.get(DATA_TASK, {})
+    config = job.target.config
+    if config.eval.decontaminate and job.wanted["set"] in (config.eval.set or [config.task]):
+        return ""
+    table = config.components.get(DATA_TASK, {})
     data = str(table.get("data") or "")
-    if not job.target.step or job.target.config.task != DATA_TASK or not Path(data).expanduser().is_file():
+    if not job.target.step or config.task != DATA_TASK or not Path(data).expanduser().is_file():
         return ""
     try:
         problems = find_source(DATA_TASK, "", {DATA_TASK: table}, {}).load(split="train")

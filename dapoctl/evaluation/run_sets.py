@@ -10,7 +10,7 @@ from dapoctl.components.catalog import file_entry, installed
 from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.resolver import build_component
 from dapoctl.config import RunConfig
-from dapoctl.errors import ConfigError, PluginError
+from dapoctl.errors import ConfigError, PluginError, nearest
 from dapoctl.evaluation.problem_source import SPLIT, Source, find_source
 from dapoctl.runs.ownership import not_my_run
 from dapoctl.runs.plugin_changes import changed_files
@@ -24,12 +24,20 @@ def run_sources(config: RunConfig, pipeline: Pipeline) -> list[Source]:
     Raises:
         UserError: an unknown set, or two of one name.
     """
+    chosen_on = config.checkpoint.select_on
     if not config.eval.every:
+        if chosen_on:
+            raise ConfigError(f"`checkpoint.select_on` = {chosen_on!r}: nothing is evaluated, for `eval.every` is 0")
         return []
     sources = [run_source(name, config, pipeline) for name in config.eval.set or [config.task]]
     labels = [source.label for source in sources]
     if len({*labels}) < len(labels):
         raise ConfigError(f"`eval.set` = {config.eval.set}: two sets have the same name; rename a file")
+    if chosen_on and chosen_on not in labels:
+        raise ConfigError(
+            f"`checkpoint.select_on` = {chosen_on!r}: it is not an evaluation set of this run.{nearest(chosen_on, labels)}"
+            f" `eval.set` has {', '.join(labels)}"
+        )
     return sources
 
 

@@ -200,6 +200,12 @@ def summary_at(directory: Path, set_: str, step: int) -> dict[str, Any]:
     return read_summary(directory / EVALS / set_ / f"step_{step}" / SUMMARY)[0]
 
 
+def accuracy_of(summary: Mapping[str, Any]) -> float | None:
+    """The mean accuracy that a summary reports; None if it reports none."""
+    found = _table(summary, "metrics")
+    return next((float(value) for name, value in found.items() if name.rpartition("/")[2].startswith("avg@")), None)
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208

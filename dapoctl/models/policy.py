@@ -98,14 +98,18 @@ class Policy:
                 f"the prompt {prompt[:60]!r} has a lone surrogate at character {error.start}, which no tokenizer reads as"
                 " text; mend the data"
             ) from None
-        bos = self.tokenizer.bos_token_id
         if self.prompted_by == "chat":
             text = self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
             )
             ids = self.tokenizer(text, add_special_tokens=False).input_ids
             return list(ids)
-        ids = list(self.tokenizer(prompt + "\n", add_special_tokens=False).input_ids)
+        return self.encode_text(prompt + "\n")
+
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of plain text after `<bos>`, without a template."""
+        bos = self.tokenizer.bos_token_id
+        ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
         return ids if bos is None else [bos, *ids]
 
     def decode(self, ids: Sequence[int]) -> str:

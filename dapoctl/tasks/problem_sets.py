@@ -36,6 +36,10 @@ class ProblemSet:
     """Column of the question"""
     answer: str = "answer"
     """Column of the final answer"""
+    context: str = ""
+    """Column of text that comes before the question, if it is apart"""
+    units: bool = False
+    """Whether answers have units in parentheses, which are left out"""
     id: str = ""
     """Column that tells problems apart; empty for the row's number"""
     released: str = ""
@@ -117,6 +121,17 @@ SETS = {
             answer="Answer",
             id="ID",
             released="2021-03",
+        ),
+        ProblemSet(
+            "asdiv",
+            "grade-school word problems in varied words, 2,305 of six grades",
+            "CC BY-NC 4.0 (Miao et al. 2020)",
+            "EleutherAI/asdiv:asdiv",
+            "validation",
+            problem="question",
+            context="body",
+            units=True,
+            released="2020-07",
         ),
         ProblemSet(
             "amc23",

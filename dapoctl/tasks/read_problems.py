@@ -21,6 +21,8 @@ _ASKED_BEFORE = re.compile(
     r"\ASolve the following math problem step by step\..*?is the answer to the problem\.\s*", re.DOTALL
 )
 _ASKED_AFTER = re.compile(r"\s*Remember to put your answer on its own line after \"Answer:\"\.\s*\Z")
+# ASDiv's: 17 (years old); 12 (years old)
+_UNIT = re.compile(r"\s*\([^()]*\)")
 
 
 def to_problems(
@@ -35,7 +37,8 @@ def to_problems(
     """Problems with unique ids: the row's `id`, else its number; a repeated id gets `#2`, `#3`, ... in order.
 
     The question without the instruction is `meta["problem"]`.
-    An answer that holds a worked solution ending in `#### 72` (GSM8K's form) counts as what follows the mark.
+    An answer that holds a worked solution ending in `#### 72` (GSM8K's form) counts as what follows the mark, and is kept whole
+    as `meta["solution"]`.
     `option` is the component's name, for the options that messages name. `doubt` says why an answer cannot be read, empty if
     it can: those that cannot are told in one `RunWarning`.
 
@@ -64,6 +67,8 @@ def to_problems(
         meta["problem"] = question
         prompt = instruction.replace("{problem}", question)
         gold = answer.rsplit("####", 1)[-1].strip()
+        if "####" in answer:
+            meta.setdefault("solution", answer)
         problems.append(Problem(unique, prompt, gold, meta))
         if doubt is not None and (why := doubt(gold)):
             doubtful.append(f'{where} (id {unique}): "{_short(gold)}", {why}')
@@ -128,17 +133,21 @@ def normalise(known: ProblemSet, row: Mapping[str, Any], number: int, where: str
     Raises:
         DataError: it lacks a column.
     """
-    for column in (known.problem, known.answer):
-        if column not in row:
+    for column in (known.context, known.problem, known.answer):
+        if column and column not in row:
             raise DataError(
                 f"{where}: the set `{known.name}` has no column `{column}`; its columns are: {', '.join(map(str, row))}"
             )
-    question = row[known.problem]
+    question, answer = row[known.problem], row[known.answer]
     if isinstance(question, str):
         question = _ASKED_AFTER.sub("", _ASKED_BEFORE.sub("", question))
+        if known.context:
+            question = f"{str(row[known.context]).strip()} {question.strip()}"
+    if known.units and isinstance(answer, str):
+        answer = _UNIT.sub("", answer).strip()
     own = row.get(known.id) if known.id else None
     identity = own if isinstance(own, str) else f"{known.name}-{number if own is None else own:0>2}"
-    return {**row, "id": identity, "problem": question, "answer": row[known.answer]}
+    return {**row, "id": identity, "problem": question, "answer": answer}
 
 
 def _text(row: Mapping[str, Any], field: str, where: str, option: str, *, numbers: bool) -> str:

@@ -13,8 +13,8 @@ from dapoctl.components.pipeline import Pipeline
 from dapoctl.config import RunConfig
 from dapoctl.engines.checked import CheckedEngine
 from dapoctl.errors import DataError, RunWarning
+from dapoctl.evaluation.contamination.overlap import overlap
 from dapoctl.evaluation.during_training import EvalSet
-from dapoctl.evaluation.overlap import overlap
 from dapoctl.evaluation.run_data import training_problems
 from dapoctl.evaluation.run_sets import run_sources
 from dapoctl.models.loading import load_policy, load_reference
@@ -31,7 +31,7 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
     torch.manual_seed(config.seed)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    problems = training_problems(pipeline)
+    problems = training_problems(config, pipeline)
     policy = load_policy(config, weights)
     problems, prompt_ids = encode_prompts(policy, problems, config, "training")
     reference = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import pickle
 import shutil
 from dataclasses import dataclass
@@ -106,7 +107,8 @@ def save(learner: Learner, directory: Path, step: int, extra: dict[str, Any]) ->
         kept = f"the last checkpoint, {last.name}, is whole" if last else "there is no earlier checkpoint"
         raise StorageError(f"checkpoint step_{step} was not saved: {error}; {kept}") from error
     point_at(final)
-    _prune(directory, step, learner.config.checkpoint.keep, learner.config.checkpoint.keep_best)
+    rule = learner.config.checkpoint
+    _prune(directory, step, rule.keep, rule.keep_best, rule.select_on)
     return final
 
 
@@ -160,21 +162,21 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _prune(directory: Path, step: int, keep: int, keep_best: int) -> None:
+def _prune(directory: Path, step: int, keep: int, keep_best: int, select_on: str) -> None:
     """Delete all but the newest `keep` whole checkpoints and, of those that were evaluated, the best `keep_best`."""
     steps = [saved for saved in checkpoints(directory) if saved <= step]
-    scored = [(score, saved) for saved in steps if (score := held_out(directory, saved)) is not None]
+    scored = [(score, saved) for saved in steps if (score := held_out(directory, saved, select_on)) is not None]
     best = sorted(scored)[len(scored) - min(keep_best, len(scored)) :]
     discard(directory, {*steps[-keep:], *(saved for _, saved in best)}, before=step)
 
 
-def held_out(directory: Path, step: int) -> float | None:
-    """Mean over the run's evaluation sets of their accuracy after `step`; None where that was not evaluated.
+def held_out(directory: Path, step: int, select_on: str = "") -> float | None:
+    """Accuracy after `step` on the set `select_on`, or the mean over all of the run's; None where that was not evaluated.
 
     What `dapoctl eval` measured besides does not count: not every checkpoint has it.
     """
     found = []
-    for path in directory.glob(f"evals/*/step_{step}/summary.json"):
+    for path in directory.glob(f"evals/{glob.escape(select_on) or '*'}/step_{step}/summary.json"):
         summary = read_json(path)
         own = isinstance(summary, dict) and summary.get("made") != COMMAND
         metrics = summary.get("metrics", {}) if own else {}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dapoctl.evaluation.compare.badges import label
-from dapoctl.evaluation.overlap import repeated_words
-from dapoctl.evaluation.stored import steps_of
+from dapoctl.evaluation.contamination.overlap import repeated_words
+from dapoctl.evaluation.stored import accuracy_of, steps_of, summary_at
 from dapoctl.evaluation.summary import TRAINING
 
 if TYPE_CHECKING:
@@ -67,8 +67,21 @@ def _selected(name: str, evaluation: Evaluation) -> list[str]:
     steps = steps_of(evaluation.run.directory, evaluation.set)
     if not evaluation.trained or evaluation.step >= max(steps, default=0):
         return []
+    if _best_elsewhere(evaluation):
+        return []
     kept = ", as `checkpoint.keep_best` does" if evaluation.summary.get("made") == TRAINING else ""
     return [
         f"{name} is step {evaluation.step} of {len(steps)} that were evaluated on {evaluation.set}: if it was chosen for its"
         f" result there{kept}, that result is too high; report a chosen step on another set"
     ]
+
+
+def _best_elsewhere(evaluation: Evaluation) -> bool:
+    """Whether it is the best step by another set, which the run was told to choose by: `checkpoint.select_on`."""
+    chooser = str(evaluation.run.config.get("checkpoint", {}).get("select_on") or "")
+    if not chooser or chooser == evaluation.set:
+        return False
+    directory = evaluation.run.directory
+    scores = {step: accuracy_of(summary_at(directory, chooser, step)) for step in steps_of(directory, chooser)}
+    known = {step: score for step, score in scores.items() if score is not None}
+    return evaluation.step in known and known[evaluation.step] == max(known.values())

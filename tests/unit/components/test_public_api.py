@@ -334,8 +334,8 @@ def test_configuration_keys() -> None:
         rollout.prompts rollout.samples rollout.max_prompt_tokens rollout.max_response_tokens rollout.temperature rollout.top_p
         optim.lr optim.warmup_steps optim.weight_decay optim.beta1 optim.beta2 optim.grad_clip optim.updates
         train.device train.threads train.micro_batch_tokens train.packing train.chunk_tokens train.gradient_checkpointing
-        eval.every eval.set eval.k eval.limit eval.temperature eval.top_p eval.scorer
-        checkpoint.every checkpoint.keep checkpoint.keep_best
+        eval.every eval.set eval.k eval.limit eval.temperature eval.top_p eval.scorer eval.decontaminate
+        checkpoint.every checkpoint.keep checkpoint.keep_best checkpoint.select_on
         stop_at.generated_tokens stop_at.hours
         components
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,19 @@ def test_a_step_that_was_chosen_by_the_set_is_said(tmp_path: Path) -> None:
     assert compared(tmp_path, "aaaa@0", "aaaa@120").cautions == ()
     (words,) = compared(tmp_path, "aaaa@80", "aaaa@120").cautions
     assert "keep_best" not in words
+
+
+def test_a_step_that_was_chosen_by_another_set_needs_no_such_word(tmp_path: Path) -> None:
+    """`checkpoint.select_on`: only the step that is best there, and only on the sets that had no say."""
+    run = make_run(tmp_path, A, config={"checkpoint": {"select_on": "math"}})
+    for step, accuracy in ((0, 0.1), (40, 0.5), (80, 0.4), (120, 0.3)):
+        evaluate(run, rows_of(counted(FIRST), 4), step=step)
+        folder = run / "evals" / "math" / f"step_{step}"
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps({"metrics": {"eval/math/avg@4": accuracy}}))
+    assert compared(tmp_path, "aaaa@0", "aaaa@40").cautions == ()
+    (words,) = compared(tmp_path, "aaaa@0", "aaaa@80").cautions
+    assert words.startswith("B is step 80 of 4")
 
 
 def test_questions_that_count_twice_and_evaluations_that_asked_nothing_are_said(tmp_path: Path) -> None:

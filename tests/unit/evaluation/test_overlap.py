@@ -10,15 +10,18 @@ from types import SimpleNamespace
 import pytest
 
 from dapoctl.batch import Problem
-from dapoctl.config.resolve import load
-from dapoctl.errors import RunWarning
-from dapoctl.evaluation.overlap import overlap
+from dapoctl.config.resolve import Resolved, load
+from dapoctl.errors import ConfigError, DataError, RunWarning, UserError
+from dapoctl.evaluation.contamination.overlap import overlap
 from dapoctl.evaluation.plan import Job, trained_on
 from dapoctl.evaluation.problem_source import find_source
 from dapoctl.evaluation.protocol import build_protocol
+from dapoctl.evaluation.run_data import training_problems
+from dapoctl.evaluation.run_sets import run_sources
 from dapoctl.evaluation.summary import summary_of
 from dapoctl.evaluation.target import Target
 from dapoctl.training.build import build_eval_sets
+from dapoctl.training.checkpoint import held_out
 
 LONG = "A train leaves the station at noon and goes north at sixty miles an hour until it is stopped by snow"
 
@@ -90,3 +93,62 @@ def test_evaluating_a_run_says_what_it_was_trained_on(tmp_path: Path) -> None:
     assert "cannot be seen: " in trained_on(job)
     (tmp_path / "train.jsonl").unlink()
     assert trained_on(job) == ""
+
+
+def run_with(folder: Path, *more: str) -> Resolved:
+    """A run on five problems, two of which the evaluation set has too, one of them word for word."""
+    training = ["What is 1 + 1?", f"{LONG}. When does it arrive?", "What is 5 - 3?", "What is 9 + 4?", "What is 7 + 7?"]
+    held_out = ["what is 1 + 1 ?", f"Today: {LONG}. How far is it?", "What is 5 + 3?"]
+    for name, texts in (("train", training), ("held", held_out)):
+        rows = [json.dumps({"problem": text, "answer": "2"}) + "\n" for text in texts]
+        (folder / f"{name}.jsonl").write_text("".join(rows))
+    settings = ["task=math", f"math.data={folder / 'train.jsonl'}", "math.test_fraction=0", "eval.limit=1"]
+    return load([], [*settings, f'eval.set=["{folder / "held.jsonl"}"]', *more])
+
+
+def test_decontaminate_leaves_out_what_is_in_an_evaluation_set(tmp_path: Path) -> None:
+    resolved = run_with(tmp_path)
+    assert len(training_problems(resolved.config, resolved.pipeline)) == 5
+    resolved = run_with(tmp_path, "eval.decontaminate=true")
+    with pytest.warns(RunWarning, match=r"2 of 5 training problems are left out by `eval.decontaminate`"):
+        kept = training_problems(resolved.config, resolved.pipeline)
+    # The set as a whole, whatever `eval.limit` is.
+    assert [problem.meta["problem"] for problem in kept] == ["What is 5 - 3?", "What is 9 + 4?", "What is 7 + 7?"]
+    assert overlap(kept, resolved_set(resolved)).words("held") == ""
+
+
+def resolved_set(resolved: Resolved) -> list[Problem]:
+    (source,) = run_sources(resolved.config, resolved.pipeline)
+    return source.load()
+
+
+def test_decontaminate_that_leaves_nothing_or_has_no_set_is_refused(tmp_path: Path) -> None:
+    resolved = run_with(tmp_path, "eval.decontaminate=true", f'eval.set=["{tmp_path / "train.jsonl"}"]')
+    with pytest.raises(DataError, match="leaves none of the 5 training problems"):
+        training_problems(resolved.config, resolved.pipeline)
+    with pytest.raises(UserError, match="decontaminate does nothing with every = 0"):
+        run_with(tmp_path, "eval.decontaminate=true", "eval.every=0")
+
+
+def test_the_set_that_chooses_checkpoints_is_one_of_the_run(tmp_path: Path) -> None:
+    resolved = run_with(tmp_path, "checkpoint.select_on=held")
+    assert [source.label for source in run_sources(resolved.config, resolved.pipeline)] == ["held"]
+    for settings, words in (
+        (["checkpoint.select_on=hold"], r"`checkpoint.select_on` = 'hold': .* Did you mean `held`"),
+        (["checkpoint.select_on=held", "eval.every=0"], "nothing is evaluated, for `eval.every` is 0"),
+    ):
+        resolved = run_with(tmp_path, *settings)
+        with pytest.raises(ConfigError, match=words):
+            run_sources(resolved.config, resolved.pipeline)
+    with pytest.raises(UserError, match="select_on does nothing with keep_best = 0"):
+        run_with(tmp_path, "checkpoint.select_on=held", "checkpoint.keep_best=0")
+
+
+def test_checkpoints_are_chosen_on_the_set_that_is_named(tmp_path: Path) -> None:
+    for name, accuracy in (("math", 0.2), ("aime24", 0.8)):
+        folder = tmp_path / "evals" / name / "step_5"
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text(json.dumps({"metrics": {f"eval/{name}/avg@4": accuracy}}))
+    assert held_out(tmp_path, 5) == 0.5
+    assert held_out(tmp_path, 5, "math") == 0.2
+    assert held_out(tmp_path, 5, "mat*") is None

@@ -81,6 +81,17 @@ def test_its_data_can_be_loaded(path: Path, cli: Cli, tmp_path: Path, monkeypatc
     assert "warning:" not in done.stderr
 
 
+def test_a_set_that_is_judged_by_another_rule_than_the_reward_is_told(cli: Cli, tmp_path: Path) -> None:
+    """`eval.scorer` is `math` unless it is set, whatever `math.scorer` pays for."""
+    rows = [json.dumps({"problem": f"1+{number}?", "answer": str(1 + number)}) for number in range(60)]
+    (tmp_path / "d.jsonl").write_text("\n".join(rows))
+    asked = ("run", "--set", "task=math", "--set", "math.data=d.jsonl", "--dry-run", "--check-data")
+    assert "judged by" not in cli(*asked).stderr
+    told = cli(*asked, "--set", "math.scorer=math_lenient").stderr
+    assert "set `math`, judged by `math`; the reward is `math_lenient`'s" in told
+    assert "judged by" not in cli(*asked, "--set", "math.scorer=strict", "--set", "eval.scorer=strict").stderr
+
+
 def test_data_that_cannot_be_loaded_is_refused_by_a_dry_run_that_looks(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"problem": "1+1?", "answer": "2"}\n' * 300 + "{broken")
     asked = ("run", "--set", "task=math", "--set", "math.data=d.jsonl", "--dry-run")

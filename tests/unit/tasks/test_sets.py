@@ -33,7 +33,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         (known,) = [known for known in SETS.values() if known.hub == source]
         for number in range(3):
             row = {known.problem: f"What is {number}+1?", known.answer: str(number + 1), "level": number}
-            yield f"{source}: row {number}", row | ({known.id: 60 + number} if known.id else {})
+            row |= {known.id: 60 + number} if known.id else {}
+            yield f"{source}: row {number}", row | ({known.context: "Two words."} if known.context else {})
 
     monkeypatch.setattr(rows_module, "read_rows", read_rows)
     return asked
@@ -54,8 +55,9 @@ def test_a_name_stands_for_problems_to_evaluate_on(hub: list[tuple[str, str]], n
     source = find_source(name, "", {}, ASKED)
     problems = source.load()
     assert hub == [(SETS[name].hub, SETS[name].test_split)]
+    before = "Two words. " if SETS[name].context else ""
     assert [(problem.prompt, problem.answer) for problem in problems] == [
-        (f"What is {n}+1?", str(n + 1)) for n in range(3)
+        (f"{before}What is {n}+1?", str(n + 1)) for n in range(3)
     ]
     assert len({problem.id for problem in problems}) == 3
     assert source.label == name
@@ -89,6 +91,33 @@ def test_prompts_around_a_question_are_taken_off() -> None:
     asked = INSTRUCTION.replace("{problem}", "Find $x$.\nIt is small.")
     assert normalise(known, {"prompt": asked, "solution": "34"}, 0, "here")["problem"] == "Find $x$.\nIt is small."
     assert normalise(known, {"prompt": "Find $x$.", "solution": "34"}, 7, "here")["id"] == "dapo17k-07"
+
+
+def test_asdiv_is_read_as_its_authors_wrote_it() -> None:
+    """Two rows of its ASDiv.xml, in the columns of EleutherAI/asdiv."""
+    known = find_set("asdiv")
+    assert known is not None
+    row = {
+        "body": "Seven red apples and two green apples are in the basket.",
+        "question": "How many apples are in the basket? ",
+        "answer": "9 (apples)",
+        "formula": "7+2=9",
+    }
+    made = normalise(known, row, 0, "here")
+    assert (
+        made["problem"] == "Seven red apples and two green apples are in the basket. How many apples are in the basket?"
+    )
+    assert (made["answer"], made["formula"]) == ("9", "7+2=9")
+    row["answer"] = "17 (years old); 12 (years old)"
+    assert normalise(known, row, 0, "here")["answer"] == "17; 12"
+    with pytest.raises(DataError, match="has no column `body`"):
+        normalise(known, {"question": "", "answer": ""}, 0, "there")
+
+
+def test_a_worked_solution_is_kept_beside_its_answer() -> None:
+    row = {"problem": "2+2?", "answer": "It is <<2+2=4>>4.\n#### 4"}
+    (problem,) = rows_module.to_problems([("here", row)], "problem", "answer", "{problem}", "s", "math")
+    assert (problem.answer, problem.meta["solution"]) == ("4", row["answer"])
 
 
 def test_a_set_that_has_changed_is_named() -> None:

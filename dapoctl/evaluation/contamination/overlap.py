@@ -44,29 +44,44 @@ class Overlap:
             return ""
         return (
             f"`{label}`: {len(self.equal) + len(self.similar)} of {self.problems} problems are in the training data,"
-            f" {' and '.join(parts)}: its results count what was trained on. Take them out of the training data, or report"
-            " another set"
+            f" {' and '.join(parts)}: its results count what was trained on. `eval.decontaminate = true` takes them out of the"
+            " training data; or report another set"
         )
+
+
+class _Index:
+    """The texts of held-out problems, to look others up in."""
+
+    def __init__(self, held_out: Sequence[Problem]) -> None:
+        self._whole: dict[tuple[str, ...], list[str]] = {}
+        self._runs: dict[tuple[str, ...], list[str]] = {}
+        for problem in held_out:
+            words = _words(problem)
+            self._whole.setdefault(tuple(words), []).append(problem.id)
+            for run in _runs(problem, words):
+                self._runs.setdefault(run, []).append(problem.id)
+
+    def look(self, problem: Problem) -> tuple[set[str], set[str]]:
+        """Held-out problems (with the same text, with 13 words in a row of it)."""
+        words = _words(problem)
+        runs = self._runs.keys() & _runs(problem, words)
+        return {*self._whole.get(tuple(words), ())}, {name for run in runs for name in self._runs[run]}
 
 
 def overlap(training: Iterable[Problem], held_out: Sequence[Problem]) -> Overlap:
     """Which of the `held_out` problems the training problems have too."""
-    texts = {problem.id: _words(problem) for problem in held_out}
-    whole: dict[tuple[str, ...], list[str]] = {}
-    runs: dict[tuple[str, ...], list[str]] = {}
-    for name, words in texts.items():
-        whole.setdefault(tuple(words), []).append(name)
-    for problem in held_out:
-        for run in _runs(problem, texts[problem.id]):
-            runs.setdefault(run, []).append(problem.id)
-    equal: set[str] = set()
-    similar: set[str] = set()
+    index, equal, similar = _Index(held_out), set[str](), set[str]()
     for problem in training:
-        words = _words(problem)
-        equal.update(whole.get(tuple(words), ()))
-        for run in runs.keys() & _runs(problem, words):
-            similar.update(runs[run])
+        same, near = index.look(problem)
+        equal |= same
+        similar |= near
     return Overlap(tuple(sorted(equal)), tuple(sorted(similar - equal)), len(held_out))
+
+
+def without(training: Iterable[Problem], held_out: Sequence[Problem]) -> list[Problem]:
+    """The training problems that none of the `held_out` ones has too."""
+    index = _Index(held_out)
+    return [problem for problem in training if not any(index.look(problem))]
 
 
 def repeated_words(names: Sequence[str], label: str) -> str:
