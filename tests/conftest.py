@@ -24,6 +24,12 @@ SELDOM = 20_000, 20, 100
 """Allocations, and young collections, after which the next generation is looked through; CPython's are 700, 10, 10"""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests compute on the CPU, and in float32, also where there is a GPU: only `-m gpu` shows it to them."""
+    if "gpu" not in config.option.markexpr.replace("not gpu", ""):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_collection_finish() -> None:
     """Looking for cycles through all that is imported, again and again, took a quarter of the time of the screens' tests."""
     gc.collect()

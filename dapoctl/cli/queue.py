@@ -143,7 +143,7 @@ def gpus(json: Json = False) -> None:
         if device.is_gpu:
             use = "" if device.utilization is None else f"{device.utilization}%"
             heat = "" if device.temperature is None else f"{device.temperature} °C"
-            memory = f"{device.used / 2**30:.1f}/{device.total / 2**30:.1f} GiB"
+            memory = f"{device.used / 2**30:.1f}/{device.total / 2**30:.1f} GiB" if device.total else "?"
             facts += [f"{device.name:<24}", f"{use:>5}", f"{memory:>16}", f"{heat:>7}"]
         who = f"leased by {row['lease']}" if row["lease"] else row["foreign"] or "free"
         emit(plain("  ".join([*facts, who])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from dataclasses import dataclass
@@ -45,9 +46,9 @@ def look() -> Machine:
     total = min(memory.total, limit or memory.total)
     free = min(memory.available, total - used) if limit else memory.available
     nvml = gpus.read()
-    visible_indices = visible(os.environ.get("CUDA_VISIBLE_DEVICES"), [gpu.uuid for gpu in nvml.gpus])
+    visible_indices = visible(os.environ.get("CUDA_VISIBLE_DEVICES"), nvml.gpus)
     return Machine(
-        gpus=tuple(nvml.gpus[index] for index in visible_indices),
+        gpus=tuple(_with_memory(nvml.gpus[index], place) for place, index in enumerate(visible_indices)),
         hidden_gpus=len(nvml.gpus) - len(visible_indices),
         driver=nvml.driver,
         driver_cuda=nvml.driver_cuda,
@@ -57,6 +58,19 @@ def look() -> Machine:
         cpus=processors(),
         cpu_quota=_cpu_quota(),
     )
+
+
+def _with_memory(gpu: Gpu, place: int) -> Gpu:
+    """The GPU with its memory: where the driver does not say, as CUDA counts it, which takes seconds."""
+    if gpu.total:
+        return gpu
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info(place)
+    except (RuntimeError, AssertionError, ValueError):
+        return gpu
+    return dataclasses.replace(gpu, total=total, free=free)
 
 
 def _memory_limit() -> tuple[int | None, int]:

@@ -15,7 +15,7 @@ import pytest
 from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
 from dapoctl.doctor.machine import GIB, Machine, look
 from dapoctl.doctor.packages import requirements, version
-from dapoctl.runs.jobs.gpus import Gpu, visible
+from dapoctl.runs.jobs.gpus import Gpu
 from tests.support.cli import Done, dapoctl
 from tests.support.processes import run_dapoctl
 
@@ -205,15 +205,6 @@ def test_torch_against_driver_and_gpu(build: Build, machine: Machine, device: st
     assert (check.name, check.status) == ("torch", status)
     assert words in check.text
     assert bool(check.fix) == (status == "fail")
-
-
-def test_visible_devices_as_cuda_reads_them() -> None:
-    uuids = ["GPU-aa11", "GPU-bb22", "GPU-cc33"]
-    assert visible(None, uuids) == [0, 1, 2]
-    assert visible("2,0", uuids) == [2, 0]
-    assert visible("GPU-bb", uuids) == [1]
-    assert visible("1,7,0", uuids) == [1]
-    assert visible("-1", uuids) == visible("", uuids) == []
 
 
 def test_the_machine_is_this_one() -> None:

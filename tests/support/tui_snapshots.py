@@ -69,6 +69,7 @@ def showcase(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DAPOCTL_LEASES", str(folder / "leases"))
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("dapoctl.runs.jobs.gpus.read", lambda: Nvml(GPUS))
     monkeypatch.setattr(time, "time", lambda: NOW)
     root = Path("runs")

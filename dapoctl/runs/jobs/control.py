@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from dapoctl.errors import UserError
 from dapoctl.runs.attempts import EXIT, LOCK, WRITER, attempts, next_number, request_stop
 from dapoctl.runs.files import SCHEMA, write_json
 from dapoctl.runs.jobs.launch import launch
-from dapoctl.runs.jobs.leases import Device, allowed_gpus, devices, foreign, give_back, holder, lease
+from dapoctl.runs.jobs.leases import VISIBLE, Device, allowed_gpus, devices, foreign, give_back, holder, lease
 from dapoctl.runs.jobs.queue import changing, drop, enqueue
 from dapoctl.runs.jobs.scheduler import busy, decide, not_startable
 from dapoctl.runs.locks import is_locked, release, try_lock
@@ -94,12 +94,19 @@ def ticket_for(directory: Path, config: dict[str, Any], gpus: int | None = None,
         UserError: this machine can never run it.
     """
     devices_here = devices()
+    shown = allowed_gpus(devices_here)
+    if shown is not None and not {*shown} & {device.key for device in devices_here}:
+        raise UserError(
+            f"{VISIBLE} = {os.environ[VISIBLE]!r} shows none of the GPUs that the driver lists, and a run in the background is"
+            f" given one of them: unset it, name one ({', '.join(device.key for device in devices_here)}), or run it in the"
+            " foreground"
+        )
     return Ticket(
         run=directory.name,
         attempt=next_number(directory),
         priority=priority,
         need=needed(config, gpus, devices_here),
-        only=tuple(allowed_gpus(devices_here)),
+        only=tuple(shown or ()),
     )
 
 
@@ -154,8 +161,8 @@ def in_front(run: str, config: dict[str, Any]) -> Iterator[None]:
     """
     setting = str(config.get("train", {}).get("device", "auto"))
     gpus = [device for device in devices() if device.is_gpu]
-    only = allowed_gpus(gpus)
-    usable = [device for device in gpus if not only or device.key in only]
+    shown = allowed_gpus(gpus)
+    usable = gpus if shown is None else [_device_of(key, gpus) for key in shown]
     _, named, index = setting.partition(":")
     if named and int(index) < len(usable):
         usable = [usable[int(index)]]
@@ -174,12 +181,17 @@ def in_front(run: str, config: dict[str, Any]) -> Iterator[None]:
     if taken is None:
         holders = ", ".join(f"{device.label} leased by {holder(device)}" for device in usable)
         raise UserError(f"no GPU is free: {holders}; --queue waits for one, --set train.device=cpu runs without one")
-    if not named:
-        os.environ["CUDA_VISIBLE_DEVICES"] = taken.device.key
+    if not named and taken.device in gpus:
+        os.environ[VISIBLE] = taken.device.key
     try:
         yield
     finally:
         give_back([taken])
+
+
+def _device_of(key: str, gpus: Sequence[Device]) -> Device:
+    """The GPU with that key; one that the driver does not list is leased under the name that the user gave it."""
+    return next((device for device in gpus if device.key == key), Device(key, key, is_gpu=True))
 
 
 class NothingFreeError(UserError):

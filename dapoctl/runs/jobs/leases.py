@@ -19,15 +19,16 @@ from pathlib import Path
 from dapoctl.errors import StorageError, UserError
 from dapoctl.runs.files import number_or_nan, read_json, storage_errors, write_json
 from dapoctl.runs.jobs import gpus
-from dapoctl.runs.jobs.gpus import Gpu, visible
+from dapoctl.runs.jobs.gpus import Gpu, is_hiding, visible
 from dapoctl.runs.locks import is_locked, release, try_lock
 from dapoctl.runs.ownership import user_name
 
 SLOTS = "DAPOCTL_SLOTS"
 FOLDER = "DAPOCTL_LEASES"
 GIB = 2**30
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 IN_USE = GIB
-"""Bytes in use from which an unleased GPU counts as used by another program"""
+"""Bytes in use by programs that compute from which an unleased GPU counts as used by another program"""
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,17 @@ class Device:
     """GPU 0; slot 0"""
     name: str = ""
     total: int = 0
-    """Bytes of memory; 0 for a slot"""
+    """Bytes of memory; 0 for a slot, and for a GPU that does not say"""
     used: int = 0
     utilization: int | None = None
     """Percent"""
     temperature: int | None = None
     """Degrees Celsius"""
     processes: tuple[tuple[int, int], ...] = ()
-    """(PID, bytes of GPU memory)"""
-
-    @property
-    def is_gpu(self) -> bool:
-        """Whether it is a GPU."""
-        return self.total > 0
+    """Those that compute on it: (PID, bytes of GPU memory)"""
+    set_aside: int = 0
+    """Bytes of `used` that no program computes with"""
+    is_gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,22 +87,31 @@ def slot_count() -> int:
 def _device(gpu: Gpu) -> Device:
     return Device(
         key=gpu.uuid,
-        label=f"GPU {gpu.index}",
+        label=gpu.label,
         name=gpu.name,
         total=gpu.total,
         used=gpu.total - gpu.free,
         utilization=gpu.utilization,
         temperature=gpu.temperature,
         processes=gpu.processes,
+        set_aside=gpu.set_aside,
+        is_gpu=True,
     )
 
 
-def allowed_gpus(devices_here: Sequence[Device]) -> list[str]:
-    """Keys of the GPUs that this process's CUDA_VISIBLE_DEVICES shows; empty if it hides none."""
-    setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+def allowed_gpus(devices_here: Sequence[Device]) -> list[str] | None:
+    """Keys of the GPUs that this process's CUDA_VISIBLE_DEVICES shows; None if it is not set, or there are no GPUs.
+
+    A name that the driver does not list, such as a slice's by the place in its GPU, is its own key.
+    """
+    setting = os.environ.get(VISIBLE)
     if setting is None or not any(device.is_gpu for device in devices_here):
-        return []
-    return [devices_here[index].key for index in visible(setting, [device.key for device in devices_here])]
+        return None
+    here = gpus.read().gpus
+    shown = [here[position].uuid for position in visible(setting, here)]
+    if shown or is_hiding(setting):
+        return shown
+    return [setting.split(",")[0].strip()]
 
 
 def lease(device: Device, run: str) -> Lease | None:
@@ -157,10 +165,11 @@ def _record(path: Path) -> tuple[float, str]:
 
 def foreign(device: Device) -> str:
     """Who uses a GPU without a lease, as text; empty if it is free."""
-    if not device.is_gpu or device.used < IN_USE:
+    taken = device.used - device.set_aside
+    if not device.is_gpu or taken < IN_USE:
         return ""
     by = ", ".join(f"PID {pid}" for pid, _ in device.processes[:3]) or "another process"
-    return f"{device.used / GIB:.1f} GiB in use by {by}"
+    return f"{taken / GIB:.1f} GiB in use by {by}"
 
 
 def lease_folder() -> Path:
@@ -197,4 +206,4 @@ def _check_owner(folder: Path) -> None:
 
 
 def _lock_of(device: Device) -> Path:
-    return lease_folder() / f"dapoctl-{device.key}.lock"
+    return lease_folder() / f"dapoctl-{device.key.replace('/', '_')}.lock"

@@ -130,14 +130,14 @@ def _device(device: Device, why: str, owners: Mapping[int, str], width: int) -> 
     if device.is_gpu:
         use = "" if device.utilization is None else f"{device.utilization}%"
         heat = "" if device.temperature is None else f"{device.temperature} °C"
-        share = device.used / device.total
+        share = device.used / device.total if device.total else 0.0
         if width >= 2 * NARROW:
             text.append(cell(line(device.name), 26))
         text.append(cell(use, 5, True))
         if width >= NARROW:
             full = round(share * BAR)
             text.append(f"  {'█' * full}{'░' * (BAR - full)}", "red" if share > 0.95 else "")
-        text.append(f" {device.used / GIB:.1f}/{device.total / GIB:.1f} GiB")
+        text.append(f" {device.used / GIB:.1f}/{device.total / GIB:.1f} GiB" if device.total else " memory unknown")
         text.append(cell(heat, 7, True) + "  ", "red" if (device.temperature or 0) >= 85 else "")
     known = [f"PID {pid} is {owners[pid]}" for pid, _ in device.processes if pid in owners]
     if not why:

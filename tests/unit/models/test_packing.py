@@ -6,6 +6,8 @@ Hidden states agree to the last digits; gradients to 1e-7, since transformers' n
 from __future__ import annotations
 
 import dataclasses
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from transformers import (
 )
 
 from dapoctl.config import RunConfig
+from dapoctl.errors import RunWarning
 from dapoctl.models.loading import load_policy, packs_exactly
 from dapoctl.models.packing import pack, register
 from dapoctl.models.policy import Policy
@@ -144,6 +147,52 @@ def test_a_model_that_mixes_tokens_by_convolution_is_padded() -> None:
     assert register(model)
     assert not packs_exactly(policy)
     assert packs_exactly(policy_of(llama())) is False, "not registered, so attention mixes the sequences"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bfloat16_does_not_decide_whether_a_model_packs(dtype: torch.dtype) -> None:
+    """A convolution of little weight changes a 4000th, which is less than bfloat16 rounds; what rounds is not a convolution."""
+    torch.manual_seed(0)
+    kinds = ["conv", "full_attention", "conv"]
+    mixing = Lfm2ForCausalLM(Lfm2Config(**COMMON, layer_types=kinds, block_auto_adjust_ff_dim=False))
+    model = llama()
+    mixes, packs = (
+        dataclasses.replace(policy_of(each), compute_dtype=torch.bfloat16) for each in (mixing, model) if register(each)
+    )
+    mixing.to(dtype)
+    model.to(dtype)
+    assert not packs_exactly(mixes)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    noise = torch.Generator().manual_seed(1)
+
+    def rounds_otherwise(_module: Any, _inputs: Any, output: Tensor) -> Tensor | None:
+        """Another kernel's order of sums, in bfloat16 only."""
+        spread = torch.randn(output.shape, generator=noise, dtype=output.dtype)
+        return output + 0.05 * spread * output.abs() if output.dtype == torch.bfloat16 else None
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(rounds_otherwise)
+    assert packs_exactly(packs)
+    after = dict(model.named_parameters())
+    assert all(torch.equal(weight, after[name]) and after[name].dtype == dtype for name, weight in before.items())
+
+
+def test_packing_that_was_wanted_and_is_off_is_told(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    kinds = ["conv", "full_attention", "conv"]
+    settings = RunConfig(rollout={"max_prompt_tokens": 9, "max_response_tokens": 9})
+    tokenizer = load_policy(settings).tokenizer
+    shape = COMMON | {"vocab_size": len(tokenizer)}
+    Lfm2ForCausalLM(Lfm2Config(**shape, layer_types=kinds, block_auto_adjust_ff_dim=False)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    settings.model = settings.model.model_copy(update={"path": str(tmp_path)})
+    with pytest.warns(RunWarning, match=r"`train.packing`: .* so they are padded"):
+        assert not load_policy(settings).packs
+    settings.train = settings.train.model_copy(update={"packing": False})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RunWarning)
+        load_policy(settings)
 
 
 @pytest.mark.parametrize("weights", ["sequence_mean", "token_mean"])

@@ -18,7 +18,7 @@ from dapoctl.runs.processes import run_starter
 from dapoctl.runs.tickets import Ticket, state, tickets
 
 SLOTS = [Device(f"slot-{index}", f"slot {index}") for index in range(2)]
-GPUS = [Device(f"GPU-{index}", f"GPU {index}", "H100", total=80 * 2**30) for index in range(4)]
+GPUS = [Device(f"GPU-{index}", f"GPU {index}", "H100", total=80 * 2**30, is_gpu=True) for index in range(4)]
 
 
 def ticket(run: str, need: int = 1, priority: int = 0, order: float = 0.0, **more: object) -> Ticket:
