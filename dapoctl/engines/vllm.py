@@ -14,7 +14,7 @@ from dapoctl.engines import Completion, Sampling, vllm_needs
 from dapoctl.engines.needs import Package, Saving
 from dapoctl.engines.vllm_needs import CPU_CACHE_GB, GIB
 from dapoctl.engines.vllm_process import brief, load_vllm, release, undisturbed
-from dapoctl.errors import EngineError, ModelError
+from dapoctl.errors import ConfigError, EngineError, ModelError
 from dapoctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from dapoctl.config import RunConfig
     from dapoctl.doctor.workload import Workload
     from dapoctl.models.policy import Policy
-
-CPU_BATCH_TOKENS = 4096
-"""Tokens that a CPU computes at once, whole prompts only"""
 
 
 class Vllm(Component):
@@ -49,13 +46,26 @@ class Vllm(Component):
     sleep: bool = False
     """Free the engine's GPU memory while the policy is updated. Nothing happens on a CPU."""
     max_num_seqs: int | None = Field(None, ge=1)
-    """Responses that are generated at the same time. Default: vLLM's."""
+    """Responses that are generated at the same time. Default: 256 on a GPU, vLLM's own on a CPU."""
     prefix_caching: bool = True
     """Prefill a prompt once for all of its responses."""
 
     @hookimpl
     def build_engine(self, policy: Policy, config: RunConfig) -> VllmEngine:
         return VllmEngine(self, policy, config)
+
+    def check_run(self, config: RunConfig) -> None:
+        """vLLM computes on the first GPU that it sees, wherever the policy is.
+
+        Raises:
+            ConfigError: the policy is on another.
+        """
+        _, numbered, index = config.train.device.partition(":")
+        if numbered and index != "0":
+            raise ConfigError(
+                f"`train.device` = {config.train.device!r}: engine `vllm` computes on the first visible GPU, not on that"
+                f" one. CUDA_VISIBLE_DEVICES={index} and train.device=cuda put both there"
+            )
 
     @classmethod
     def packages(cls) -> list[Package]:
@@ -77,11 +87,11 @@ class Vllm(Component):
         return "KV cache", text, "raise vllm.gpu_memory_utilization or vllm.kv_cache_gb"
 
     def savings(self, workload: Workload) -> list[Saving]:
-        """On a GPU: sleep during updates, and a smaller share of its memory."""
+        """On a GPU: sleep during updates, and another share of its memory, a larger one where its cache has no room."""
         if workload.device == "cpu":
             return []
         idle = "the engine's memory has room while weights are updated, so it need not be given back in each step"
-        shares = [share for share in vllm_needs.UTILIZATIONS if share < self.gpu_memory_utilization]
+        shares = [share for share in vllm_needs.UTILIZATIONS if share != self.gpu_memory_utilization]
         return [
             Saving("sleep", [True], idle),
             Saving("gpu_memory_utilization", [] if self.kv_cache_gb else shares),
@@ -279,13 +289,14 @@ def _arguments(settings: Vllm, config: RunConfig, cpu: bool, max_tokens: int) ->
         "enable_sleep_mode": settings.sleep and not cpu,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
         "kv_cache_memory_bytes": int(kv_cache_gb * GIB) if kv_cache_gb else None,
-        "max_num_seqs": settings.max_num_seqs,
+        "max_num_seqs": settings.max_num_seqs or (None if cpu else vllm_needs.SEQUENCES),
+        "max_num_batched_tokens": vllm_needs.batch_tokens(cpu, max_tokens),
         "use_tqdm_on_load": False,
         "disable_log_stats": True,
     }
     if cpu:
         # A prompt that is prefilled in parts undoes a random draw of its own, which a CPU's generator cannot.
-        arguments |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(CPU_BATCH_TOKENS, max_tokens)}
+        arguments |= {"enable_chunked_prefill": False}
     return {name: value for name, value in arguments.items() if value is not None}
 
 

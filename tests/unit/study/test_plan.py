@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,8 @@ from dapoctl.doctor.gpus import find_gpu
 from dapoctl.errors import ConfigError
 from dapoctl.study.estimate import estimate
 from dapoctl.study.plan import PlannedRun, changes_since, freeze, make_plan
+from dapoctl.views import tables
+from dapoctl.views.study import estimate_parts
 from tests.cli.test_doctor import GEMMA_4B
 from tests.support.places import ROOT
 from tests.support.studies import STUDY, write_study
@@ -172,6 +175,10 @@ def test_the_studies_of_gemma_fit_their_gpus_and_budgets(
     for each in found:
         # A frozen copy of all weights beside them leaves little room in 80 GB.
         assert each.tight == ("kl" in each.arm and name != "24gb")
+    shown = tables.laid_out(estimate_parts(find_gpu(gpu), found, 120), 120)
+    assert ("fits tightly" in shown) == any(each.tight for each in found)
+    unknown = [dataclasses.replace(each, report=dataclasses.replace(each.report, memory=None)) for each in found]
+    assert "fits" not in tables.laid_out(estimate_parts(find_gpu(gpu), unknown, 120), 120)
     budget = plan.study.study.budget_hours
     assert budget is not None
     assert budget / 2 < sum(each.hours for each in found) <= budget
