@@ -15,7 +15,17 @@ from dapoctl.errors import UserError
 from dapoctl.runs.attempts import EXIT, LOCK, WRITER, attempts, next_number, request_stop
 from dapoctl.runs.files import SCHEMA, write_json
 from dapoctl.runs.jobs.launch import launch
-from dapoctl.runs.jobs.leases import VISIBLE, Device, allowed_gpus, devices, foreign, give_back, holder, lease
+from dapoctl.runs.jobs.leases import (
+    VISIBLE,
+    Device,
+    allowed_gpus,
+    devices,
+    foreign,
+    give_back,
+    hides_gpus,
+    holder,
+    lease,
+)
 from dapoctl.runs.jobs.queue import changing, drop, enqueue
 from dapoctl.runs.jobs.scheduler import busy, decide, not_startable
 from dapoctl.runs.locks import is_locked, release, try_lock
@@ -106,7 +116,8 @@ def ticket_for(directory: Path, config: dict[str, Any], gpus: int | None = None,
         attempt=next_number(directory),
         priority=priority,
         need=needed(config, gpus, devices_here),
-        only=tuple(shown or ()),
+        # A process that sees the GPUs may be the one that starts it.
+        only=tuple(shown or (device.key for device in devices_here if hides_gpus())),
     )
 
 

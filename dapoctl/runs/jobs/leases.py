@@ -63,13 +63,18 @@ class Lease:
 
 
 def devices() -> list[Device]:
-    """Every GPU of this machine, or its slots.
+    """Every GPU of this machine; its slots, where it has none or CUDA_VISIBLE_DEVICES hides them all.
 
     Raises:
         UserError: DAPOCTL_SLOTS is not a count.
     """
-    devices_here = [_device(gpu) for gpu in gpus.read().gpus]
+    devices_here = [] if hides_gpus() else [_device(gpu) for gpu in gpus.read().gpus]
     return devices_here or [Device(f"slot-{index}", f"slot {index}") for index in range(slot_count())]
+
+
+def hides_gpus() -> bool:
+    """Whether this process was told to leave every GPU alone."""
+    return VISIBLE in os.environ and is_hiding(os.environ[VISIBLE])
 
 
 def slot_count() -> int:
@@ -108,10 +113,7 @@ def allowed_gpus(devices_here: Sequence[Device]) -> list[str] | None:
     if setting is None or not any(device.is_gpu for device in devices_here):
         return None
     here = gpus.read().gpus
-    shown = [here[position].uuid for position in visible(setting, here)]
-    if shown or is_hiding(setting):
-        return shown
-    return [setting.split(",")[0].strip()]
+    return [here[position].uuid for position in visible(setting, here)] or [setting.split(",")[0].strip()]
 
 
 def lease(device: Device, run: str) -> Lease | None:

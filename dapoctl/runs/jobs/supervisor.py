@@ -28,6 +28,7 @@ from dapoctl.runs.attempts import EXIT, HEARTBEAT, LOG, PROCESS, StopRequest, at
 from dapoctl.runs.ending import Ending, ending, oom_kills
 from dapoctl.runs.files import SCHEMA, read_json, write_json
 from dapoctl.runs.jobs.launch import OF_THE_ATTEMPT
+from dapoctl.runs.jobs.leases import VISIBLE, hides_gpus
 from dapoctl.runs.jobs.scheduler import blocked_by_memory, schedule
 from dapoctl.runs.jobs.waiter import ensure_waiter
 from dapoctl.runs.locks import release
@@ -78,8 +79,9 @@ class Supervisor:
         self.ooms = oom_kills()
         environment = {name: value for name, value in os.environ.items() if name not in OF_THE_ATTEMPT}
         gpus = [device["key"] for device in self.devices if device["gpu"]]
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        # A run that was given a slot leaves the GPUs alone.
+        if gpus or hides_gpus():
+            environment[VISIBLE] = ",".join(gpus)
         command = [sys.executable, *MODULE, "dapoctl", "runs", "attempt", str(self.directory), str(self.number)]
         with (self.folder / LOG).open("ab") as log:
             process = subprocess.Popen(

@@ -170,10 +170,21 @@ def test_visible_devices_as_cuda_reads_them() -> None:
 def test_who_hides_the_gpus_does_not_train_on_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hiding: str) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", driver())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hiding)
-    assert allowed_gpus(devices()) == []
+    assert [device.key for device in devices()] == ["slot-0"]
     with in_front("mine", {}):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == hiding
-        assert [holder(device) for device in devices()] == ["", ""]
+        assert holder(devices()[0]) == ""
+    # In the background it waits for a slot, also where the process that starts it sees the GPUs.
+    assert ticket_for(tmp_path, {}).only == ("slot-0",)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert ticket_for(tmp_path, {}).only == ()
+
+
+def test_a_name_that_the_driver_does_not_list_is_refused_in_the_background(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", driver())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-GPU-33/1/0")
     with pytest.raises(
         UserError, match=r"shows none of the GPUs that the driver lists, .* name one \(GPU-00, GPU-11\)"
     ):
