@@ -174,8 +174,12 @@ def test_ctrl_c_keeps_finished_blocks_and_says_how_to_go_on(undisturbed: dict[st
     assert samples(run / "evals" / "arithmetic" / "step_0") == samples(Path(undisturbed["directory"]))
 
 
+@pytest.mark.slow
 def test_torn_and_foreign_rows_are_made_good(undisturbed: dict[str, Any], tmp_path: Path) -> None:
-    """A problem without all of its responses is sampled again; with seeds of its own it gets the same ones."""
+    """A problem without all of its responses is sampled again; with seeds of its own it gets the same ones.
+
+    Slow: samples a whole set, and half of it again.
+    """
     found = ask(tmp_path, *ASKED)
     folder = Path(found["directory"])
     lines = (folder / "samples.jsonl").read_text().splitlines(keepends=True)

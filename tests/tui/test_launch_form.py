@@ -245,7 +245,9 @@ def test_the_line_says_what_the_form_says(word: str, seeds: range) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_the_line_through_a_real_shell(word: str) -> None:
+    """Slow: three shells, each with a Python that resolves a run."""
     forms = (a_form(random.Random(seed), word) for seed in itertools.count(500))
     for choice, verdict in itertools.islice((form for form in forms if form[1].resolved), 3):
         assert verdict.resolved is not None

@@ -6,6 +6,8 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from dapoctl.tui.run.samples import SamplesPane
 from dapoctl.tui.widgets.text_view import TextView
 from tests.support.run_screen import open_tab, pane_of, runs_of, samples_of
@@ -50,7 +52,10 @@ NASTY = (
 )
 
 
+@pytest.mark.slow
 def test_a_response_of_a_hundred_thousand_characters(trained_copy: Path) -> None:
+    """Slow: a hundred thousand characters, laid out a dozen times."""
+
     async def story() -> None:
         run, _ = runs_of(trained_copy)
         rows = samples_of(run, 4)

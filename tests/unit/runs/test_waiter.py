@@ -101,6 +101,7 @@ def test_another_stores_run_ends_and_nobody_types(root: Path, launched: list[str
 def test_a_strangers_process_lets_the_gpu_go(root: Path, launched: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     total = 80 * 2**30
     free = [total - 5 * 2**30]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(
         gpus,
         "read",

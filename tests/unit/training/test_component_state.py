@@ -80,7 +80,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize(
     ("name", "phase", "time"),
     [
-        ("thompson", "generate", 5),
+        pytest.param("thompson", "generate", 5, marks=pytest.mark.slow),
         pytest.param("difficulty_pools", "generate", 5, marks=pytest.mark.slow),
         pytest.param("surplus", "generate", 5, marks=pytest.mark.slow),
         ("surplus", "checkpoint", 1),
