@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli.options import AnswerField, Json, ProblemField
+from dapoctl.cli.options import AnswerField, Json, ProblemField, RunsDir
 from dapoctl.cli.output import command_group, emit, emit_json, told_warnings
 
 group = command_group("Problems to train or to evaluate on.")
@@ -82,6 +82,51 @@ def twins(
         emit_json({"problems": len(problems), "twins": len(found), "without": dict(reasons), "file": str(output)})
         return
     emit("\n".join([f"{told}, in {output}", *(f"  without, {line}" for line in why)]))
+
+
+@group.command("select")
+def select(
+    evaluation: Annotated[
+        str,
+        typer.Argument(metavar="RUN[@STEP]", help="An evaluation, as in `compare`: of the model before training, @0."),
+    ],
+    task: Annotated[str, typer.Option("--task", metavar="NAME", help="The set that was asked.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Write the problems there, as JSON lines.")
+    ],
+    low: Annotated[
+        float, typer.Option("--low", metavar="P", min=0, max=1, help="Least share of right responses.")
+    ] = 0.1,
+    high: Annotated[
+        float, typer.Option("--high", metavar="P", min=0, max=1, help="Largest share of right responses.")
+    ] = 0.9,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Keep the problems that a model solves sometimes: those that it never or always solves teach it nothing.
+
+    First ask the model the training problems, several times each: `dapoctl eval MODEL --data FILE -k 8 --as profile`.
+    """
+    from dapoctl.errors import UserError
+    from dapoctl.evaluation.difficulty import solved_sometimes
+    from dapoctl.evaluation.stored import open_evaluation
+    from dapoctl.runs.files import write_text
+    from dapoctl.runs.store import runs_root
+
+    if low > high:
+        raise UserError(f"--low {low:g} is more than --high {high:g}: no problem would be left")
+    found = open_evaluation(runs_root(runs_dir), evaluation, task)
+    _check_apart(str(found.data.get("source", "")), output, None)
+    with told_warnings():
+        kept, asked = solved_sometimes(found, low, high)
+    write_text(output, _lines(kept))
+    if json:
+        emit_json({"asked": asked, "kept": len(kept), "low": low, "high": high, "file": str(output)})
+        return
+    emit(
+        f"{len(kept):,} of {asked:,} problems, those with {low:.0%} to {high:.0%} of {found.k} responses right by"
+        f" {found.name}, in {output}"
+    )
 
 
 def _check_apart(data: str, output: Path, originals: Path | None) -> None:

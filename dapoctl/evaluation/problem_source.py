@@ -96,7 +96,14 @@ class Source:
             "ids": [problem.id for problem in problems],
             "files": describe_files(data_files(self.pipeline)),
             **({"parameters": parameters} if parameters else {}),
+            **({"fields": fields} if (fields := self._fields()) else {}),
         }
+
+    def _fields(self) -> dict[str, str]:
+        """The fields of a file, where they are not the usual ones."""
+        giver = self._provider("load_problems")
+        found = {key: str(getattr(giver, key, usual)) for key, usual in zip(FIELDS, USUAL, strict=True)}
+        return {} if self.split or tuple(found.values()) == USUAL else found
 
 
 def find_source(name: str, data: str, tables: Mapping[str, Mapping[str, Any]], asked: Mapping[str, Any]) -> Source:

@@ -45,6 +45,57 @@ def test_twins_and_their_originals_are_files_to_evaluate_on(cli: Cli, tmp_path: 
     assert found == {}
 
 
+def test_problems_that_a_model_solves_sometimes(cli: Cli, tmp_path: Path) -> None:
+    asked = ("eval", "tiny", "--task", "arithmetic", "-k", "4", "--limit", "24", "--max-tokens", "40", "--json")
+    made = json.loads(cli(*asked).stdout)
+    lines = (tmp_path / made["directory"] / "samples.jsonl").read_text().splitlines()[1:]
+    right: dict[str, int] = {}
+    for row in map(json.loads, lines):
+        right[row["problem"]] = right.get(row["problem"], 0) + row["correct"]
+    command = ("data", "select", made["run"], "--task", "arithmetic", "-o", "s.jsonl")
+    done = cli(*command, "--low", "0.2", "--high", "0.8")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert {row["id"]: 4 * row["solved"] for row in rows} == {name: n for name, n in right.items() if 1 <= n <= 3}
+    assert 0 < len(rows) < 24
+    assert done.stdout.startswith(f"{len(rows)} of 24 problems, those with 20% to 80% of 4 responses right by ")
+    for more, words in (
+        (["--low", "0.9", "--high", "0.1"], "--low 0.9 is more than --high 0.1"),
+        (["--low", "0.3", "--high", "0.4"], "none of the 24 problems has 30% to 40% of 4 responses right"),
+    ):
+        refused = cli(*command, *more)
+        assert (refused.returncode, words in refused.stderr) == (2, True), refused.stderr
+
+
+def test_problems_that_have_changed_since_are_not_selected(cli: Cli, tmp_path: Path) -> None:
+    write(tmp_path)
+    asked = (
+        "eval",
+        "tiny",
+        "--data",
+        "d.jsonl",
+        "--problem-field",
+        "question",
+        "-k",
+        "1",
+        "--max-tokens",
+        "2",
+        "--json",
+    )
+    made = json.loads(cli(*asked).stdout)
+    command = ("data", "select", made["run"], "--task", "d", "--low", "0", "--high", "1", "-o", "s.jsonl")
+    assert cli(*command).returncode == 0
+    assert [json.loads(line)["problem"] for line in (tmp_path / "s.jsonl").read_text().splitlines()] == [
+        row["question"] for row in ROWS
+    ]
+    refused = cli(*command[:-1], "d.jsonl")
+    assert "--output d.jsonl: it is the file of --data" in refused.stderr
+    (tmp_path / "d.jsonl").write_text((tmp_path / "d.jsonl").read_text().replace("36", "45"))
+    refused = cli(*command)
+    assert refused.returncode == 2
+    assert "they have changed since" in refused.stderr
+
+
 def test_mistakes_are_named(cli: Cli, tmp_path: Path) -> None:
     write(tmp_path)
     file = ("--data", "d.jsonl", "--problem-field", "question")
