@@ -165,7 +165,9 @@ def test_threads_share_the_workers(verifier: Verifier) -> None:
     assert len(verifier.pids()) == 2
 
 
+@pytest.mark.slow
 def test_workers_run_at_the_same_time() -> None:
+    """Slow: two answers that take all the time there is."""
     pool = Verifier(workers=2, limit_s=3)
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda _: pool.verify(NEEDS_WORKER, "540"), range(20)))

@@ -83,7 +83,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
         pytest.param("thompson", "generate", 5, marks=pytest.mark.slow),
         pytest.param("difficulty_pools", "generate", 5, marks=pytest.mark.slow),
         pytest.param("surplus", "generate", 5, marks=pytest.mark.slow),
-        ("surplus", "checkpoint", 1),
+        pytest.param("surplus", "checkpoint", 1, marks=pytest.mark.slow),
         ("ema", "update", 2),
         pytest.param("ema", "eval", 2, marks=pytest.mark.slow),
     ],
