@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli.options import AnswerField, Json, ProblemField, RunsDir
+from dapoctl.cli.options import AnswerField, DataFile, Json, ProblemField, RunsDir
 from dapoctl.cli.output import command_group, emit, emit_json, told_warnings
 
 group = command_group("Problems to train or to evaluate on.")
@@ -28,9 +28,7 @@ def twins(
     task: Annotated[
         str, typer.Option("--task", metavar="NAME", help="A set with equations: gsm8k, asdiv or svamp.")
     ] = "",
-    data: Annotated[
-        str, typer.Option("--data", metavar="FILE", help="A .jsonl or .parquet file, in place of the hub.")
-    ] = "",
+    data: DataFile = "",
     problem_field: ProblemField = "",
     answer_field: AnswerField = "",
     formula_field: Annotated[

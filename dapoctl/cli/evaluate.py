@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dapoctl.cli.options import AnswerField, Json, ProblemField, RunsDir
+from dapoctl.cli.options import AnswerField, DataFile, Json, Limit, ProblemField, RunsDir, Step
 from dapoctl.cli.output import emit, emit_json, told_warnings, warn
 
 if TYPE_CHECKING:
@@ -39,12 +39,7 @@ def evaluate(
         str,
         typer.Option("--task", metavar="NAME", help="A set such as aime25 or math500 (see --sets), or a task."),
     ] = "",
-    data: Annotated[
-        str,
-        typer.Option(
-            "--data", metavar="FILE", help="A .jsonl or .parquet file with problem and answer, in place of the hub."
-        ),
-    ] = "",
+    data: DataFile = "",
     problem_field: ProblemField = "",
     answer_field: AnswerField = "",
     k: Annotated[int | None, typer.Option("-k", metavar="K", help="Responses per problem.")] = None,
@@ -76,12 +71,8 @@ def evaluate(
             help="math (the default), math_lenient (math as it was), dapo (verl's of 2026-01), dapo_boxed (2026-08) or strict.",
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Use the first N problems only.")
-    ] = None,
-    step: Annotated[
-        int | None, typer.Option("--step", metavar="N", min=0, help="A run's checkpoint; 0: the model it started from.")
-    ] = None,
+    limit: Limit = None,
+    step: Step = None,
     override: Annotated[
         list[str] | None,
         typer.Option(

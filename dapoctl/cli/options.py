@@ -62,6 +62,17 @@ GpuName = Annotated[
         "--gpu", metavar="NAME", help="Memory and hours on a GPU that need not be here: h100, a100, l4, rtx4090, ..."
     ),
 ]
+DataFile = Annotated[
+    str,
+    typer.Option(
+        "--data", metavar="FILE", help="A .jsonl or .parquet file with problem and answer, in place of the hub."
+    ),
+]
+Limit = Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="Use the first N problems only.")]
+Step = Annotated[
+    int | None,
+    typer.Option("--step", metavar="N", min=0, help="A run's checkpoint; 0: the model it started from."),
+]
 ProblemField = Annotated[
     str, typer.Option("--problem-field", metavar="FIELD", help="With --data: the field that holds the question.")
 ]

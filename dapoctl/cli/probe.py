@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dapoctl.cli.options import AnswerField, Json, ProblemField, RunsDir
+from dapoctl.cli.options import AnswerField, DataFile, Json, Limit, ProblemField, RunsDir, Step
 from dapoctl.cli.output import emit, emit_json, told_warnings
 
 
@@ -19,20 +19,14 @@ def probe(
         str, typer.Argument(metavar="MODEL_OR_RUN", help="A run (its latest checkpoint), a folder or a hub name.")
     ],
     task: Annotated[str, typer.Option("--task", metavar="NAME", help="A set such as math500; see eval --sets.")] = "",
-    data: Annotated[
-        str, typer.Option("--data", metavar="FILE", help="A .jsonl or .parquet file, in place of the hub.")
-    ] = "",
+    data: DataFile = "",
     problem_field: ProblemField = "",
     answer_field: AnswerField = "",
     share: Annotated[
         float, typer.Option("--share", metavar="P", min=0.1, max=0.9, help="Of a question's words that are given.")
     ] = 0.6,
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Use the first N problems only.")
-    ] = None,
-    step: Annotated[
-        int | None, typer.Option("--step", metavar="N", min=0, help="A run's checkpoint; 0: the model it started from.")
-    ] = None,
+    limit: Limit = None,
+    step: Step = None,
     engine: Annotated[str | None, typer.Option("--engine", metavar="NAME", help="hf or vllm.")] = None,
     runs_dir: RunsDir = None,
     json: Json = False,

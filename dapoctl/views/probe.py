@@ -21,8 +21,8 @@ def page(facts: Mapping[str, Any], found: Probe) -> Iterator[str]:
     yield ""
     yield f"  completed word for word  {len(exact)} of {all_}, {len(exact) / all_:.1%} [{low:.1%}, {high:.1%}]"
     yield f"  ROUGE-L of the rest      {found.rouge_l:.2f}"
-    if found.short:
-        yield f"  left out                 {found.short} whose rest is too short to say anything, or too long for the model"
+    if found.left_out:
+        yield f"  left out                 {found.left_out} whose rest is too short to say anything, or too long for the model"
     if exact:
         yield f"  completed                {', '.join(exact[:SHOWN])}{', ...' if len(exact) > SHOWN else ''}"
         first = next(each for each in found.completed if each.exact)
@@ -34,7 +34,7 @@ def values(found: Probe) -> dict[str, Any]:
     low, high = _interval(len(found.exact), len(found.completed))
     return {
         "problems": len(found.completed),
-        "left_out": found.short,
+        "left_out": found.left_out,
         "exact": len(found.exact),
         "exact_share": len(found.exact) / len(found.completed),
         "low": low,

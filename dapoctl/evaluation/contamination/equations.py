@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+LONGEST = 200
+"""Characters of an expression: more is no arithmetic of a word problem"""
 _MARKED = re.compile(r"<<([^<>=]+)=([^<>=]+)>>")
 _UNIT = re.compile(r"\s*\([^()\d]*[A-Za-z][^()\d]*\)")
 _PLAIN = re.compile(r"[\d.,\s+*/()-]+")
@@ -52,7 +54,7 @@ def equations_of(text: str, answer: str) -> list[Equation]:
 def number(text: str) -> Fraction | None:
     """`1,200`, `$0.50` and `-3` as exact numbers; None for anything else."""
     plain = text.strip().replace("$", "").replace(",", "")
-    return Fraction(plain) if re.fullmatch(r"-?(\d+\.?\d*|\.\d+)", plain) else None
+    return Fraction(plain) if re.fullmatch(r"-?(\d{1,15}\.?\d{0,9}|\.\d{1,9})", plain) else None
 
 
 def values(expression: ast.expr, literals: Mapping[Fraction, Fraction]) -> list[Fraction]:
@@ -108,7 +110,7 @@ def _equation(left: str, right: str) -> Equation | None:
     result = number(right)
     # Decimals may begin with the point, integers with zeros.
     source = re.sub(r"(?<![\d.])0+(?=\d)", "", left.replace(",", "").replace("$", ""))
-    if result is None or not _PLAIN.fullmatch(source) or "**" in source or "//" in source:
+    if result is None or len(source) > LONGEST or not _PLAIN.fullmatch(source) or "**" in source or "//" in source:
         return None
     try:
         tree = ast.parse(source.strip(), mode="eval").body

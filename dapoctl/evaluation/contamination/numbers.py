@@ -18,10 +18,10 @@ WORDS = {word: number for number, word in enumerate(_TO_NINETEEN) if number > 1}
 """Numbers that are written as one word. `one` is left out: it is a pronoun as often."""
 _BY_VALUE = {value: word for word, value in WORDS.items()}
 _NUMBER = re.compile(
-    rf"(?<![\w./:,-])(?:(?P<digits>\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?![\w/:-]|[.,]\d)|(?P<word>{'|'.join(WORDS)})(?![\w-]))",
+    rf"(?<![\w./:,-])(?:(?P<digits>\d{{1,3}}(?:,\d{{3}}){{1,4}}(?:\.\d{{1,9}})?|\d{{1,15}}(?:\.\d{{1,9}})?|\.\d{{1,9}})(?![\w/:-]|[.,]\d)|(?P<word>{'|'.join(WORDS)})(?![\w-]))",
     re.IGNORECASE,
 )
-_ANY = re.compile(r"\d+(?:\.\d+)?")
+_ANY = re.compile(r"\d{1,15}(?:\.\d{1,9})?")
 _IMPLIED = {
     2: "half halves twice double doubles doubled both pair pairs couple couples second seconds",
     3: "third thirds triple triples tripled thrice trio",
@@ -114,6 +114,5 @@ def _written(each: Found, value: Fraction, old: str) -> str:
         word = _BY_VALUE[int(value)]
         return word.upper() if old.isupper() else word.capitalize() if old[0].isupper() else word
     places = len(old.partition(".")[2])
-    # Ten thousand and more have a comma where the old number could not have shown one.
     comma = "," if "," in old else ""
     return f"{float(value):{comma}.{places}f}" if places else f"{int(value):{comma}}"

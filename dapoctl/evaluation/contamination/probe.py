@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from dapoctl.batch import Problem
     from dapoctl.evaluation.target import Target
 
-SHARE = 0.6
 LEAST = 8
 """Words that the rest must have: fewer can be guessed"""
 BLOCK = 32
@@ -55,8 +54,8 @@ class Probe:
     """The probe of a model on a set."""
 
     completed: Sequence[Completed]
-    short: int
-    """Problems whose rest is too short to say anything"""
+    left_out: int
+    """Problems whose rest is too short to say anything, or that are too long for the model"""
 
     @property
     def exact(self) -> list[str]:
@@ -117,6 +116,7 @@ def probe(target: Target, problems: Sequence[Problem], share: float, tell: Calla
             for (name, rest, *_), (completion,) in zip(block, answers, strict=True):
                 words = policy.decode(completion.token_ids).split()[: len(rest.split())]
                 completed.append(Completed(name, rest.strip(), " ".join(words)))
+        tell(len(fitting), len(fitting))
     finally:
         engine.close()
     return Probe(completed, len(parts) - len(completed))

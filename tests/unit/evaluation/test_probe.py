@@ -91,7 +91,7 @@ def test_one_who_recites_is_found(target: Any) -> None:
     ]
     found = probe(target, problems, 0.6, lambda *_: None)
     assert found.exact == ["known"]
-    assert (len(found.completed), found.short) == (2, 2)
+    assert (len(found.completed), found.left_out) == (2, 2)
     assert 0.4 < found.rouge_l < 0.6
     shown = "\n".join(page({"set": "s", "model": "m", "step": 0, "share": 0.6}, found))
     assert "1 of 2, 50.0% [1.3%, 98.7%]" in shown

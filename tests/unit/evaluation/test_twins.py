@@ -99,8 +99,20 @@ def test_equations_hold_exactly_or_are_none() -> None:
     assert terms(found.expression) == 2
     assert [each.result for each in equations_of("( 8.0 - 3.0 )", "5")] == [5]
     assert equations_of("2 (hour)*60 (min/hour)=120", "120")[0].literals == [2, 60]
-    for hostile in ("__import__('os')=1", "2**9=512", "9//2=4", "1/0=1", "(" * 500 + "1=1", "a+b=1", ""):
+    for hostile in (
+        "__import__('os')=1",
+        "2**9=512",
+        "9//2=4",
+        "1/0=1",
+        "(" * 500 + "1=1",
+        "a+b=1",
+        "",
+        "9" * 5000 + "=1",
+    ):
         assert equations_of(hostile, hostile.rpartition("=")[2]) == []
+    assert equations_of("+".join("1" * 2000) + "=2000", "2000") == []
+    assert isinstance(twin("9" * 5000 + " of 7 and 2?", "9" * 5000, {"formula": "7+2=9"}, 0), str)
+    assert isinstance(twin(f"7 and 2, x{'8' * 5000}, {'1,000' * 900}?", "9", {"formula": "7+2=9"}, 0), Twin)
 
 
 def test_reasons_are_counted() -> None:
