@@ -34,8 +34,8 @@ class Gpu:
 
     @property
     def label(self) -> str:
-        """GPU 0; of a slice GPU 0 slice 1."""
-        return f"GPU {self.index}" + ("" if self.instance is None else f" slice {self.instance}")
+        """GPU 0; of its second slice GPU 0.1."""
+        return f"GPU {self.index}" + ("" if self.instance is None else f".{self.instance}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,8 +136,9 @@ def _device(device: Device, why: str, owners: Mapping[int, str], width: int) -> 
         text.append(cell(use, 5, True))
         if width >= NARROW:
             full = round(share * BAR)
-            text.append(f"  {'█' * full}{'░' * (BAR - full)}", "red" if share > 0.95 else "")
-        text.append(f" {device.used / GIB:.1f}/{device.total / GIB:.1f} GiB" if device.total else " memory unknown")
+            bar = f"{'█' * full}{'░' * (BAR - full)}" if device.total else " " * BAR
+            text.append(f"  {bar}", "red" if share > 0.95 else "")
+        text.append(f" {device.used / GIB:.1f}/{device.total / GIB:.1f} GiB" if device.total else f" {'unknown':>12}")
         text.append(cell(heat, 7, True) + "  ", "red" if (device.temperature or 0) >= 85 else "")
     known = [f"PID {pid} is {owners[pid]}" for pid, _ in device.processes if pid in owners]
     if not why:

@@ -122,7 +122,7 @@ def test_a_divided_gpu_is_its_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setitem(sys.modules, "pynvml", divided)
     found = [(device.key, device.label) for device in devices()]
-    assert found == [("GPU-00", "GPU 0"), ("MIG-1.0", "GPU 1 slice 0"), ("MIG-1.1", "GPU 1 slice 1")]
+    assert found == [("GPU-00", "GPU 0"), ("MIG-1.0", "GPU 1.0"), ("MIG-1.1", "GPU 1.1")]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1.1")
     assert allowed_gpus(devices()) == ["MIG-1.1"]
     assert [gpu.uuid for gpu in look().gpus] == ["MIG-1.1"]
