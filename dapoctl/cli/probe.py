@@ -23,8 +23,11 @@ def probe(
     problem_field: ProblemField = "",
     answer_field: AnswerField = "",
     share: Annotated[
-        float, typer.Option("--share", metavar="P", min=0.1, max=0.9, help="Of a question's words that are given.")
-    ] = 0.6,
+        float | None,
+        typer.Option(
+            "--share", metavar="P", min=0.1, max=0.9, help="Of a question's words that are given; default: 0.6."
+        ),
+    ] = None,
     limit: Limit = None,
     step: Step = None,
     engine: Annotated[str | None, typer.Option("--engine", metavar="NAME", help="hf or vllm.")] = None,
@@ -37,12 +40,14 @@ def probe(
     Greedy, without the chat template (arXiv:2507.10532).
     """
     from dapoctl.cli.live import Ticker
+    from dapoctl.evaluation.contamination.probe import SHARE
     from dapoctl.evaluation.contamination.probe import probe as complete
     from dapoctl.evaluation.problem_source import find_source
     from dapoctl.evaluation.target import find_target
     from dapoctl.runs.store import runs_root
     from dapoctl.views.probe import page, values
 
+    share = SHARE if share is None else share
     target = find_target(model, runs_root(runs_dir), step, engine)
     named = {"problem_field": problem_field, "answer_field": answer_field}
     ticker = Ticker(sys.stderr, "probe", "questions")

@@ -24,6 +24,7 @@ def add_to(group: typer.Typer) -> None:
     """Register the commands."""
     group.command("power")(power)
     group.command("results")(results)
+    group.command("probe")(probe)
     group.command("report")(report)
 
 
@@ -103,6 +104,30 @@ def results(
         return
     for each in found:
         emit(laid_out(result_parts(each, width()), width()))
+
+
+def probe(file: File, runs_dir: RunsDir = None, json: Json = False) -> None:
+    """Ask whether the study's models know the questions they are measured on by heart; the report shows the answer.
+
+    As `dapoctl probe` does, of each model before training, on the sets that the runs are evaluated on.
+    """
+    from dapoctl.cli.live import Ticker
+    from dapoctl.cli.output import told_warnings
+    from dapoctl.runs.store import runs_root
+    from dapoctl.study.plan import check_inputs, make_plan
+    from dapoctl.study.probes import probe_study
+    from dapoctl.views.probe import sentences
+
+    made_plan = make_plan(file)
+    check_inputs(made_plan)
+    ticker = Ticker(sys.stderr, made_plan.study.study.name, "questions")
+    with told_warnings(), ticker.shown():
+        rows = probe_study(made_plan, runs_root(runs_dir), lambda done, total: ticker.tell("complete", done, total))
+    if json:
+        emit_json(rows)
+        return
+    for model, name, words in sentences(rows):
+        emit(f"{name}: {model}: {words}")
 
 
 def report(

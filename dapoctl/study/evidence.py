@@ -17,6 +17,7 @@ from dapoctl.runs.summary import SPEC
 from dapoctl.study.analysis import Outcomes, analyse
 from dapoctl.study.outcomes import Curves, read_curves
 from dapoctl.study.plan import Plan, PlannedRun, changes_since, plan_file
+from dapoctl.study.probes import stored_probes
 from dapoctl.study.progress import Made, finished, hours_of, progress
 from dapoctl.study.solved import Solved, solved
 
@@ -52,6 +53,8 @@ class Evidence:
     """By set"""
     hours: Mapping[str, float]
     """That a run of an arm takes by the clock"""
+    probes: Sequence[Mapping[str, Any]] = ()
+    """Of each model and set, as `probe_study` stored them; empty if the study was not probed"""
 
     @property
     def directories(self) -> dict[PlannedRun, Path]:
@@ -107,6 +110,7 @@ def gather(
         audits,
         {run: solved(summary.directory) for run, summary in done.items()},
         hours_of(made),
+        stored_probes(plan, root),
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dapoctl.config.resolve import Resolved
+from dapoctl.evaluation.contamination.probe import Completed, Probe
 from dapoctl.study.plan import make_plan
 from tests.support.cli import Cli
 from tests.support.stores import add_run
@@ -178,6 +179,31 @@ def test_results_say_what_was_planted(cli: Cli, study: Path) -> None:
     assert len(found["middle"]["runs"]) == 13
     wrong = cli("study", "results", str(study), "--outcome", "midle")
     assert (wrong.returncode, "Did you mean `middle`?" in wrong.stderr) == (2, True)
+
+
+def test_the_report_says_whether_the_model_knew_the_questions(
+    cli: Cli, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(study)
+
+    def baseline() -> str:
+        assert cli("study", "report", str(study), "-o", str(tmp_path / "out"), "--no-figures").returncode == 0
+        return (tmp_path / "out" / "report.md").read_text().partition("## 3.")[2].partition("## 4.")[0]
+
+    assert "was not asked: `dapoctl study probe study.toml` does" in baseline()
+    # Sums have no words to complete.
+    done = cli("study", "probe", str(study), "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["model"], row["set"], row["refused"][:28]) == ("tiny", "arithmetic", "none of the 8 questions has ")
+    assert "not probed: none of the 8 questions" in baseline()
+    known = Probe([Completed("a", "one two", "one two"), Completed("b", "three", "four")], 3)
+    monkeypatch.setattr("dapoctl.study.probes.probe", lambda *_: known)
+    shown = cli("study", "probe", str(study)).stdout
+    assert "1 of 2 questions, 50.0% [1.3%, 98.7%], are completed word for word after the first 60%" in " ".join(
+        shown.split()
+    )
+    assert "1 of 2 questions, 50.0% [1.3%, 98.7%], are completed" in baseline().replace("\\", "")
 
 
 def test_without_runs_there_are_no_results(cli: Cli, study: Path) -> None:

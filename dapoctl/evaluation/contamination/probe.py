@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dapoctl.batch import Problem
     from dapoctl.evaluation.target import Target
 
+SHARE = 0.6
+"""Of a question's words that are given"""
 LEAST = 8
 """Words that the rest must have: fewer can be guessed"""
 BLOCK = 32

@@ -12,6 +12,7 @@ from dapoctl.study.progress import states
 from dapoctl.views import columns
 from dapoctl.views.markdown import code, escaped, table
 from dapoctl.views.numbers import count, hours, number
+from dapoctl.views.probe import sentences
 from dapoctl.views.report.dials import dials
 from dapoctl.views.report.words import command, effect_table, joined, mean_last, sentence
 from dapoctl.views.study import ARMS, ValueLine, arm_lines, change, changes, figure, verdict_words, way
@@ -82,13 +83,17 @@ def baseline(evidence: Evidence) -> str:
             rows.append([code(metric), shown, str(len(values))])
     if not rows:
         return "No outcome was measured before training."
-    note = "The spread over runs is that of sampling alone: the model is the same. Prompts, other scorers and contamination"
-    return joined(
-        [
-            "\n".join(table(["metric", "before training", "different values"], rows)),
-            f"{note} were not part of this study.",
-        ]
-    )
+    note = "The spread over runs is that of sampling alone: the model is the same."
+    return joined(["\n".join(table(["metric", "before training", "different values"], rows)), note, _probed(evidence)])
+
+
+def _probed(evidence: Evidence) -> str:
+    """Whether the model knew the questions before."""
+    again = f"`dapoctl study probe {evidence.plan.path.name}`"
+    if not evidence.probes:
+        return f"Whether the model knew the questions by heart was not asked: {again} does."
+    lines = [f"- {code(model)} on {code(name)}: {escaped(words)}." for model, name, words in sentences(evidence.probes)]
+    return "\n".join(["Does the model know the questions by heart?", "", *lines, "", f"*Again: {again}*"])
 
 
 def main_table(evidence: Evidence) -> str:
