@@ -14,6 +14,9 @@ LEAST_CHUNK = 256
 PENALTY_SHARE = 4
 """A penalty over the vocabulary keeps about ten tensors of a chunk's size for its gradient: chunks are that much smaller"""
 
+STATE_CHUNK = 2**22
+"""Numbers of a parameter that are updated at once where the optimizer's states are not float32 on the device"""
+
 
 def micro_batch_tokens(train: TrainConfig, device: str) -> int:
     """`train.micro_batch_tokens`, with its default for a device of type `device` (cpu, cuda)."""

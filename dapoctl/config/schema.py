@@ -82,6 +82,9 @@ class OptimConfig(Settings):
     """Decay of the squared gradient's moving average."""
     grad_clip: float = Field(1.0, gt=0)
     """Largest global gradient norm."""
+    states: Literal["float32", "bfloat16", "8bit", "offload"] = "float32"
+    """How AdamW's two averages are kept between updates: in 8 bytes a weight (float32), 4 (bfloat16), 2 (8bit), or in the
+    host's memory and none on the GPU (offload: exact, and slower). Updates are computed in float32 always."""
     updates: int = Field(1, ge=1)
     """Optimizer updates per step: the step's groups are dealt out to this many optimizer batches."""
 

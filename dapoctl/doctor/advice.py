@@ -70,6 +70,9 @@ def levers(work: Workload) -> list[tuple[str, list[Any]]]:
     )
     candidates.append(("train.chunk_tokens", list(_halved(chunk_tokens(work), SMALLEST_CHUNK))))
     candidates += [_lever(engine, saving) for saving in savings if not saving.idle]
+    if config.optim.states == "float32":
+        # Adapters' states are small. The host's memory, if there is enough of it, costs time.
+        candidates.append(("optim.states", ["8bit", "offload"] if work.device == "cuda" else ["8bit"]))
     if not config.lora.rank:
         candidates.append(("lora.rank", [RANK]))
     return [(key, values) for key, values in candidates if values]
@@ -92,9 +95,15 @@ def _halved(value: int, least: int) -> Iterator[int]:
 def advise(work: Workload, capacity: int) -> Advice | None:
     """The smallest set of changes with which the run fits `capacity` bytes; None if no set is enough.
 
-    Of sets of one size the first in the order of `levers`, with the mildest values that are enough.
+    Adapters, which train something else, are proposed only where every weight cannot be trained. Of sets of one size the first
+    in the order of `levers`, with the mildest values that are enough.
     """
     choices = levers(work)
+    whole = [(key, values) for key, values in choices if key != "lora.rank"]
+    return _smallest(work, whole, capacity) or _smallest(work, choices, capacity)
+
+
+def _smallest(work: Workload, choices: Sequence[tuple[str, list[Any]]], capacity: int) -> Advice | None:
     for size in range(1, len(choices) + 1):
         for chosen in combinations(choices, size):
             for values in product(*(values for _, values in chosen)):

@@ -26,6 +26,8 @@ PENALTY_BUFFERS = 10
 """[n, V] more while a penalty over the vocabulary is computed and differentiated"""
 BACKWARD_WIDTHS = 3
 """[N, F] gradients that exist at once in a layer's backward pass"""
+STATE_BUFFERS = 8
+"""Float32 tensors of a chunk's size while its states are made float32, updated and kept again"""
 PROCESS = {"cpu": int(0.75 * GIB), "cuda": int(0.6 * GIB)}
 """What Python and its libraries take in RAM; on a GPU, the CUDA context"""
 
@@ -62,10 +64,10 @@ def _weights(work: Workload) -> dict[str, int]:
     count, compute = work.parameters, work.compute_bytes
     if work.adapters:
         weights = compute * count.total + FLOAT * work.adapters
-        return {"weights": weights, "optimizer": 2 * FLOAT * work.trained}
+        return {"weights": weights, "optimizer": work.state_bytes}
     return {
         "weights": FLOAT * count.total,
-        "optimizer": 2 * FLOAT * work.trained,
+        "optimizer": work.state_bytes,
         "reference": compute * count.total if work.compares else 0,
     }
 
@@ -84,6 +86,8 @@ def _update(work: Workload) -> dict[str, int]:
     if largest is not None:
         moments += [{"gradients": trained, **parts} for parts in _moments(work, largest)]
     moments.append({"gradients": trained, "embedding's gradient": embedding})
+    if work.config.optim.states != "float32":
+        moments.append({"gradients": trained, "states of a chunk": STATE_BUFFERS * FLOAT * budget.STATE_CHUNK})
     return max(moments, key=lambda parts: sum(parts.values()))
 
 

@@ -11,7 +11,7 @@ from dapoctl.doctor.checks import Check
 from dapoctl.doctor.engine import obstacle_of
 from dapoctl.doctor.machine import GIB, disk
 from dapoctl.doctor.memory import Estimate
-from dapoctl.doctor.workload import FLOAT, Workload, extremes
+from dapoctl.doctor.workload import FLOAT, STATE_BYTES, Workload, extremes
 from dapoctl.runs.amounts import byte_size
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _positions(work: Workload) -> Iterator[Check]:
 def checkpoint_bytes(work: Workload) -> int:
     """Bytes of one checkpoint: what is trained, in float32, and AdamW's two averages of it."""
     model = work.adapters or work.parameters.total
-    return FLOAT * model + 2 * FLOAT * work.trained
+    return int(FLOAT * model + STATE_BYTES[work.config.optim.states] * work.trained)
 
 
 def check_disk(config: RunConfig, work: Workload | None, runs: Path) -> Check:

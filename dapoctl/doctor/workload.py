@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ALL_LINEAR = "all-linear"
 FLOAT = 4
 """Bytes of a float32"""
+STATE_BYTES = {"float32": 8, "offload": 8, "bfloat16": 4, "8bit": 2 + 8 / 256}
+"""Of AdamW's two averages of one weight, by `optim.states`; with 8 bits a scale for each 256"""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,13 @@ class Workload:
     def trained(self) -> int:
         """Parameters that the optimizer changes."""
         return self.adapters or self.parameters.language
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the optimizer's states on the device (`optim.states`)."""
+        if self.config.optim.states == "offload" and self.device == "cuda":
+            return 0
+        return int(STATE_BYTES[self.config.optim.states] * self.trained)
 
     @property
     def key_bytes(self) -> int:

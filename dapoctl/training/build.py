@@ -20,6 +20,7 @@ from dapoctl.evaluation.run_sets import run_sources
 from dapoctl.models.loading import load_policy, load_reference
 from dapoctl.models.policy import Policy
 from dapoctl.training.learner import History, Learner
+from dapoctl.training.optimizer import build_optimizer
 
 
 def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = None) -> Learner:
@@ -49,17 +50,6 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
         prompt_ids=prompt_ids,
         history=History.empty(len(problems)),
     )
-
-
-def build_optimizer(config: RunConfig, policy: Policy) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices, not on norms and biases."""
-    optim = config.optim
-    parameters = policy.parameters()
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": optim.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], optim.lr, (optim.beta1, optim.beta2), fused=True)
 
 
 def encode_prompts(

@@ -35,6 +35,7 @@ from dapoctl.runs.remove import size_of
 from dapoctl.training.finite import check_weights
 from dapoctl.training.learner import History, Learner
 from dapoctl.training.memory import out_of_memory_where
+from dapoctl.training.optimizer.forms import SCALE
 
 __all__ = ["Found", "held_out", "latest", "newest", "read_state", "restore", "save"]
 
@@ -232,7 +233,8 @@ def _check_optimizer(learner: Learner, state: dict[str, Any]) -> None:
         raise StorageError(f"its optimizer is another model's: it has {there} parameters, and this model {here}")
     for parameter, key in zip(chain(*ours), chain(*saved), strict=True):
         for name, value in state["state"].get(key, {}).items():
-            if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameter.shape:
+            whole = isinstance(value, torch.Tensor) and value.dim() and not name.endswith(SCALE)
+            if whole and value.shape != parameter.shape:
                 raise StorageError(
                     f"its optimizer state is another model's: `{name}` of `{names[id(parameter)]}` has shape"
                     f" {list(value.shape)} there, and the weight has {list(parameter.shape)}"

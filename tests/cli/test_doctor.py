@@ -15,6 +15,7 @@ import pytest
 from dapoctl.doctor.accelerator import Build, build_of, check_accelerator
 from dapoctl.doctor.machine import GIB, Machine, look
 from dapoctl.doctor.packages import requirements, version
+from dapoctl.doctor.workload import STATE_BYTES
 from dapoctl.runs.jobs.gpus import Gpu
 from tests.support.cli import Done, dapoctl
 from tests.support.processes import run_dapoctl
@@ -259,7 +260,9 @@ def test_advice_for_gemma_3_4b_fits_when_it_is_followed(run: str, gpu: int, gemm
     assert before["memory"]["peak"] > 62e9
     assert named(before["run"], "does not fit")["status"] == "fail"
     (advice,) = before["advice"]
-    assert any("lora.rank=32" in option for option in advice["set"])
+    # A reference of every weight is 8 GB more.
+    whole = gpu == 48 and "gkl" not in run
+    assert any(("optim.states=" if whole else "lora.rank=32") in option for option in advice["set"])
     options = [part for option in advice["set"] for part in option.split()]
     after = report(*arguments, *options, cwd=tmp_path, code=WITH_VLLM if "vllm" in run else 0)
     assert after["memory"]["peak"] == advice["peak"] <= 0.9 * gpu * GIB
@@ -269,6 +272,22 @@ def test_advice_for_gemma_3_4b_fits_when_it_is_followed(run: str, gpu: int, gemm
         found = json.loads(call("doctor", "--json", *arguments, *fewer, cwd=tmp_path).stdout)
         no_room = any(check["name"] == "KV cache" and check["status"] == "fail" for check in found["run"])
         assert no_room or found["memory"]["peak"] > 0.9 * gpu * GIB
+
+
+@pytest.mark.parametrize(("gpu", "states"), [(64, "8bit"), (48, "offload")])
+def test_advice_keeps_the_optimizer_states_smaller_before_it_gives_up_whole_weights(
+    gpu: int, states: str, gemma: Path, tmp_path: Path
+) -> None:
+    arguments = [*RUNS["dapo, vllm"], "--set", f"model={gemma}", "--gpu-memory", str(gpu)]
+    before = report(*arguments, cwd=tmp_path, code=1)
+    (advice,) = before["advice"]
+    assert f"--set optim.states={states}" in advice["set"]
+    options = [part for option in advice["set"] for part in option.split()]
+    after = report(*arguments, *options, cwd=tmp_path, code=WITH_VLLM)
+    assert named(after["run"], "fits")["status"] == "ok"
+    trained = before["memory"]["updating"]["optimizer"] / STATE_BYTES["float32"]
+    saved = {"8bit": int(trained * STATE_BYTES["8bit"]), "offload": 0}[states]
+    assert after["memory"]["updating"].get("optimizer", 0) == saved
 
 
 @pytest.mark.parametrize("more", [[], ["--set", "lora.rank=32"]])

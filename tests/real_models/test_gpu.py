@@ -18,8 +18,8 @@ from dapoctl.models.lora import add_adapters
 from dapoctl.models.packing import register
 from dapoctl.models.policy import Policy
 from dapoctl.training.batching import build_batch
-from dapoctl.training.build import build_optimizer
 from dapoctl.training.learner import History, Learner
+from dapoctl.training.optimizer import build_optimizer
 from dapoctl.training.step import estimate, update
 
 GB = 10**9

@@ -15,8 +15,8 @@ from dapoctl.engines.hf import HfEngine
 from dapoctl.models.loading import load_policy, load_reference
 from dapoctl.models.policy import Policy
 from dapoctl.training.batching import build_batch
-from dapoctl.training.build import build_optimizer
 from dapoctl.training.learner import History, Learner
+from dapoctl.training.optimizer import build_optimizer
 
 
 def make_learner(

@@ -332,7 +332,7 @@ def test_configuration_keys() -> None:
         model.path model.dtype model.template model.trust_remote_code
         lora.rank lora.alpha lora.targets
         rollout.prompts rollout.samples rollout.max_prompt_tokens rollout.max_response_tokens rollout.temperature rollout.top_p
-        optim.lr optim.warmup_steps optim.weight_decay optim.beta1 optim.beta2 optim.grad_clip optim.updates
+        optim.lr optim.warmup_steps optim.weight_decay optim.beta1 optim.beta2 optim.grad_clip optim.states optim.updates
         train.device train.threads train.micro_batch_tokens train.packing train.chunk_tokens train.gradient_checkpointing
         eval.every eval.set eval.k eval.limit eval.temperature eval.top_p eval.scorer eval.decontaminate
         checkpoint.every checkpoint.keep checkpoint.keep_best checkpoint.select_on
