@@ -14,8 +14,10 @@ class ModelConfig(Settings):
 
     path: str = Field("tiny", min_length=1)
     """A hub name, a local folder in transformers format, a GGUF file, or `tiny`, the model that ships with dapoctl."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the weights; auto is float32 on a CPU and bfloat16 on a GPU. Log-probabilities and losses are float32 always."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """What layers compute in; auto is float32 on a CPU and bfloat16 on a GPU. Weights that are trained, log-probabilities and
+    losses are float32 always. float16 has eight times the precision of bfloat16 and a narrow range, which losses are scaled to;
+    some models, such as Gemma 3, exceed it."""
     template: Literal["auto", "chat", "plain"] = "auto"
     """How a problem becomes a prompt: the tokenizer's chat template, or the plain text; auto takes the chat template if
     there is one."""

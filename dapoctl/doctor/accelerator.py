@@ -95,7 +95,7 @@ def _gpus(machine: Machine) -> Iterator[Check]:
         if gpu.capability < NATIVE_BFLOAT16:
             major, minor = gpu.capability
             text += f"; compute capability {major}.{minor} has no bfloat16"
-            yield Check("gpu", "warn", text, "--set model.dtype=float32")
+            yield Check("gpu", "warn", text, "--set model.dtype=float16, or float32 for a model that exceeds its range")
         else:
             yield Check("gpu", "ok", text)
 

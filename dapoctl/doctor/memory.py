@@ -125,8 +125,8 @@ def kept_by_layer(work: Workload, cut: Cut) -> int:
     rows, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     per_norm = 1 if work.adapters else 2
     norms = decoder.norms * per_norm * shape.hidden * FLOAT
-    inputs = (5 if work.computes_bfloat16 or work.adapters else 2) * shape.hidden * size
-    if not work.computes_bfloat16:
+    inputs = (5 if work.computes_16_bits or work.adapters else 2) * shape.hidden * size
+    if not work.computes_16_bits:
         inputs = 2 * shape.hidden * size
     qk_norm = 0
     if decoder.qk_norm:
@@ -142,9 +142,13 @@ def kept_by_layer(work: Workload, cut: Cut) -> int:
 
 
 def windowed(work: Workload, cut: Cut) -> bool:
-    """Whether packed rows are longer than the sliding window, so that it takes a mask, one for all layers."""
+    """Whether packed rows are longer than the sliding window, so that it takes a mask, one for all layers.
+
+    A GPU's kernel for rows of any length, which computes in bfloat16, takes none.
+    """
     window = work.shape.sliding_window
-    return window is not None and cut.width > window and work.config.train.packing
+    masked = work.device == "cpu" or not work.computes_16_bits
+    return masked and window is not None and cut.width > window and work.config.train.packing
 
 
 def head_buffers(work: Workload, cut: Cut) -> int:
@@ -153,7 +157,7 @@ def head_buffers(work: Workload, cut: Cut) -> int:
     rows = min(chunk_tokens(work), valid := cut.rows * work.config.rollout.max_response_tokens)
     buffers = HEAD_BUFFERS[work.device] + REFERENCE_BUFFERS * work.compares + PENALTY_BUFFERS * work.vocab_penalties
     logits = rows * shape.vocab * FLOAT * buffers
-    if work.computes_bfloat16:
+    if work.computes_16_bits:
         # The logits' gradient is cast; so is the head's weight, whose gradient is bfloat16 before it is added.
         logits += 2 * rows * shape.vocab + (0 if work.adapters else 2 * 2 * shape.vocab * shape.hidden)
     hidden = (2 + work.compares) * valid * shape.hidden * FLOAT

@@ -44,15 +44,15 @@ class Workload:
     """Components that read whole distributions"""
 
     @property
-    def computes_bfloat16(self) -> bool:
-        """Whether layers compute in bfloat16 (`model.dtype`, with auto resolved)."""
+    def computes_16_bits(self) -> bool:
+        """Whether layers compute in bfloat16 or float16 (`model.dtype`, with auto resolved)."""
         dtype = self.config.model.dtype
-        return dtype == "bfloat16" or (dtype == "auto" and self.device == "cuda")
+        return dtype in ("bfloat16", "float16") or (dtype == "auto" and self.device == "cuda")
 
     @property
     def compute_bytes(self) -> int:
         """Bytes of one number that layers compute with."""
-        return 2 if self.computes_bfloat16 else 4
+        return 2 if self.computes_16_bits else 4
 
     @property
     def max_tokens(self) -> int:
@@ -100,7 +100,7 @@ class Workload:
     def weight_casts(self) -> int:
         """Bytes of the bfloat16 copies of all layers' weights that autocast makes and autograd keeps until the backward
         pass."""
-        if not self.computes_bfloat16:
+        if not self.computes_16_bits:
             return 0
         return 2 * (self.adapters or sum(map(math.prod, self.decoder.linear.values())))
 

@@ -51,7 +51,11 @@ class Engine(Protocol):
         ...
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Load the policy's weights: (name, tensor) pairs in the names of the model's checkpoint."""
+        """Load the policy's weights: (name, tensor) pairs in the names of the model's checkpoint.
+
+        An engine that keeps them in a type of fewer bits, where rounding would swallow small changes, has an attribute `rounds`
+        that is true: then the run measures what share of the changes reach it.
+        """
         ...
 
     def sleep(self) -> None:

@@ -64,7 +64,8 @@ class HfEngine:
         training = self.policy.body.training
         self.policy.body.eval()
         try:
-            with self.policy.merged(), torch.inference_mode():
+            # Weights are cast to the compute type once for all tokens, and not at each.
+            with self.policy.merged(), torch.inference_mode(), self.policy.autocast(), self.policy.head.cast():
                 for start in range(0, len(order), at_once):
                     batch = order[start : start + at_once]
                     prompts = [prompt_ids[index] for index in batch]

@@ -114,6 +114,9 @@ class VllmEngine:
         self._cpu = policy.device.type == "cpu"
         self._sleeps = settings.sleep and not self._cpu
         self._asleep: set[str] = set()
+        self._dtype = _dtype(settings, self._cpu)
+        self.rounds = _rounds(policy, self._dtype)
+        """Whether weights are rounded at random on their way here"""
         self._sampling_params: Any = vllm.SamplingParams
         self.max_tokens = _max_tokens(policy, config)
         """Room for a prompt and its response together."""
@@ -164,7 +167,13 @@ class VllmEngine:
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Load the policy's weights: (name, tensor) pairs in the names of the model's checkpoint."""
         self._wake("weights")
-        pairs = ((name, tensor.detach()) for name, tensor in weights)
+        pairs: Iterable[tuple[str, Tensor]] = ((name, tensor.detach()) for name, tensor in weights)
+        if self.rounds:
+            import torch
+
+            from dapoctl.models.rounding import rounded_weights
+
+            pairs = rounded_weights(pairs, getattr(torch, self._dtype))
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": pairs})
         if self._cpu:
             self._llm.apply_model(repack_tied_heads)
@@ -272,15 +281,28 @@ def _source(policy: Policy, folder: str) -> dict[str, Any]:
     return {"model": folder, "load_format": "dummy"}
 
 
+def _dtype(settings: Vllm, cpu: bool) -> str:
+    """`vllm.dtype`, with auto resolved."""
+    return settings.dtype if settings.dtype != "auto" else ("float32" if cpu else "bfloat16")
+
+
+def _rounds(policy: Policy, dtype: str) -> bool:
+    """Whether the policy computes with other bits of its weights than the engine has: adapters add theirs to the result, and a
+    float32 policy has all. One that computes in the engine's type rounds to the nearest itself, and the engine does the same.
+    """
+    if dtype == "float32":
+        return False
+    return policy.adapters is not None or str(policy.compute_dtype) != f"torch.{dtype}"
+
+
 def _arguments(settings: Vllm, config: RunConfig, cpu: bool, max_tokens: int) -> dict[str, Any]:
-    dtype = settings.dtype if settings.dtype != "auto" else ("float32" if cpu else "bfloat16")
     kv_cache_gb = settings.kv_cache_gb or (CPU_CACHE_GB if cpu else None)
     arguments = {
         "trust_remote_code": config.model.trust_remote_code,
         "skip_tokenizer_init": True,
         "generation_config": "vllm",
         "language_model_only": True,
-        "dtype": dtype,
+        "dtype": _dtype(settings, cpu),
         "seed": config.seed,
         "max_model_len": max_tokens,
         "logprobs_mode": "processed_logprobs",

@@ -6,11 +6,27 @@ Shapes: n tokens of a chunk, D hidden size, V vocabulary entries.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+
+@functools.cache
+def _multiplies_to_float32(device: torch.device, dtype: torch.dtype, out: torch.dtype) -> bool:
+    """Whether a product of two matrices in `dtype` can be written as float32, which not every device and release can."""
+    if device.type != "cuda" or dtype == out or out != torch.float32:
+        return False
+    try:
+        one = torch.ones(16, 16, device=device, dtype=dtype)
+        # A sum that bfloat16 does not have.
+        one[0, 0] = 1 + 2**-7
+        into = torch.empty(16, 16, device=device)
+        return float(torch.mm(one, one.T, out_dtype=out, out=into)[0, 1]) == 16 + 2**-7
+    except (RuntimeError, TypeError):
+        return False
 
 
 @dataclass
@@ -42,7 +58,10 @@ class Head:
         """Raw float32 logits [n, V], as the model defines them; written into `out` [n, V] if given, without a graph."""
         hidden, weight = hidden.to(self.compute_dtype), self._weight()
         bias = None if self.linear.bias is None else self.linear.bias.to(self.compute_dtype)
-        if out is None or bias is not None or out.dtype != self.compute_dtype:
+        if out is not None and bias is None and _multiplies_to_float32(hidden.device, hidden.dtype, out.dtype):
+            # Products in bfloat16 come in steps: near 30, of an eighth.
+            logits = torch.mm(hidden, weight.T, out_dtype=out.dtype, out=out)
+        elif out is None or bias is not None or out.dtype != self.compute_dtype:
             logits = nn.functional.linear(hidden, weight, bias)
             # Log-probabilities are float32 at least, whatever the layers compute in.
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) if out is None else out.copy_(logits)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from dapoctl.errors import ModelError, RunWarning
-from dapoctl.models import kind_of, locate
+from dapoctl.models import kind_of, locate, varlen
 from dapoctl.models.lora import add_adapters, cast_frozen, require_peft
 from dapoctl.models.packing import pack, register
 from dapoctl.models.policy import Policy
@@ -36,9 +36,13 @@ def pick_device(name: str) -> torch.device:
         ModelError: a CUDA device was requested and there is none.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"`train.device` = {name!r}: this machine has no usable CUDA device; use auto or cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise ModelError(f"`train.device` = {name!r}: this machine has no usable CUDA device; use auto or cpu")
+        # Read at the first allocation. Without it, what an update has freed between its optimizer's states stays in pieces that
+        # an engine that wakes cannot have.
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     return torch.device(name)
 
 
@@ -90,7 +94,22 @@ def load_policy(config: RunConfig, weights: Path | None = None) -> Policy:
                 RunWarning,
                 stacklevel=2,
             )
+        elif device.type == "cuda":
+            _choose_kernel(policy)
     return policy
+
+
+def _choose_kernel(policy: Policy) -> None:
+    """Attention by the kernel for rows of any length, where it can be had."""
+    why = varlen.obstacle(policy)
+    policy.varlen = not why
+    if why and policy.compute_dtype in varlen.TYPES:
+        warnings.warn(
+            f"torch's attention for rows of any length is not used ({why}), so sliding windows are computed with masks, which"
+            " takes several times as long; a newer torch or GPU has it",
+            RunWarning,
+            stacklevel=3,
+        )
 
 
 def load_reference(config: RunConfig, policy: Policy) -> Policy:
@@ -113,6 +132,7 @@ def load_reference(config: RunConfig, policy: Policy) -> Policy:
         temperature=policy.temperature,
         eos_token_ids=policy.eos_token_ids,
         packs=policy.packs,
+        varlen=policy.varlen,
     )
 
 
@@ -120,7 +140,7 @@ def compute_dtype(config: RunConfig, device: torch.device) -> torch.dtype:
     """`model.dtype`, with auto resolved."""
     auto = "float32" if device.type == "cpu" else "bfloat16"
     name = auto if config.model.dtype == "auto" else config.model.dtype
-    return torch.float32 if name == "float32" else torch.bfloat16
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
 def check_lengths(policy: Policy, config: RunConfig) -> None:
@@ -238,7 +258,7 @@ def packs_exactly(policy: Policy) -> bool:
     positions = torch.tensor([*range(9), 5, 6, *range(9), 3])[None]
     device = policy.device
     exact = dataclasses.replace(policy, compute_dtype=torch.promote_types(torch.float32, policy.compute_dtype))
-    with _in_float32(policy.model):
+    with in_float32(policy.model):
         padded = exact.hidden(pad_sequence(rows, batch_first=True).to(device), mask.to(device), use_cache=False)
         try:
             packed = exact.packed_hidden(ids.to(device), positions.to(device), layout.to(device))[0]
@@ -252,7 +272,7 @@ def packs_exactly(policy: Policy) -> bool:
 
 
 @contextlib.contextmanager
-def _in_float32(model: Any) -> Iterator[None]:
+def in_float32(model: Any) -> Iterator[None]:
     """Compute with float32 copies of weights that have fewer bits, which exist for one module at a time."""
     kept: dict[Any, list[tuple[Any, torch.Tensor]]] = {}
 

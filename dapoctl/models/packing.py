@@ -9,6 +9,7 @@ Shapes: N packed tokens, M places in the rows (padding and copies included), H h
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dapoctl.models import varlen
+
 IMPLEMENTATION = "dapoctl_packed"
 """The attention implementation's name in transformers' registry"""
 SIMILAR = 0.75
 """Rows share a block when the shorter is at least this fraction of the longest"""
+ALONE = 2.0
+"""The same, so that none does, and none is padded: for a kernel that takes rows of any length"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class Layout:
     """[C] the packed token at each of these"""
     blocks: list[tuple[int, int]]
     """(rows, row length): rows of similar length that are computed together, one block after the other"""
+    ends: Tensor | None = None
+    """[R + 1] int32: where each row begins, and M; None where rows are padded"""
     masks: dict[tuple[int, int, torch.dtype], Tensor] = field(default_factory=dict)
     """Of sliding windows, by row length and window: all layers share them"""
 
@@ -51,14 +58,15 @@ class Layout:
     def to(self, device: torch.device) -> Layout:
         """The same on another device."""
         tokens, home, copies, originals = (x.to(device) for x in (self.tokens, self.home, self.copies, self.originals))
-        return Layout(tokens, home, copies, originals, self.blocks)
+        return Layout(tokens, home, copies, originals, self.blocks, None if self.ends is None else self.ends.to(device))
 
 
-def pack(groups: Sequence[tuple[int, Sequence[int]]]) -> Layout:
+def pack(groups: Sequence[tuple[int, Sequence[int]]], similar: float = SIMILAR) -> Layout:
     """The layout of groups that are packed one after the other, a prompt and then its responses.
 
     Args:
         groups: (tokens of the prompt, tokens of each of its responses), responses longest first
+        similar: `SIMILAR`, or `ALONE`
     """
     tokens: list[Tensor] = []
     home: list[Tensor] = []
@@ -70,7 +78,7 @@ def pack(groups: Sequence[tuple[int, Sequence[int]]]) -> Layout:
         shared, start = torch.arange(first, first + prompt), first + prompt
         for row, length in enumerate(responses):
             rows, width = blocks[-1] if row else (0, 0)
-            if prompt + length < SIMILAR * width or not row:
+            if prompt + length < similar * width or not row:
                 rows, width = 0, prompt + length
                 blocks.append((0, 0))
             blocks[-1] = (rows + 1, width)
@@ -86,7 +94,12 @@ def pack(groups: Sequence[tuple[int, Sequence[int]]]) -> Layout:
             start, place = start + length, place + width
         first = start
     none = torch.empty(0, dtype=torch.long)
-    return Layout(torch.cat(tokens), torch.cat(home), torch.cat([*copies, none]), torch.cat([*originals, none]), blocks)
+    ends = None
+    if similar >= ALONE:
+        ends = torch.tensor([0, *itertools.accumulate(width for _, width in blocks)], dtype=torch.int32)
+    return Layout(
+        torch.cat(tokens), torch.cat(home), torch.cat([*copies, none]), torch.cat([*originals, none]), blocks, ends
+    )
 
 
 class _ToRows(torch.autograd.Function):
@@ -128,17 +141,30 @@ def attention(
     if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     gathered = [(_to_rows(x, layout), x.shape[1]) for x in (query, key, value)]
+    window, scale = options.get("sliding_window"), options.get("scaling")
+    if layout.ends is not None and value.dtype in varlen.TYPES:
+        longest = max(length for _, length in layout.blocks)
+        q, k, v = (x.view(len(x), heads, -1) for x, heads in gathered)
+        rows = varlen.attend(q, k, v, layout.ends, longest, window, scale).flatten(1)
+    else:
+        rows = _in_blocks(gathered, layout, window, scale)
+    packed: Tensor = _FromRows.apply(rows, layout)  # type: ignore[no-untyped-call]
+    return packed.view(1, query.shape[2], query.shape[1], -1), None
+
+
+def _in_blocks(
+    gathered: Sequence[tuple[Tensor, int]], layout: Layout, window: int | None, scale: float | None
+) -> Tensor:
+    """[M, H * d] from (queries, keys and values [M, heads * d], heads of each)."""
     outputs, start = [], 0
     for rows, length in layout.blocks:
         part = slice(start, start + rows * length)
         q, k, v = (x[part].view(rows, length, heads, -1).transpose(1, 2) for x, heads in gathered)
-        window = options.get("sliding_window")
         mask = layout.window(length, window, q) if window is not None and window < length else None
-        output = _causal(q, k, v, options.get("scaling"), mask)
+        output = _causal(q, k, v, scale, mask)
         outputs.append(output.transpose(1, 2).reshape(rows * length, -1))
         start = part.stop
-    packed: Tensor = _FromRows.apply(torch.cat(outputs), layout)  # type: ignore[no-untyped-call]
-    return packed.view(1, query.shape[2], query.shape[1], -1), None
+    return torch.cat(outputs)
 
 
 def _to_rows(states: Tensor, layout: Layout) -> Tensor:

@@ -21,8 +21,8 @@ from dapoctl.models.packing import Layout
 class Policy:
     """A causal language model split where the vocabulary begins: `body` gives hidden states, `head` logits.
 
-    Weights are float32, so that small updates are not rounded away; with `dtype = "bfloat16"` the layers compute in
-    bfloat16 through autocast.
+    Weights are float32, so that small updates are not rounded away; with `dtype` bfloat16 or float16 the layers compute in
+    that through autocast.
     """
 
     path: str
@@ -39,6 +39,8 @@ class Policy:
     """What is trained in place of the model's weights, when `lora.rank` is set"""
     packs: bool = False
     """Whether packed sequences give the same as padded ones; not if layers mix tokens other than by attention"""
+    varlen: bool = False
+    """Whether packed rows go to torch's kernel for rows of any length (see `varlen`)"""
 
     def __post_init__(self) -> None:
         self.body: nn.Module = self.model.get_decoder()
@@ -69,7 +71,7 @@ class Policy:
     def autocast(self) -> Iterator[None]:
         """The context in which layers compute in `compute_dtype`, with or without adapters as this policy has them."""
         with contextlib.ExitStack() as stack:
-            if self.compute_dtype == torch.bfloat16:
+            if self.compute_dtype in (torch.bfloat16, torch.float16):
                 stack.enter_context(torch.autocast(self.device.type, self.compute_dtype))
             if self.adapters is not None:
                 stack.enter_context(self.adapters.applied())

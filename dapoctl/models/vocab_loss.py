@@ -128,7 +128,7 @@ class HeadLoss:
 
     def _whole(
         self, hidden: Tensor, targets: Tensor, weights: Tensor, ref_hidden: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         logprobs, entropy = token_logprobs(self.head, hidden, targets, self.chunk)
         ref = None
         if self.needs_ref_logprobs and ref_hidden is not None and self.ref_head is not None:
@@ -137,16 +137,15 @@ class HeadLoss:
 
     def _token_grads(
         self, logprobs: Tensor, entropy: Tensor, ref: Tensor | None, weights: Tensor, part: slice
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(loss, its derivatives by log-probability and by entropy, None where no entropy is in it)."""
         with torch.enable_grad():
             logprobs, entropy = logprobs.detach().requires_grad_(), entropy.detach().requires_grad_()
             loss = (weights * self.token_loss(logprobs, entropy, ref, part)).sum()
             if not loss.requires_grad:
-                return loss.detach(), torch.zeros_like(logprobs), torch.zeros_like(entropy)
-            by_logprob, by_entropy = torch.autograd.grad(
-                loss, (logprobs, entropy), allow_unused=True, materialize_grads=True
-            )
-        return loss.detach(), by_logprob, by_entropy
+                return loss.detach(), torch.zeros_like(logprobs), None
+            by_logprob, by_entropy = torch.autograd.grad(loss, (logprobs, entropy), allow_unused=True)
+        return loss.detach(), torch.zeros_like(logprobs) if by_logprob is None else by_logprob, by_entropy
 
     @torch.no_grad()
     def _chunk(
@@ -156,7 +155,7 @@ class HeadLoss:
         weights: Tensor,
         ref_hidden: Tensor | None,
         part: slice,
-        whole: tuple[Tensor, Tensor, Tensor] | None,
+        whole: tuple[Tensor, Tensor, Tensor | None] | None,
         scratch: Scratch,
     ) -> tuple[Tensor, Tensor]:
         size = len(targets)
@@ -174,7 +173,7 @@ class HeadLoss:
             loss, by_logprob, by_entropy = self._token_grads(dist.logprobs, dist.entropy, ref, weights, part)
             total = total + loss
         else:
-            by_logprob, by_entropy = whole[1][part], whole[2][part]
+            by_logprob, by_entropy = whole[1][part], None if whole[2] is None else whole[2][part]
         grad = logits_gradient(dist, targets, by_logprob, by_entropy, self.head.temperature)
         if penalty_grad is not None:
             grad += penalty_grad
@@ -192,14 +191,15 @@ class HeadLoss:
 
 
 def logits_gradient(
-    dist: Distribution, targets: Tensor, by_logprob: Tensor, by_entropy: Tensor, temperature: float
+    dist: Distribution, targets: Tensor, by_logprob: Tensor, by_entropy: Tensor | None, temperature: float
 ) -> Tensor:
-    """d loss / d logits [n, V] from the loss's derivatives by the target's log-probability and by the entropy, [n] each.
+    """d loss / d logits [n, V] from the loss's derivatives by the target's log-probability and by the entropy, [n] each; the
+    latter is None where it is no part of the loss.
 
     d logp_t / d z = (onehot_t - p) / T and dH / dz = -p (log p + H) / T. `dist` is overwritten.
     """
     coefficient = -by_logprob[:, None]
-    if bool(by_entropy.any()):
+    if by_entropy is not None:
         factor = dist.log_probs.add_(dist.entropy[:, None]).mul_(-by_entropy[:, None]).add_(coefficient)
         grad = dist.probs.mul_(factor)
     else:

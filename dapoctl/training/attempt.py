@@ -32,7 +32,7 @@ from dapoctl.training import checkpoint
 from dapoctl.training.build import build_eval_sets, build_learner
 from dapoctl.training.inert import inert
 from dapoctl.training.learner import Learner
-from dapoctl.training.memory import out_of_memory_where, peak_memory
+from dapoctl.training.memory import memory_in_use, out_of_memory_where
 from dapoctl.training.profiling import Profiler, Steps
 from dapoctl.training.reporting import Reporter
 from dapoctl.training.trainer import Trainer, TrainerState
@@ -195,7 +195,7 @@ class _Attempt:
         self.learner = learner = self._load()
         profiler = None
         if self.window:
-            memory, announce = partial(peak_memory, learner.policy.device), partial(self.reporter.phase, "profile")
+            memory, announce = partial(memory_in_use, learner.policy.device), partial(self.reporter.phase, "profile")
             profiler = Profiler(self.directory, *self.window, learner.policy.device, memory, announce)
         self.trainer = Trainer(learner, self.progress, self.eval_sets, self.reporter, self.stopper, profiler)
         self.reporter.observe("on_run_start", run=self.info)

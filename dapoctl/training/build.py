@@ -49,6 +49,7 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
         problems=problems,
         prompt_ids=prompt_ids,
         history=History.empty(len(problems)),
+        scaler=torch.amp.GradScaler(policy.device.type, enabled=policy.compute_dtype == torch.float16),
     )
 
 

@@ -142,6 +142,7 @@ def _write(learner: Learner, scratch: Path, step: int, extra: dict[str, Any]) ->
         "components": learner.pipeline.state_dict(),
         "history": learner.history.state_dict(),
         "leftovers": [_pack(batch) for batch in learner.leftovers],
+        **({"scaler": learner.scaler.state_dict()} if learner.scaler.is_enabled() else {}),
         **extra,
     }
     with storage_errors(scratch), Sealing(scratch, step) as sealing:
@@ -218,6 +219,8 @@ def restore(learner: Learner, state: dict[str, Any], source: Path | None = None)
     except StorageError as error:
         raise StorageError(f"checkpoint `{source}` does not fit the run: {error}") from None
     learner.optimizer.load_state_dict(state["optimizer"])
+    if "scaler" in state:
+        learner.scaler.load_state_dict(state["scaler"])
     learner.pipeline.load_state_dict(state["components"])
     learner.history = History.from_state(state["history"])
     learner.leftovers = [_unpack(packed) for packed in state["leftovers"]]

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from dapoctl.batch import Batch, Problem, PromptPool
-from dapoctl.training.memory import peak_memory
+from dapoctl.training.memory import memory_in_use
 from dapoctl.training.metrics import Metrics
 from dapoctl.training.response_rows import Sampled
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
     from dapoctl.components.pipeline import Pipeline
@@ -83,6 +83,8 @@ class Learner:
     phase: Phase = lambda _phase, _done, _total: None
     sampled: Sampled = field(default_factory=Sampled)
     """This step's responses, trained on or not"""
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
+    """What losses are multiplied by, so that gradients are in the range of float16; enabled for a policy that computes in it"""
 
     def pool(self, step: int, round_: int) -> PromptPool:
         """The prompt pool as `select_prompts` sees it."""
@@ -114,5 +116,5 @@ def step_metrics(learner: Learner) -> dict[str, float]:
     ):
         if metrics.seconds(phase) > 0:
             values[f"throughput/{name}_tokens_per_s"] = tokens / metrics.seconds(phase)
-    values["memory/peak_bytes"] = peak_memory(learner.policy.device)
+    values.setdefault("memory/peak_bytes", memory_in_use(learner.policy.device))
     return dict(sorted((values | defaults).items()))

@@ -5,10 +5,15 @@ from __future__ import annotations
 import torch
 
 
-def peak_memory(device: torch.device) -> float:
-    """Bytes: the GPU's peak since the start, or the process's largest resident size."""
+def memory_in_use(device: torch.device) -> float:
+    """Bytes of the GPU that are taken, by whoever; of a CPU the process's largest resident size.
+
+    torch's own count will not do: an engine's memory that sleeps is still counted, and what a driver takes is not. After a
+    phase, its peak is still there: torch keeps what was freed.
+    """
     if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
+        free, total = torch.cuda.mem_get_info(device)
+        return float(total - free)
     import resource
 
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

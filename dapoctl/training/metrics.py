@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
 Span = Callable[[str], AbstractContextManager[None]]
 """A block that a profiler sees under a name"""
@@ -24,7 +23,7 @@ class Metrics:
         self.span = span
         self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, int] = {}
-        self._largest: dict[str, Tensor | float] = {}
+        self._largest: dict[str, Tensor] = {}
         self._times: dict[str, float] = {}
 
     def add(self, name: str, values: Tensor | float) -> None:
@@ -43,7 +42,8 @@ class Metrics:
         if values.numel():
             top = values.detach().max()
             old = self._largest.get(name)
-            self._largest[name] = top if old is None or bool(top > old) or bool(top != top) else old
+            # Not compared here, which would wait for the device.
+            self._largest[name] = top if old is None else torch.maximum(top, old)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:

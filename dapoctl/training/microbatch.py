@@ -1,6 +1,6 @@
 """Cutting an optimizer batch into what goes through the model at once.
 
-Shapes: B responses, T tokens of the longest, N valid tokens of a micro-batch of b responses, L input tokens.
+Shapes: B responses, T tokens of the longest, N valid tokens of a micro-batch of b responses, L input tokens, D hidden size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from dapoctl.batch import Batch
-from dapoctl.models.packing import Layout, pack
+from dapoctl.models.packing import ALONE, SIMILAR, Layout, pack
+from dapoctl.models.policy import Policy
 
 Part = tuple[int, list[int]]
 """(group, rows of it)"""
@@ -47,16 +48,35 @@ class MicroBatch:
         return values[self.rows][self.mask].to(self.targets.device)
 
 
-def micro_batches(batch: Batch, budget: int, device: torch.device, packed: bool = True) -> Iterator[MicroBatch]:
+def micro_batches(
+    batch: Batch, budget: int, device: torch.device, packed: bool = True, similar: float = SIMILAR
+) -> Iterator[MicroBatch]:
     """The responses with valid tokens, cut so that no micro-batch has more than `budget` input tokens.
 
     Packed, a prompt counts once for the responses of its group. Padded, padding counts. A response that is longer than
-    the budget goes alone.
+    the budget goes alone. `similar` is as in `pack`.
     """
-    cut = _packed_cuts if packed else _padded_cuts
-    build = _packed if packed else _padded
-    for parts in cut(batch, budget):
-        yield build(batch, parts, device)
+    if packed:
+        for parts in _packed_cuts(batch, budget):
+            yield _packed(batch, parts, device, similar)
+    else:
+        for parts in _padded_cuts(batch, budget):
+            yield _padded(batch, parts, device)
+
+
+def micro_batches_for(policy: Policy, batch: Batch, budget: int) -> Iterator[MicroBatch]:
+    """The same as the policy takes them."""
+    return micro_batches(batch, budget, policy.device, policy.packs, ALONE if policy.varlen else SIMILAR)
+
+
+def hidden_states(policy: Policy, part: MicroBatch) -> Tensor:
+    """[N, D]: the state that predicts each valid token."""
+    if part.layout is not None:
+        states = policy.packed_hidden(part.ids, part.positions, part.layout)
+    else:
+        assert part.attention_mask is not None
+        states = policy.hidden(part.ids, part.attention_mask, use_cache=False).last_hidden_state
+    return states.flatten(0, 1).index_select(0, part.where)
 
 
 def _rows(batch: Batch) -> list[list[int]]:
@@ -99,7 +119,7 @@ def _padded_cuts(batch: Batch, budget: int) -> Iterator[list[Part]]:
         order = order[count:]
 
 
-def _packed(batch: Batch, parts: Sequence[Part], device: torch.device) -> MicroBatch:
+def _packed(batch: Batch, parts: Sequence[Part], device: torch.device, similar: float) -> MicroBatch:
     ids: list[Tensor] = []
     positions: list[Tensor] = []
     where: list[Tensor] = []
@@ -124,7 +144,7 @@ def _packed(batch: Batch, parts: Sequence[Part], device: torch.device) -> MicroB
         device,
         ids=torch.cat(ids)[None],
         positions=torch.cat(positions)[None],
-        layout=pack(shapes),
+        layout=pack(shapes, similar),
     )
 
 

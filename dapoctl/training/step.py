@@ -19,12 +19,13 @@ from torch import Tensor
 from dapoctl.batch import Batch, Tokens
 from dapoctl.config.budget import chunk_tokens, micro_batch_tokens
 from dapoctl.errors import DivergedError
-from dapoctl.models.policy import Policy
 from dapoctl.models.vocab_loss import HeadLoss, VocabPenalty, token_logprobs
 from dapoctl.training.batching import is_sharded, optimizer_batches, recount
 from dapoctl.training.expect import expect
+from dapoctl.training.following import measure_following
 from dapoctl.training.learner import Learner, seed_for
-from dapoctl.training.microbatch import MicroBatch, micro_batches
+from dapoctl.training.memory import memory_in_use
+from dapoctl.training.microbatch import MicroBatch, hidden_states, micro_batches_for
 from dapoctl.training.rollout import gather
 
 
@@ -40,12 +41,20 @@ def collect(learner: Learner, step: int) -> Batch | None:
 def learn(learner: Learner, batch: Batch, step: int) -> None:
     """Update the weights on a batch with advantages and give them to the engine."""
     learner.phase("update", 0, 0)
+    _note_memory(learner)
     with learner.metrics.span("sleep"):
         learner.engine.sleep()
     with learner.metrics.timed("update"):
         update(learner, batch, step)
+    _note_memory(learner)
     with learner.metrics.timed("sync"):
         learner.engine.load_weights(learner.policy.named_weights())
+
+
+def _note_memory(learner: Learner) -> None:
+    """At the ends of sampling and of the update, each of which leaves its peak to be seen."""
+    taken = memory_in_use(learner.policy.device)
+    learner.metrics.largest("memory/peak_bytes", torch.tensor(taken, dtype=torch.float64))
 
 
 def estimate(learner: Learner, batch: Batch) -> Batch:
@@ -68,6 +77,7 @@ def estimate(learner: Learner, batch: Batch) -> Batch:
 def update(learner: Learner, batch: Batch, step: int) -> None:
     """One or several optimizer updates on a batch with advantages."""
     learner.metrics.add("work/trained_tokens", float(batch.mask.sum()))
+    measure_following(learner, batch)
     updates = learner.config.optim.updates
     if updates > 1 or any(born < step for born in batch.born):
         with learner.metrics.span("old_logprobs"):
@@ -85,11 +95,13 @@ def accumulate_gradient(learner: Learner, batch: Batch) -> float:
     """Add the gradient of an optimizer batch's loss to the parameters; the loss."""
     (name,) = learner.pipeline.providers("weigh_tokens")
     result = learner.pipeline.one("weigh_tokens", batch=batch)
-    weights = expect(result, tuple(batch.mask.shape), name, "weigh_tokens").float()
+    # Scaled for float16 (Micikevicius et al. 2018, arXiv:1710.03740, section 3.2), and by 1 otherwise.
+    weights = learner.scaler.scale(expect(result, tuple(batch.mask.shape), name, "weigh_tokens").float())
+    scale = learner.scaler.get_scale()
     policy, total = learner.policy, 0.0
     budget = micro_batch_tokens(learner.config.train, policy.device.type)
-    for part in micro_batches(batch, budget, policy.device, policy.packs):
-        total += micro_step(learner, batch, part, part.flat(weights))
+    for part in micro_batches_for(policy, batch, budget):
+        total += micro_step(learner, batch, part, part.flat(weights)) / scale
     if is_sharded():
         for parameter in learner.policy.parameters():
             if parameter.grad is not None:
@@ -124,26 +136,20 @@ def micro_step(learner: Learner, batch: Batch, part: MicroBatch, weights: Tensor
     return float(value)
 
 
-def hidden_states(policy: Policy, part: MicroBatch) -> Tensor:
-    """[N, D]: the state that predicts each valid token."""
-    if part.layout is not None:
-        states = policy.packed_hidden(part.ids, part.positions, part.layout)
-    else:
-        assert part.attention_mask is not None
-        states = policy.hidden(part.ids, part.attention_mask, use_cache=False).last_hidden_state
-    return states.flatten(0, 1).index_select(0, part.where)
-
-
 def apply_gradient(learner: Learner, step: int) -> None:
     """Clip the gradient and update the weights; an update whose gradient is not finite is left out and counted."""
-    optim, metrics = learner.config.optim, learner.metrics
+    optim, metrics, scaler = learner.config.optim, learner.metrics, learner.scaler
+    if scaler.is_enabled():
+        metrics.add("policy/loss_scale", scaler.get_scale())
+    scaler.unscale_(learner.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(learner.policy.parameters(), optim.grad_clip)
     rate = optim.lr * min(1.0, step / (optim.warmup_steps + 1))
     for group in learner.optimizer.param_groups:
         group["lr"] = rate
     finite = bool(torch.isfinite(norm))
     if finite:
-        learner.optimizer.step()
+        scaler.step(learner.optimizer)
+    scaler.update()
     metrics.add("policy/grad_norm", norm)
     metrics.add("policy/learning_rate", rate)
     metrics.add("policy/skipped_updates", float(not finite))
@@ -157,7 +163,7 @@ def old_logprobs(learner: Learner, batch: Batch) -> Tensor:
     policy, config = learner.policy, learner.config.train
     chunk = chunk_tokens(config, policy.head.vocabulary, policy.device.type)
     budget = micro_batch_tokens(config, policy.device.type)
-    for part in micro_batches(batch, budget, policy.device, policy.packs):
+    for part in micro_batches_for(policy, batch, budget):
         logprobs, _ = token_logprobs(policy.head, hidden_states(policy, part), part.targets, chunk)
         rows = result[part.rows]
         rows[part.mask] = logprobs.to(result.device)

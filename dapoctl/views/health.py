@@ -21,11 +21,13 @@ from dapoctl.views.health_limits import (
     ENTROPY_GROWN,
     ENTROPY_LEFT,
     ESS,
+    EXACT,
     FALL_ERRORS,
     FALLEN,
     FAULTS,
     FLAT_AFTER,
     FLAT_ERRORS,
+    FOLLOWS,
     KEPT,
     LONGER,
     MISMATCH,
@@ -227,6 +229,27 @@ def mismatch(look: Look) -> Iterator[Warn]:
         )
 
 
+def following(look: Look) -> Iterator[Warn]:
+    """What the policy learns does not reach what is sampled."""
+    shares, errors = look.series.get("rollout/engine_follows"), look.series.get("rollout/engine_follows_error")
+    if shares is None or errors is None:
+        return
+    pairs = zip(shares.values[-RECENT:], errors.values[-RECENT:], strict=False)
+    measured = [
+        (share, max(error, EXACT) ** -2) for share, error in pairs if abs(share) < BEYOND and 0 <= error < BEYOND
+    ]
+    if not measured:
+        return
+    weight = sum(each for _, each in measured)
+    share = sum(share * each for share, each in measured) / weight
+    if share + 2 * weight**-0.5 < FOLLOWS:
+        yield Warn(
+            f"{percent(max(share, 0.0))} of what the policy has learned reaches what is sampled",
+            "the engine rounds its weights: let it compute in float32, or with a larger optim.lr",
+            grave=share < FOLLOWS / 2,
+        )
+
+
 def learning(look: Look) -> Iterator[Warn]:
     """The reward never rose, or fell again."""
     rewards = look.values(REWARD)
@@ -352,6 +375,7 @@ RULES: dict[Rule, str] = {
     truncated: f"above {percent(TRUNCATED)}, or {percent(TRUNCATED_RISE)} more than at the start",
     groups: f"fewer than {percent(KEPT)} kept, or more than {percent(ALIKE)} all right or all wrong",
     mismatch: f"above {MISMATCH:g} nats per token, or an effective sample size below {percent(ESS)}",
+    following: f"less than {percent(FOLLOWS)} by two standard errors",
     learning: f"within {FLAT_AFTER} steps at less than {percent(SOLVED)} right; {percent(FALLEN)} of the gain lost",
     length: f"{LONGER:g} times, or {SHORTER:g} of the length at the start",
     scoring: f"above {percent(UNANSWERED)} unread, or {percent(FAULTS)} failed or given up",

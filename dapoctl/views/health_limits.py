@@ -34,6 +34,11 @@ MISMATCH = 0.05
 before a collapse in public reports (vime issue 64, open-instruct issue 1473); where to draw the line is a choice"""
 ESS = 0.8
 """Effective part of the tokens as importance weights have it: below it the engine samples another policy than is trained"""
+FOLLOWS = 0.9
+"""Share of the policy's change in log-probability that reaches what is sampled: below it, responses and evaluations are those
+of another model. Two standard errors must lie between"""
+EXACT = 1e-3
+"""A standard error below this is that of no noise at all: one step is then not worth more than all others"""
 STEP_KL = 0.1
 """Nats between the policy before and after a step: a choice, far above the small steps that clipping is meant to keep"""
 FLAT_AFTER = 50

@@ -103,6 +103,8 @@ METRICS = (
            row="entropy", block="approximate KL", late=1),
     Metric(name="rollout/logprob_mismatch_mean", title="logprob mismatch", unit=Unit.NATS),
     Metric(name="rollout/importance_ess", title="importance ESS"),
+    Metric(name="rollout/engine_follows", title="engine follows"),
+    Metric(name="rollout/engine_follows_error", title="engine follows, error"),
     Metric(name="time/update", title="update", unit=Unit.SECONDS, chart="seconds"),
     Metric(name="time/generate", title="generate", unit=Unit.SECONDS, chart="seconds"),
     Metric(name="time/score", title="score", unit=Unit.SECONDS, chart="seconds"),

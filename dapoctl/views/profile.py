@@ -45,7 +45,7 @@ def profile_table(summary: Mapping[str, Any], directory: Path) -> list[str]:
         lines.append(_row("operator", "seconds", "share", "calls"))
         for item in summary["operators"][:OPERATORS]:
             lines.append(_row(item["operator"], f"{item['seconds']:.3f}", percent(item["share"]), str(item["calls"])))
-    lines += ["", f"  memory    {byte_size(summary['memory_peak_bytes'])} at most since the start"]
+    lines += ["", f"  memory    {byte_size(summary['memory_peak_bytes'])} in use"]
     if "trace" in summary:
         lines.append(f"  trace     {plain(str(directory / summary['trace']))}   opens in https://ui.perfetto.dev")
     return lines

@@ -423,6 +423,8 @@ def gpu_engine(monkeypatch: pytest.MonkeyPatch, settings: Vllm) -> tuple[VllmEng
         model=SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: text_config)),
         device=torch.device("cuda"),
         eos_token_ids=[2],
+        adapters=None,
+        compute_dtype=torch.bfloat16,
         named_weights=lambda: iter([("w", torch.zeros(1))]),
     )
     engine = settings.build_engine(policy, config())
@@ -445,6 +447,27 @@ def test_gpu_settings_reach_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert expected.items() <= llm.arguments.items()
     assert "kv_cache_memory_bytes" not in llm.arguments
+
+
+@pytest.mark.parametrize(
+    ("engine", "policy", "adapters", "rounds"),
+    [
+        ("float32", torch.float32, False, False),
+        ("float32", torch.bfloat16, True, False),
+        # Both round to the nearest.
+        ("bfloat16", torch.bfloat16, False, False),
+        ("float16", torch.float16, False, False),
+        ("bfloat16", torch.float32, False, True),
+        ("bfloat16", torch.float16, False, True),
+        ("bfloat16", torch.bfloat16, True, True),
+        ("float16", torch.float16, True, True),
+    ],
+)
+def test_weights_are_rounded_at_random_where_the_policy_has_more_of_them(
+    engine: str, policy: torch.dtype, adapters: bool, rounds: bool
+) -> None:
+    asked: Any = SimpleNamespace(adapters=object() if adapters else None, compute_dtype=policy)
+    assert engine_module._rounds(asked, engine) == rounds
 
 
 def test_sleeping_engine_takes_weights_before_its_cache(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from dapoctl.models.rounding import rounded_at_random
+
 BLOCK = 256
 """Numbers that share a scale"""
 SMALL = 4096
@@ -53,7 +55,7 @@ class Bfloat16:
     def keep(
         self, kept: dict[str, Tensor], part: slice, values: Tensor, generator: torch.Generator, *, signed: bool
     ) -> None:
-        kept[""].view(-1)[part] = rounded_at_random(values, generator)
+        kept[""].view(-1)[part] = rounded_at_random(values, torch.bfloat16, generator)
 
 
 class EightBit:
@@ -116,12 +118,6 @@ class OnHost:
 
 FORMS: dict[str, Form] = {"bfloat16": Bfloat16(), "8bit": EightBit(), "offload": OnHost()}
 """By their names in `optim.states`"""
-
-
-def rounded_at_random(values: Tensor, generator: torch.Generator) -> Tensor:
-    """Finite float32 `values` in bfloat16, each one of its two neighbours there, the nearer the likelier: exact in the mean."""
-    noise = torch.randint(0, 1 << 16, values.shape, dtype=torch.int32, device=values.device, generator=generator)
-    return noise.add_(values.view(torch.int32)).bitwise_and_(-1 << 16).view(torch.float32).to(torch.bfloat16)
 
 
 @functools.cache

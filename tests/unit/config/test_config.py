@@ -213,7 +213,10 @@ def test_malformed_model_defaults(model: Path, base: Any) -> None:
         ("steps = 'many'", r"`steps` = 'many' \(from .*layer0\.toml\): must be a valid integer"),
         ("[optim]\nlr = -1.0", r"`optim\.lr` = -1\.0 \(from .*layer0\.toml\): must be greater than 0$"),
         ("[optim]\nlr = nan", r"`optim\.lr` = nan \(from .*layer0\.toml\): must be "),
-        ("[model]\ndtype = 'int8'", r"`model\.dtype` = 'int8' \(from .*\): must be 'auto', 'float32' or 'bfloat16'$"),
+        (
+            "[model]\ndtype = 'int8'",
+            r"`model\.dtype` = 'int8' \(from .*\): must be 'auto', 'float32', 'bfloat16' or 'float16'$",
+        ),
         ("name = 'my run'", r"`name` = 'my run' \(from .*layer0\.toml\): must match pattern"),
         ("plugins = ['gkl', '']", r"`plugins` = \['gkl', ''\] \(from .*\): a component's name must not be empty$"),
         ("plugins = 'gkl'", r"`plugins` = 'gkl' \(from .*layer0\.toml\): must be a valid list$"),

@@ -27,8 +27,9 @@ from transformers import (
 
 from dapoctl.config import RunConfig
 from dapoctl.errors import RunWarning
+from dapoctl.models import varlen
 from dapoctl.models.loading import load_policy, packs_exactly
-from dapoctl.models.packing import pack, register
+from dapoctl.models.packing import ALONE, SIMILAR, pack, register
 from dapoctl.models.policy import Policy
 from dapoctl.training.microbatch import MicroBatch, micro_batches
 from dapoctl.training.step import accumulate_gradient, estimate
@@ -65,11 +66,54 @@ def policy_of(model: PreTrainedModel) -> Policy:
     return Policy("random", model.double().eval(), tokenizer, CPU, torch.float64)
 
 
+def kernel(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seq_q: Tensor,
+    cu_seq_k: Tensor,
+    max_q: int,
+    max_k: int,
+    *,
+    scale: float | None = None,
+    window_size: tuple[int, int] = (-1, -1),
+    enable_gqa: bool = False,
+) -> Tensor:
+    """What torch's documentation says that `varlen_attn` computes, which only a GPU has: token i of a sequence sees those from
+    i - left to i + right, all where that is -1.
+    """
+    assert cu_seq_q.dtype == torch.int32
+    assert torch.equal(cu_seq_q, cu_seq_k)
+    lengths = cu_seq_q.diff()
+    assert int(lengths.max()) == max_q == max_k
+    assert int(cu_seq_q[-1]) == len(query) == len(key)
+    assert enable_gqa == (query.shape[1] != key.shape[1])
+    (left, right), outputs = window_size, []
+    key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
+    for q, k, v in zip(*(x.split(lengths.tolist()) for x in (query, key, value)), strict=True):
+        ahead = torch.arange(len(q)) - torch.arange(len(q))[:, None]
+        seen = ((ahead <= right) | (right == -1)) & ((-ahead <= left) | (left == -1))
+        scores = torch.einsum("ihd,jhd->hij", q, k) * (scale or q.shape[-1] ** -0.5)
+        outputs.append(torch.einsum("hij,jhd->ihd", scores.masked_fill(~seen, float("-inf")).softmax(-1), v))
+    return torch.cat(outputs)
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel for rows of any length, as far as a CPU can have it: in float64, computed by its documentation."""
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
+    monkeypatch.setattr(varlen, "TYPES", (torch.float64, torch.float32, torch.bfloat16))
+
+
 @pytest.mark.parametrize("build", [llama, qwen, gemma])
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_hidden_states_and_gradients_equal_those_of_single_sequences(build: Any, checkpointing: bool) -> None:
+@pytest.mark.parametrize("way", ["plain", "checkpointing", "varlen"])
+def test_hidden_states_and_gradients_equal_those_of_single_sequences(
+    build: Any, way: str, request: pytest.FixtureRequest
+) -> None:
     torch.manual_seed(3)
-    policy = policy_of(build())
+    policy, checkpointing = policy_of(build()), way == "checkpointing"
+    if way == "varlen":
+        request.getfixturevalue("on_a_gpu")
     if checkpointing:
         policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         policy.model.train()
@@ -92,7 +136,9 @@ def test_hidden_states_and_gradients_equal_those_of_single_sequences(build: Any,
     positions = torch.cat(
         [torch.cat([torch.arange(p), *(torch.arange(p, p + n) for n in lengths)]) for p, lengths in groups]
     )
-    found = policy.packed_hidden(ids[None], positions[None], pack(groups))[0]
+    layout = pack(groups, ALONE if way == "varlen" else SIMILAR)
+    assert (layout.ends is not None) == (way == "varlen")
+    found = policy.packed_hidden(ids[None], positions[None], layout)[0]
     (found @ weight).sin().sum().backward()
     found_grad = torch.cat([p.grad.flatten() for p in policy.model.model.parameters()])
     assert (found - wanted).abs().max() < 1e-11
@@ -106,6 +152,44 @@ def test_rows_of_similar_length_share_a_block() -> None:
     assert torch.equal(layout.tokens[layout.home], torch.arange(len(layout.home)))
     assert torch.equal(layout.tokens[layout.copies], layout.originals)
     assert len(layout.copies) == 3 * 4
+
+
+def test_for_a_kernel_of_any_length_no_row_is_padded() -> None:
+    layout = pack([(4, [20, 19, 3, 2]), (2, [5])], ALONE)
+    assert layout.ends is not None
+    assert layout.ends.tolist() == [0, 24, 47, 54, 60, 67]
+    assert layout.ends.dtype == torch.int32
+    assert len(layout.tokens) == 67
+    assert len(pack([(4, [20, 19, 3, 2]), (2, [5])]).tokens) == 2 * 24 + 2 * 7 + 7
+    assert torch.equal(layout.tokens[layout.home], torch.arange(len(layout.home)))
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.bfloat16, varlen.TOLERANCE)])
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2), (4, 1)])
+@pytest.mark.usefixtures("on_a_gpu")
+def test_a_kernel_is_compared_with_plain_attention_before_it_is_used(
+    dtype: torch.dtype, most: float, heads: int, groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(varlen, "TOLERANCE", most)
+    assert varlen.difference(CPU, dtype, heads, groups, 16) == ""
+
+    def wrong(*tensors: Tensor, window_size: tuple[int, int], **options: Any) -> Tensor:
+        """Sees one token more than it is asked to."""
+        left, right = window_size
+        return kernel(*tensors, window_size=(left + (left > 0), right), **options)  # type: ignore[arg-type, misc]
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", wrong)
+    assert "from that of plain attention, window 8" in varlen.difference(CPU, dtype, heads, groups, 16)
+
+
+def test_without_a_gpu_or_in_float32_there_is_no_such_kernel() -> None:
+    policy = make_learner([]).policy
+    assert varlen.obstacle(policy) == "no GPU"
+    assert not policy.varlen
+    elsewhere = dataclasses.replace(policy, device=torch.device("cuda"))
+    assert "does not compute in torch.float32" in varlen.obstacle(elsewhere)
+    # What torch says of a GPU that is not there is told, and not raised.
+    assert varlen.obstacle(dataclasses.replace(elsewhere, compute_dtype=torch.bfloat16))
 
 
 def sequences_of(part: MicroBatch) -> list[Tensor]:

@@ -117,6 +117,18 @@ def test_mismatch() -> None:
     assert warning.grave
 
 
+def test_an_engine_that_does_not_follow_is_told_once_its_errors_allow() -> None:
+    def told(share: float, error: float) -> list[str]:
+        return said(look(rollout__engine_follows=flat(share), rollout__engine_follows_error=flat(error)))
+
+    assert told(1.02, 0.3) == told(0.85, 0.3) == told(0.95, 0.01) == []
+    (words,) = told(0.2, 0.1)
+    assert "20.0% of what the policy has learned reaches what is sampled" in words
+    # One step's share says little, those of several together more.
+    assert told(0.6, 0.4) != []
+    assert said(look(rollout__engine_follows=flat(0.2))) == []
+
+
 def test_learning() -> None:
     rng = random.Random(1)
     noise = [rng.gauss(0, 0.1) for _ in range(200)]
@@ -194,6 +206,7 @@ def test_no_rule_fails_on_rubbish(seed: int) -> None:
     names += ["groups/kept_fraction", "groups/all_right", "groups/all_wrong", "rollout/logprob_mismatch_mean"]
     names += ["response/length_mean", "score/unanswered", "eval/a/avg@1", "eval/a/avg@1/low", "eval/a/avg@1/high"]
     names += ["throughput/trained_tokens_per_s", "policy/skipped_updates", "rollout/importance_ess", "policy/approx_kl"]
+    names += ["rollout/engine_follows", "rollout/engine_follows_error"]
     pool = [math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, -1.0, 1e308, -1e308, 5e-324, 0.5]
     count = rng.randrange(80)
     series = {}
