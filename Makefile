@@ -13,7 +13,7 @@ PYTEST = $(BIN)/python -m pytest --durations=20
 # More extras to install beside vLLM's, such as gguf,bench
 EXTRAS ?=
 
-.PHONY: run test test-fast test-unit test-slow check format pages vllm wheel clean
+.PHONY: run test test-fast test-unit test-slow check gpu-check format pages vllm wheel clean
 
 run: $(VENV)/.installed
 	$(BIN)/dapoctl $(RUN)
@@ -37,6 +37,10 @@ check: $(VENV)/.developer
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# On a machine with a GPU: every figure that there is to measure, beside what is expected of it.
+gpu-check: $(VENV)/.installed
+	$(BIN)/python -m experiments.bench.gpu_check --out gpu-check
 
 # What is said of components and hooks outside of their code is made from it.
 pages: $(VENV)/.developer

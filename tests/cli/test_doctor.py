@@ -20,7 +20,8 @@ from dapoctl.runs.jobs.gpus import Gpu
 from tests.support.cli import Done, dapoctl
 from tests.support.processes import run_dapoctl
 
-FLAGSHIP = Path(__file__).parents[2] / "experiments" / "gemma3-4b-dapo.toml"
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+FLAGSHIP = EXPERIMENTS / "gemma3-4b-80gb.toml"
 GEMMA_4B = {
     "architectures": ["Gemma3ForConditionalGeneration"],
     "model_type": "gemma3",
@@ -244,6 +245,27 @@ def test_warm_up_that_never_ends(tmp_path: Path) -> None:
     assert named(found["run"], "warm-up")["status"] == "warn"
 
 
+GEMMA_1B = {
+    "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "hidden_size": 1152, "intermediate_size": 6912,
+    "num_hidden_layers": 26, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256, "vocab_size": 262144,
+    "sliding_window": 512, "max_position_embeddings": 32768,
+}  # fmt: skip
+"""As google/gemma-3-1b-it has it"""
+
+
+@pytest.mark.parametrize(
+    ("file", "memory"), [("gemma3-4b-80gb", "79.6"), ("gemma3-4b-24gb", "23.6"), ("gemma3-1b-t4", "14.7")]
+)
+def test_each_file_fits_the_gpu_that_it_is_for(file: str, memory: str, gemma: Path, tmp_path: Path) -> None:
+    """In GiB as the driver gives it, which is less than the name says."""
+    if "1b" in file:
+        (gemma / "config.json").write_text(json.dumps(GEMMA_1B))
+    arguments = ["-c", str(EXPERIMENTS / f"{file}.toml"), "--set", f"model.path={gemma}", "--gpu-memory", memory]
+    found = report(*arguments, cwd=tmp_path, code=WITH_VLLM)
+    assert named(found["run"], "fits")["status"] == "ok"
+    assert not [check for check in found["run"] if check["name"] in ("KV cache", "positions")]
+
+
 RUNS = {
     "grpo, hf": ["--set", "engine=hf"],
     "dapo, vllm": ["--recipe", "dapo", "--set", "engine=vllm"],
@@ -292,8 +314,8 @@ def test_advice_keeps_the_optimizer_states_smaller_before_it_gives_up_whole_weig
 
 @pytest.mark.parametrize("more", [[], ["--set", "lora.rank=32"]])
 def test_advice_for_an_engine_whose_cache_has_no_room(more: list[str], gemma: Path, tmp_path: Path) -> None:
-    """The README's own command: a larger share of a GPU of 24 GB for sampling, since both phases have it to themselves."""
-    case_study = ["-c", str(FLAGSHIP), "--gpu-memory", "24"]
+    """A larger share of a GPU of 24 GB for sampling, since both phases have it to themselves."""
+    case_study = ["-c", str(FLAGSHIP), "--gpu-memory", "24", "--set", "vllm.gpu_memory_utilization=0.35"]
     arguments = [*case_study, "--set", f"model={gemma}", *more]
     before = report(*arguments, cwd=tmp_path, code=1)
     assert named(before["run"], "KV cache")["status"] == "fail"

@@ -20,7 +20,8 @@ FILES = sorted(EXPERIMENTS.glob("*.toml"))
 
 
 def test_they_are_there() -> None:
-    assert {path.stem for path in FILES} >= {"quickstart", "smollm2-asdiv", "gemma3-270m-gkl", "gemma3-4b-dapo"}
+    sizes = {"gemma3-4b-80gb", "gemma3-4b-24gb", "gemma3-1b-t4"}
+    assert {path.stem for path in FILES} == {"quickstart", "smollm2-asdiv", "gemma3-270m-gkl"} | sizes
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -68,6 +69,9 @@ def test_its_data_can_be_loaded(path: Path, cli: Cli, tmp_path: Path, monkeypatc
     )
     rows = [DAPO | {"prompt": f"Find $a + {number}$."} for number in range(50)]
     keep(cache, SETS["dapo17k"].hub, "train", rows)
+    for split, count in (("train", 90), ("test", 30)):
+        asked = [{"question": f"{split} {number} and 2?", "answer": "Add them.\n#### 9"} for number in range(count)]
+        keep(cache, SETS["gsm8k"].hub, split, asked)
     use(cache, monkeypatch)
     (tmp_path / "data").mkdir()
     lines = [json.dumps(WORD_PROBLEM | {"problem": f"{number} {WORD_PROBLEM['problem']}"}) for number in range(200)]
@@ -105,7 +109,7 @@ def test_data_that_cannot_be_loaded_is_refused_by_a_dry_run_that_looks(cli: Cli,
 
 def test_the_4b_recipe_reads_sets_that_are_known() -> None:
     """Not files that the repository lacks, nor a hub's set whose columns are no text."""
-    resolved = load([EXPERIMENTS / "gemma3-4b-dapo.toml"])
+    resolved = load([EXPERIMENTS / "gemma3-4b-80gb.toml"])
     assert input_problems(resolved.config, resolved.pipeline) == []
     table = resolved.config.components["math"]
     assert {table["data"], table["test_data"]} <= SETS.keys()
@@ -113,7 +117,7 @@ def test_the_4b_recipe_reads_sets_that_are_known() -> None:
 
 def test_the_4b_recipe_is_the_papers() -> None:
     """Yu et al. 2025, Sec. 4.1, where it is not scaled."""
-    config = load([EXPERIMENTS / "gemma3-4b-dapo.toml"]).config
+    config = load([EXPERIMENTS / "gemma3-4b-80gb.toml"]).config
     assert (config.optim.lr, config.optim.warmup_steps, config.optim.weight_decay) == (1e-6, 20, 0.1)
     clip = config.components["clip_higher"]
     assert (clip["eps_low"], clip["eps_high"]) == (0.2, 0.28)
