@@ -53,14 +53,16 @@ def _measure(learner: Learner, batch: Batch) -> None:
         return
     before = _logprobs(learner, dataclasses.replace(policy, adapters=policy.adapters.off()), part)
     shift = _logprobs(learner, policy, part) - before
-    square = shift.square().sum()
-    if len(shift) < 2 or not square:
+    square, responses = shift.square().sum(), len(part.rows)
+    if responses < 2 or not square:
         return
     followed = part.flat(batch.rollout_logprobs) - before
     slope = (shift * followed).sum() / square
     learner.metrics.add("rollout/engine_follows", slope)
-    noise = (followed - slope * shift).square().sum() / (len(shift) - 1)
-    learner.metrics.add("rollout/engine_follows_error", (noise / square).sqrt())
+    # An engine's rounding goes on from token to token: what is independent is a response.
+    scores = shift.new_zeros(responses).index_add_(0, part.sequence, shift * (followed - slope * shift))
+    spread = scores.square().sum() * responses / (responses - 1)
+    learner.metrics.add("rollout/engine_follows_error", spread.sqrt() / square)
 
 
 def _logprobs(learner: Learner, policy: Policy, part: MicroBatch) -> Tensor:

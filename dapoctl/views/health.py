@@ -238,7 +238,7 @@ def following(look: Look) -> Iterator[Warn]:
     measured = [
         (share, max(error, EXACT) ** -2) for share, error in pairs if abs(share) < BEYOND and 0 <= error < BEYOND
     ]
-    if not measured:
+    if len(measured) < START:
         return
     weight = sum(each for _, each in measured)
     share = sum(share * each for share, each in measured) / weight

@@ -100,7 +100,8 @@ def states(figures: Figures, subject: Subject) -> None:
     """Every weight with each form of the optimizer's states: memory between updates, and seconds of one."""
     policy = subject.policy(0)
     batch = None
-    for form in ("float32", "bfloat16", "8bit", "offload"):
+    # On a CPU there is nowhere to move them to.
+    for form in ("float32", "bfloat16", "8bit", *([] if subject.dry else ["offload"])):
         learner = subject.learner(policy, states=form)
         batch = batch or estimate(learner, subject.batch(GROUPS, 2, 16, 112))
         accumulate_gradient(learner, batch)
