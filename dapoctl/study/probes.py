@@ -15,6 +15,7 @@ from dapoctl.runs.files import read_json, write_json
 from dapoctl.study.plan import Plan, plan_file
 
 PROBES = "probes.json"
+FIGURES = frozenset({"problems", "left_out", "completed", "rouge_l"})
 
 
 def probe_study(plan: Plan, root: Path, tell: Callable[[int, int], None]) -> list[dict[str, Any]]:
@@ -36,7 +37,8 @@ def probe_study(plan: Plan, root: Path, tell: Callable[[int, int], None]) -> lis
         try:
             found = probe(target, source.load(limit), SHARE, tell)
         except DataError as error:
-            row["refused"] = str(error)
+            # What follows names an option of `dapoctl probe`.
+            row["refused"] = str(error).partition(": give")[0]
         else:
             row |= {
                 "problems": len(found.completed),
@@ -50,9 +52,14 @@ def probe_study(plan: Plan, root: Path, tell: Callable[[int, int], None]) -> lis
 
 
 def stored_probes(plan: Plan, root: Path) -> list[dict[str, Any]]:
-    """What `probe_study` stored; empty if the study was not probed."""
+    """What `probe_study` stored; empty if the study was not probed. Damaged rows are left out."""
     rows = read_json(_file(plan, root))
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    whole = (
+        [row for row in rows if isinstance(row, dict) and {"model", "set", "share"} <= row.keys()]
+        if isinstance(rows, list)
+        else []
+    )
+    return [row for row in whole if "refused" in row or row.keys() >= FIGURES]
 
 
 def _file(plan: Plan, root: Path) -> Path:

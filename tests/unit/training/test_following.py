@@ -48,6 +48,19 @@ def test_the_share_is_found(share: float) -> None:
     assert found["rollout/engine_follows_error"] < 1e-3
 
 
+def test_a_policy_in_bfloat16_is_measured_in_float32() -> None:
+    """As on a GPU: frozen weights and layers in bfloat16, whose noise would make the share smaller than it is."""
+    exact, batch = learner_and_batch(1.0, model={"path": "tiny", "dtype": "float32"})
+    learner, _ = learner_and_batch(1.0, model={"path": "tiny", "dtype": "bfloat16"})
+    frozen = [each for each in learner.policy.model.parameters() if not each.requires_grad]
+    assert {each.dtype for each in frozen} == {torch.bfloat16}
+    found, wanted = measured(learner, batch), measured(exact, batch)
+    assert wanted["rollout/engine_follows"] == pytest.approx(1, abs=1e-3)
+    # The base differs by its own rounding to bfloat16.
+    assert found["rollout/engine_follows"] == pytest.approx(1, abs=0.1)
+    assert {each.dtype for each in frozen} == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("shared", [False, True], ids=["of each token", "of a whole response"])
 def test_two_thirds_of_the_errors_are_within_one_standard_error(shared: bool) -> None:
     """Of many engines with the same share and other noise."""
