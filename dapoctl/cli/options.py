@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dapoctl.cli.output import warn
+from dapoctl.cli.output import emit, warn
 
 if TYPE_CHECKING:
     from dapoctl.config.resolve import Resolved
@@ -102,4 +102,8 @@ def resolve_run(
     resolved = load(config or [], override or [], options)
     for warning in resolved.warnings:
         warn(warning)
+    if resolved.added:
+        names = ", ".join(resolved.added)
+        without = ",".join(f"-{name}" for name in resolved.added)
+        emit(f"{names} corrects for the engine: {resolved.why_added}; --plugins {without} leaves it out", to_error=True)
     return resolved

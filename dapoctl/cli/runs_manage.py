@@ -79,8 +79,14 @@ def logs(
 def stop(
     runs: Runs,
     grace: Annotated[
-        float, typer.Option("--grace", metavar="S", min=0, help="Seconds to allow for saving a checkpoint.")
-    ] = 120.0,
+        float | None,
+        typer.Option(
+            "--grace",
+            metavar="S",
+            min=0,
+            help="Seconds to allow for saving a checkpoint; by default 120, and the time of the last one at 100 MB/s.",
+        ),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when all processes have ended.")] = True,
     runs_dir: RunsDir = None,
     json: Json = False,

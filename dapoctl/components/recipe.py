@@ -16,3 +16,6 @@ class Recipe:
     base: str | None = None
     """The recipe this one changes."""
     paper: str = ""
+    corrections: tuple[str, ...] = ()
+    """Components that join it, unless `-name` leaves them out, where the engine samples from another distribution than the
+    trainer's: other kernels or other precision. A recipe has its base's as well."""

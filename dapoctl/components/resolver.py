@@ -43,6 +43,17 @@ def recipe_components(name: str, catalog: Catalog) -> list[str]:
     return [*_replace(base, _load(recipe.components, catalog))]
 
 
+def corrections_of(recipe: str, plugins: Sequence[str], catalog: Catalog) -> list[str]:
+    """What the recipe, and those in `plugins`, add where the engine's distribution is not the trainer's."""
+    found: list[str] = []
+    for name in (recipe, *(word for word in plugins if is_recipe(word, catalog))):
+        part: str | None = name
+        while part is not None:
+            found += catalog.recipe(part).corrections
+            part = catalog.recipe(part).base
+    return list(dict.fromkeys(found))
+
+
 def choose(
     recipe: str, plugins: Sequence[str], extra: Sequence[str] = (), catalog: Catalog | None = None
 ) -> dict[str, Chosen]:
@@ -74,6 +85,8 @@ def gather(recipe: str, plugins: Sequence[str], extra: Sequence[str], catalog: C
             extra = [other for other in extra if other != name]
             continue
         if name not in base:
+            if name in corrections_of(recipe, plugins, catalog):
+                continue
             raise PluginError(
                 f"`-{name}` removes a component that the recipe does not have.{nearest(name, [*base])}"
                 f" It has: {', '.join(base)}"

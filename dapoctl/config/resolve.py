@@ -17,8 +17,10 @@ from dapoctl.components.pipeline import Pipeline
 from dapoctl.components.resolver import (
     Chosen,
     build,
+    build_component,
     check_components,
     choose,
+    corrections_of,
     idle_components,
     spelled_out,
     unreached_sets,
@@ -45,6 +47,9 @@ class Resolved:
     """`plugins`, `task` and `engine` with files by their absolute paths and classes, as a run's record has them"""
     asked_for: frozenset[str] = frozenset()
     """The components that the user chose or gave a parameter other than its default"""
+    added: tuple[str, ...] = ()
+    """Corrections that are part of the run since its engine's distribution is not the trainer's"""
+    why_added: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved configuration with every component's parameters, in the form of a TOML file."""
@@ -75,8 +80,11 @@ def load(
     return resolve(layers, catalog)
 
 
-def resolve(layers: Layers, catalog: Catalog | None = None) -> Resolved:
+def resolve(layers: Layers, catalog: Catalog | None = None, *, recorded: bool = False) -> Resolved:
     """Check merged values and build the run's components.
+
+    Args:
+        recorded: the values are a run's record, whose `plugins` have its recipe's corrections already, if it has any
 
     Raises:
         UserError: see `load`.
@@ -97,19 +105,43 @@ def resolve(layers: Layers, catalog: Catalog | None = None) -> Resolved:
     except ValidationError as error:
         raise ConfigError(validation_message(error, RunConfig, sources=complete.sources)) from None
     _check_roles(config, catalog)
-    chosen = choose(config.recipe, config.plugins, [config.task, config.engine, *OBSERVERS], catalog)
+    beside = [config.task, config.engine, *OBSERVERS]
+    chosen = choose(config.recipe, config.plugins, beside, catalog)
+    why, added = ("", ()) if recorded else _corrections(config, chosen, tables, complete.sources, catalog)
+    plugins = [*config.plugins, *added]
+    if added:
+        chosen = choose(config.recipe, plugins, beside, catalog)
     warnings = _unused(tables, chosen, complete.sources, catalog)
     pipeline = build(chosen, tables, complete.sources)
     parameters = check_components(pipeline, config)
     words = {
-        "plugins": [spelled_out(word, catalog) for word in config.plugins],
+        "plugins": [spelled_out(word, catalog) for word in plugins],
         "task": spelled_out(config.task, catalog),
         "engine": spelled_out(config.engine, catalog),
     }
     config = config.model_copy(update={"components": parameters})
-    asked_for = _asked_for(pipeline, tables, catalog)
+    asked_for = _asked_for(pipeline, tables, catalog) - {*added}
     warnings += (*idle_components(pipeline, config, asked_for), *unreached_sets(pipeline, config))
-    return Resolved(config, chosen, pipeline, warnings, words, asked_for)
+    return Resolved(config, chosen, pipeline, warnings, words, asked_for, added, why)
+
+
+def _corrections(
+    config: RunConfig,
+    chosen: Mapping[str, Chosen],
+    tables: Mapping[str, Any],
+    sources: Mapping[str, str],
+    catalog: Catalog,
+) -> tuple[str, tuple[str, ...]]:
+    """(why, which) corrections join the components that were chosen."""
+    wanted = corrections_of(config.recipe, config.plugins, catalog)
+    new = tuple(name for name in wanted if name not in chosen and f"-{name}" not in config.plugins)
+    if not new:
+        return "", ()
+    name = catalog.find(config.engine).name
+    engine = build_component(name, chosen[name].cls, tables.get(name, {}), sources)
+    mismatch = getattr(engine, "mismatch", None)
+    why = str(mismatch(config)) if callable(mismatch) else ""
+    return why, new if why else ()
 
 
 def _asked_for(pipeline: Pipeline, tables: Mapping[str, Any], catalog: Catalog) -> frozenset[str]:

@@ -87,6 +87,10 @@ class OptimConfig(Settings):
     states: Literal["float32", "bfloat16", "8bit", "offload"] = "float32"
     """How AdamW's two averages are kept between updates: in 8 bytes a weight (float32), 4 (bfloat16), 2 (8bit), or in the
     host's memory and none on the GPU (offload: exact, and slower). Updates are computed in float32 always."""
+    master_weights: bool = False
+    """Keep the layers' matrices in the type that they compute in (`model.dtype`), beside float32 master copies that are
+    updated: the same updates to the bit, without rounding each weight again for every micro-batch. With `states` = offload the
+    master copies are in the host's memory, too, and a weight takes 2 bytes on the GPU and not 4."""
     updates: int = Field(1, ge=1)
     """Optimizer updates per step: the step's groups are dealt out to this many optimizer batches."""
 
@@ -111,6 +115,17 @@ class TrainConfig(Settings):
     quarter of these."""
     gradient_checkpointing: bool = False
     """Compute the layers' activations again in the backward pass: less memory, about a third more time."""
+    offload_activations: bool = False
+    """Keep the inputs of layers, which gradient checkpointing saves, in the host's memory: for long responses on a GPU."""
+    offload_weights: bool = False
+    """Keep the policy's weights in the host's memory while responses are sampled, so that an engine with weights of its own,
+    such as vLLM on a GPU, can have their memory; it costs their way there and back in each step."""
+
+    @model_validator(mode="after")
+    def _saves_inputs(self) -> Self:
+        if self.offload_activations and not self.gradient_checkpointing:
+            raise ValueError("offload_activations keeps what gradient_checkpointing saves: set that as well")
+        return self
 
 
 class EvalConfig(Settings):
@@ -197,6 +212,18 @@ class RunConfig(Settings):
     stop_at: StopAtConfig = StopAtConfig()
     components: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
     """Parameters of each component, by name; written as one table per component at the top level."""
+
+    @model_validator(mode="after")
+    def _has_masters(self) -> Self:
+        if self.optim.master_weights and self.lora.rank:
+            raise ValueError(
+                "optim.master_weights does nothing with lora.rank: adapters are small, and float32; leave it out"
+            )
+        if self.optim.master_weights and self.model.dtype == "float32":
+            raise ValueError(
+                "optim.master_weights does nothing with model.dtype = float32: set bfloat16, or leave it out"
+            )
+        return self
 
     @field_validator("plugins")
     @classmethod

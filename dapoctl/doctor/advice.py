@@ -74,6 +74,9 @@ def levers(work: Workload) -> list[tuple[str, list[Any]]]:
         # Adapters' states are small. The host's memory, if there is enough of it, costs time.
         candidates.append(("optim.states", ["8bit", "offload"] if work.device == "cuda" else ["8bit"]))
     if not config.lora.rank:
+        if work.device == "cuda" and work.computes_16_bits and not config.optim.master_weights:
+            # It saves memory where `optim.states` = offload.
+            candidates.append(("optim.master_weights", [True]))
         candidates.append(("lora.rank", [RANK]))
     return [(key, values) for key, values in candidates if values]
 

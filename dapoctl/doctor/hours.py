@@ -108,8 +108,8 @@ def _update_flops(work: Workload, assumed: Assumptions) -> float:
     context = prompt + response / 2
     passes = FORWARD + (BACKWARD / 2 if work.adapters else BACKWARD)
     passes += FORWARD * config.train.gradient_checkpointing
-    # Log-probabilities before the first update, and those of the frozen policy.
-    passes += FORWARD * (config.optim.updates > 1) + FORWARD * work.compares
+    # Log-probabilities under the old policy, of all that the first update does not train on; and those of the frozen policy.
+    passes += FORWARD * (1 - 1 / min(config.optim.updates, rollout.prompts)) + FORWARD * work.compares
     shape = work.shape
     seen = shape.sliding_layers * min(context, shape.sliding_window or context)
     seen += (shape.layers - shape.sliding_layers) * context

@@ -31,6 +31,9 @@ STATE_BUFFERS = 8
 PROCESS = {"cpu": int(0.75 * GIB), "cuda": int(0.6 * GIB)}
 """What Python and its libraries take in RAM; on a GPU, the CUDA context"""
 
+PARKED = ("weights", "reference")
+"""What `train.offload_weights` keeps in the host's memory while responses are sampled"""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -52,7 +55,9 @@ def estimate(work: Workload) -> Estimate:
     engine = memory_of(work)
     lasting = {"process": PROCESS[work.device], **_weights(work)}
     updating = lasting | engine.updating | _update(work)
-    return Estimate(_present(lasting | engine.sampling), _present(updating), engine.unknown)
+    parked = PARKED if work.config.train.offload_weights and work.device == "cuda" else ()
+    sampling = {part: size for part, size in lasting.items() if part not in parked}
+    return Estimate(_present(sampling | engine.sampling), _present(updating), engine.unknown)
 
 
 def _present(parts: dict[str, int]) -> dict[str, int]:
@@ -61,14 +66,18 @@ def _present(parts: dict[str, int]) -> dict[str, int]:
 
 def _weights(work: Workload) -> dict[str, int]:
     """What is allocated all the time; gradients are dropped at the end of an update."""
-    count, compute = work.parameters, work.compute_bytes
+    compute = work.compute_bytes
+    # A tower for images stays in the host's memory.
+    total = work.parameters.language if work.device == "cuda" else work.parameters.total
     if work.adapters:
-        weights = compute * count.total + FLOAT * work.adapters
-        return {"weights": weights, "optimizer": work.state_bytes}
+        return {"weights": compute * total + FLOAT * work.adapters, "optimizer": work.state_bytes}
+    narrow = work.matrices if work.config.optim.master_weights else 0
+    on_host = work.config.optim.states == "offload" and work.device == "cuda"
     return {
-        "weights": FLOAT * count.total,
+        "weights": FLOAT * total - (FLOAT - compute) * narrow,
+        "master weights": 0 if on_host else FLOAT * narrow,
         "optimizer": work.state_bytes,
-        "reference": compute * count.total if work.compares else 0,
+        "reference": compute * total if work.compares else 0,
     }
 
 
@@ -86,7 +95,7 @@ def _update(work: Workload) -> dict[str, int]:
     if largest is not None:
         moments += [{"gradients": trained, **parts} for parts in _moments(work, largest)]
     moments.append({"gradients": trained, "embedding's gradient": embedding})
-    if work.config.optim.states != "float32":
+    if work.config.optim.states != "float32" or work.config.optim.master_weights:
         moments.append({"gradients": trained, "states of a chunk": STATE_BUFFERS * FLOAT * budget.STATE_CHUNK})
     return max(moments, key=lambda parts: sum(parts.values()))
 
@@ -98,7 +107,9 @@ def _moments(work: Workload, cut: Cut) -> list[dict[str, int]]:
     kept = cut.tokens * 3 * shape.hidden * FLOAT
     if windowed(work, cut):
         kept += cut.width**2 * work.compute_bytes
-    kept += shape.layers * (cut.tokens * shape.hidden * FLOAT if checkpointing else layer)
+    # One layer's input is on its way.
+    inputs = 1 if work.config.train.offload_activations and work.device == "cuda" else shape.layers
+    kept += inputs * cut.tokens * shape.hidden * FLOAT if checkpointing else shape.layers * layer
     held = 0 if checkpointing else casts
     backward = BACKWARD_WIDTHS * cut.tokens * shape.intermediate * work.compute_bytes
     if checkpointing:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from dapoctl.components.pipeline import Pipeline
     from dapoctl.config import RunConfig
 
+ADAPTER_RATE = 2e-5
+"""Learning rate below which adapters are doubtful"""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -92,6 +95,20 @@ def check_plan(config: RunConfig, plan: Plan, work: Workload | None) -> Iterator
         if obstacle := obstacle_of(work):
             name, text, fix = obstacle
             yield Check(name, "fail", text, fix)
+        if optim.master_weights and not work.computes_16_bits:
+            text = "`optim.master_weights` = true, but layers compute in float32 here: there is nothing to keep in fewer bits"
+            yield Check("master weights", "fail", text, "--set model.dtype=bfloat16, or leave it out")
+        for key in ("offload_weights", "offload_activations"):
+            if getattr(config.train, key) and work.device == "cpu":
+                yield Check(
+                    key, "fail", f"`train.{key}` = true: there is no GPU whose memory it would save", "leave it out"
+                )
+    if config.lora.rank and optim.lr < ADAPTER_RATE:
+        text = (
+            f"`optim.lr` = {optim.lr:g} with adapters: they learn best at about ten times the rate of full weights (Schulman et"
+            " al. 2025, LoRA Without Regret), and layers that compute in 16 bits round much of a smaller step's change away"
+        )
+        yield Check("learning rate", "warn", text, f"--set optim.lr={ADAPTER_RATE:g}")
     if optim.warmup_steps >= config.steps:
         text = f"`optim.warmup_steps` = {optim.warmup_steps} of {config.steps} steps: `optim.lr` is never reached"
         yield Check("warm-up", "warn", text, f"--set optim.warmup_steps={config.steps // 10}")

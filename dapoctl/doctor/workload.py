@@ -88,6 +88,11 @@ class Workload:
             return 0
         return int(STATE_BYTES[self.config.optim.states] * self.trained)
 
+    @functools.cached_property
+    def matrices(self) -> int:
+        """Parameters of the layers' matrices."""
+        return sum(map(math.prod, self.decoder.linear.values()))
+
     @property
     def key_bytes(self) -> int:
         """Bytes of one number of a cached key.
@@ -100,9 +105,9 @@ class Workload:
     def weight_casts(self) -> int:
         """Bytes of the bfloat16 copies of all layers' weights that autocast makes and autograd keeps until the backward
         pass."""
-        if not self.computes_16_bits:
+        if not self.computes_16_bits or self.config.optim.master_weights:
             return 0
-        return 2 * (self.adapters or sum(map(math.prod, self.decoder.linear.values())))
+        return 2 * (self.adapters or self.matrices)
 
     def kv_cache(self, rows: int, length: int) -> int:
         """Bytes of keys and values of `rows` sequences of `length` tokens, as transformers keeps them."""

@@ -10,11 +10,13 @@ from pydantic import Field
 from dapoctl.components.base import Component
 from dapoctl.engines import Completion, Engine, Sampling
 from dapoctl.engines.needs import Saving
+from dapoctl.errors import ConfigError
 from dapoctl.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dapoctl.config import RunConfig
     from dapoctl.doctor.workload import Workload
     from dapoctl.models.policy import Policy
 
@@ -28,6 +30,18 @@ class Hf(Component):
     @hookimpl
     def build_engine(self, policy: Policy) -> Engine:
         return HfEngine(policy, self.max_sequences)
+
+    def check_run(self, config: RunConfig) -> None:
+        """It samples with the policy's own weights.
+
+        Raises:
+            ConfigError: these are to be elsewhere meanwhile.
+        """
+        if config.train.offload_weights:
+            raise ConfigError(
+                "`train.offload_weights` = true: engine `hf` samples with the policy's own weights, which must be on the"
+                " device; it is for engines with weights of their own, such as vllm"
+            )
 
     def memory(self, workload: Workload) -> tuple[dict[str, int], dict[str, int]]:
         """Bytes by part while it samples, and while weights are updated: then nothing."""

@@ -1,5 +1,7 @@
-"""What an engine's component may declare before a run starts. `dapoctl doctor` asks for it; each method is optional.
+"""What an engine's component may declare before a run starts; each method is optional.
 
+- `mismatch(config)`: why it does not sample from exactly the distribution that the trainer computes, so that a recipe's
+  corrections become part of the run; empty if it does
 - `packages()`, a class method: the packages without which the engine does not start, as requirements or as `Package`
 - `memory(workload)`: bytes by part while it samples, and bytes by part that it still holds while weights are updated
 - `obstacle(workload)`: (what, why, what to change) if the engine would refuse to start, else None

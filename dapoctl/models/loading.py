@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from dapoctl.errors import ModelError, RunWarning
-from dapoctl.models import kind_of, locate, varlen
+from dapoctl.models import kind_of, locate, masters, varlen
 from dapoctl.models.lora import add_adapters, cast_frozen, require_peft
 from dapoctl.models.packing import pack, register
-from dapoctl.models.policy import Policy
+from dapoctl.models.policy import Policy, place
 
 if TYPE_CHECKING:
     from dapoctl.config import RunConfig
@@ -55,6 +55,9 @@ def load_policy(config: RunConfig, weights: Path | None = None) -> Policy:
         ModelError: not a causal language model that can be loaded, or too short for the run's prompts and responses.
     """
     device = pick_device(config.train.device)
+    for key in ("offload_weights", "offload_activations"):
+        if device.type == "cpu" and getattr(config.train, key):
+            raise ModelError(f"`train.{key}` = true: there is no GPU whose memory this would save; leave it out")
     whole = config.lora.rank == 0
     if not whole:
         require_peft(config.lora)
@@ -67,7 +70,8 @@ def load_policy(config: RunConfig, weights: Path | None = None) -> Policy:
     adapters = None if whole else add_adapters(model, config, source, weights)
     if adapters is not None:
         cast_frozen(model, compute_dtype(config, device))
-    model.to(device)
+    narrowed = masters.narrow(model, compute_dtype(config, device)) if config.optim.master_weights else {}
+    place(model, device)
     if config.train.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.train()
@@ -81,6 +85,7 @@ def load_policy(config: RunConfig, weights: Path | None = None) -> Policy:
         temperature=config.rollout.temperature,
         eos_token_ids=_stop_ids(model, tokenizer),
         adapters=adapters,
+        masters=masters.attach(model, narrowed, on_host=config.optim.states == "offload"),
     )
     check_lengths(policy, config)
     check_head(policy)
@@ -120,7 +125,7 @@ def load_reference(config: RunConfig, policy: Policy) -> Policy:
         return dataclasses.replace(policy, adapters=policy.adapters.off())
     model, _ = _load(locate(config.model.path), config.model)
     cast_frozen(model.requires_grad_(False), policy.compute_dtype)
-    model.to(policy.device)
+    place(model, policy.device)
     if policy.packs:
         register(model)
     return Policy(

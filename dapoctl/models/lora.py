@@ -154,7 +154,7 @@ def adapted_layers(model: Any, config: LoraConfig) -> list[str]:
     Raises:
         ModelError: a target matches none of them, or `lora.rank` is more than the rank of each.
     """
-    linear = _linear_layers(model)
+    linear = linear_layers(model)
     chosen = []
     for target in config.targets:
         matching = [name for name in linear if target == ALL_LINEAR or f".{name}".endswith(f".{target}")]
@@ -182,7 +182,7 @@ def cast_frozen(model: nn.Module, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def _linear_layers(model: Any) -> dict[str, tuple[int, ...]]:
+def linear_layers(model: Any) -> dict[str, tuple[int, ...]]:
     """The shape of the weight of each linear layer of the decoder, by name in the model; without the output head."""
     from transformers.pytorch_utils import Conv1D
 

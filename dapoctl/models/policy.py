@@ -22,7 +22,7 @@ class Policy:
     """A causal language model split where the vocabulary begins: `body` gives hidden states, `head` logits.
 
     Weights are float32, so that small updates are not rounded away; with `dtype` bfloat16 or float16 the layers compute in
-    that through autocast.
+    that through autocast. Those in `masters` are rounded already.
     """
 
     path: str
@@ -37,6 +37,8 @@ class Policy:
     eos_token_ids: list[int] = field(default_factory=list)
     adapters: Adapters | None = None
     """What is trained in place of the model's weights, when `lora.rank` is set"""
+    masters: dict[nn.Parameter, Tensor] = field(default_factory=dict)
+    """Float32 values of the weights that are kept in `compute_dtype` (`optim.master_weights`)"""
     packs: bool = False
     """Whether packed sequences give the same as padded ones; not if layers mix tokens other than by attention"""
     varlen: bool = False
@@ -122,18 +124,29 @@ class Policy:
         """What the optimizer trains."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
+    def exact(self, parameter: nn.Parameter) -> Tensor:
+        """A weight as the optimizer has it: its master copy, if there is one."""
+        return self.masters.get(parameter, parameter.detach())
+
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every weight once, under its checkpoint name; tied weights under their first name; adapters merged."""
         if self.adapters is not None:
             yield from self.adapters.named_weights()
             return
         for name, parameter in self.model.named_parameters():
-            yield name, parameter.detach()
+            yield name, self.exact(parameter)
 
     def save(self, directory: Path) -> None:
         """Write the model and its tokenizer in transformers format, weights as safetensors; or just the adapters."""
         if self.adapters is not None:
             self.adapters.save(directory)
             return
-        self.model.save_pretrained(directory)
+        exact = {name: self.exact(weight) for name, weight in self.model.named_parameters() if weight in self.masters}
+        self.model.save_pretrained(directory, **({"state_dict": self.model.state_dict() | exact} if exact else {}))
         self.tokenizer.save_pretrained(directory)
+
+
+def place(model: Any, device: torch.device) -> None:
+    """Move the language model to the device. A tower for images, which text does not pass, stays in the host's memory."""
+    model.get_decoder().to(device)
+    model.get_output_embeddings().to(device)

@@ -105,7 +105,7 @@ def _prepare_to_resume(
     refuse_changed(summary)
     layers = Layers()
     layers.add(summary.spec["config"], f"{directory}/spec.json")
-    resolved = resolve(layers)
+    resolved = resolve(layers, recorded=True)
     origins = {name: item.entry.describe() for name, item in resolved.chosen.items()}
     refuse_different(summary, origins, [name for name, item in resolved.chosen.items() if only_observes(item.cls)])
     changes = since_the_beginning(summary, origins)

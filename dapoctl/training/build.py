@@ -20,6 +20,7 @@ from dapoctl.evaluation.run_sets import run_sources
 from dapoctl.models.loading import load_policy, load_reference
 from dapoctl.models.policy import Policy
 from dapoctl.training.learner import History, Learner
+from dapoctl.training.offload import park
 from dapoctl.training.optimizer import build_optimizer
 
 
@@ -38,6 +39,9 @@ def build_learner(config: RunConfig, pipeline: Pipeline, weights: Path | None = 
     reference = None
     if pipeline.uses("ref_logprobs") or pipeline.providers("regularize_vocab"):
         reference = load_reference(config, policy)
+    for each in (policy, reference) if config.train.offload_weights else ():
+        if each is not None:
+            park(each)
     (engine,) = pipeline.providers("build_engine")
     return Learner(
         config=config,

@@ -122,10 +122,11 @@ def _check_space(learner: Learner, root: Path, last: Path | None) -> None:
     if last is not None:
         needed = size_of(last)
     else:
-        trained = sum(p.numel() * p.element_size() for p in learner.policy.parameters())
-        whole = sum(p.numel() * p.element_size() for p in learner.policy.model.parameters())
+        policy = learner.policy
+        sizes = {p: p.numel() * policy.exact(p).element_size() for p in policy.model.parameters()}
+        trained, whole = sum(sizes[p] for p in policy.parameters()), sum(sizes.values())
         # The weights, and Adam's two averages of those that are trained.
-        needed = (whole if learner.policy.adapters is None else trained) + 2 * trained
+        needed = (whole if policy.adapters is None else trained) + 2 * trained
     if shutil.disk_usage(root).free < needed:
         raise full_disk(root, needed)
 

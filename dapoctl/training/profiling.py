@@ -7,29 +7,22 @@ traced, and the phases are those of the others.
 from __future__ import annotations
 
 import contextlib
-import gzip
-import json
-import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dapoctl.errors import UserError
-from dapoctl.runs.files import SCHEMA, read_json, storage_errors, write_json
+from dapoctl.runs.files import SCHEMA, read_json, write_json
 
 if TYPE_CHECKING:
     import torch
-    from torch.profiler import profile
+
+    from dapoctl.training.tracing import Tracer
 
 FOLDER, SUMMARY = "profile", "summary.json"
-OPERATORS = 20
-"""The operators that the summary names: those that take the longest."""
 ROOT = ("step",)
-OPERATOR, KERNELS = ("cpu_op",), ("kernel", "gpu_memcpy", "gpu_memset")
-"""Categories of events in a trace"""
 OTHER = "other"
 """What a phase does outside the phases in it."""
 
@@ -107,7 +100,7 @@ class Profiler:
     _phases: dict[Names, Phase] | None = None
     """Of the step that is being profiled"""
     _path: Names = ()
-    _tracing: bool = False
+    _tracer: Tracer | None = None
 
     @contextlib.contextmanager
     def step(self, number: int) -> Iterator[None]:
@@ -120,13 +113,13 @@ class Profiler:
             yield
             return
         tracer = self._start_tracer() if number == self.last else None
-        self._phases, self._path, self._tracing = {}, (), tracer is not None
+        self._phases, self._path, self._tracer = {}, (), tracer
         try:
             with self.span(ROOT[0]):
                 yield
             self._timed[number] = self._phases
         finally:
-            self._phases, self._tracing = None, False
+            self._phases, self._tracer = None, None
             if tracer is not None:
                 tracer.stop()
         self._write(number, tracer)
@@ -141,7 +134,7 @@ class Profiler:
         phase = self._phases.setdefault(self._path, Phase())
         self._synchronize()
         try:
-            with self._range(name):
+            with self._tracer.phase(name, phase.calls) if self._tracer else contextlib.nullcontext():
                 begun = time.perf_counter()
                 try:
                     yield
@@ -152,13 +145,6 @@ class Profiler:
         finally:
             self._path = outside
 
-    def _range(self, name: str) -> contextlib.AbstractContextManager[Any]:
-        if not self._tracing:
-            return contextlib.nullcontext()
-        from torch.profiler import record_function
-
-        return record_function(name)
-
     def _synchronize(self) -> None:
         """Wait for the GPU: a phase is what it started, not when that was enqueued."""
         if self.device.type == "cuda":
@@ -166,17 +152,12 @@ class Profiler:
 
             torch.cuda.synchronize(self.device)
 
-    def _start_tracer(self) -> profile:
-        from torch.profiler import ProfilerActivity, profile
+    def _start_tracer(self) -> Tracer:
+        from dapoctl.training.tracing import Tracer
 
-        # Otherwise the tracer tells stderr when it starts and stops.
-        os.environ.setdefault("KINETO_LOG_LEVEL", "6")
-        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.device.type == "cuda" else [])]
-        tracer = profile(activities=activities)
-        tracer.start()
-        return tracer
+        return Tracer(self.device.type == "cuda")
 
-    def _write(self, number: int, tracer: profile | None) -> None:
+    def _write(self, number: int, tracer: Tracer | None) -> None:
         timed = {step: phases for step, phases in self._timed.items() if step != self.last} or self._timed
         summary = {
             "schema": SCHEMA,
@@ -187,31 +168,20 @@ class Profiler:
             "memory_peak_bytes": self.peak_memory(),
         }
         if tracer is not None:
+            from dapoctl.training.tracing import operator_rows
+
             self.announce()
             trace = self.directory / FOLDER / f"step_{number}.json.gz"
-            events = export(tracer, trace)
+            events = tracer.export(trace)
             summary |= {
                 "trace": str(trace.relative_to(self.directory)),
                 "traced_step": number,
+                "traced_calls": tracer.calls,
                 "traced_seconds": self._timed[number][ROOT].seconds,
                 "operators": operator_rows(events, self.device.type == "cuda"),
             }
         write_json(self.directory / FOLDER / SUMMARY, summary)
         self.summary = summary
-
-
-def export(tracer: profile, path: Path) -> list[dict[str, Any]]:
-    """Write the trace of a stopped `tracer`, gzipped, so that there is a whole one or none; its complete events."""
-    with storage_errors(path), contextlib.ExitStack() as stack:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plain, packed = (path.with_name(f".{path.name}.{part}") for part in ("plain", "part"))
-        for part in (plain, packed):
-            stack.callback(part.unlink, missing_ok=True)
-        tracer.export_chrome_trace(str(plain))
-        content = plain.read_bytes()
-        packed.write_bytes(gzip.compress(content, compresslevel=6))
-        packed.replace(path)
-    return [event for event in json.loads(content)["traceEvents"] if event.get("ph") == "X"]
 
 
 def phase_rows(steps: list[dict[Names, Phase]]) -> list[dict[str, Any]]:
@@ -236,36 +206,6 @@ def phase_rows(steps: list[dict[Names, Phase]]) -> list[dict[str, Any]]:
             yield row((*path, OTHER), seconds[path] - sum(seconds[child] for child in inner), calls[path])
 
     return list(below(ROOT))
-
-
-def operator_rows(events: Iterable[Mapping[str, Any]], on_gpu: bool) -> list[dict[str, Any]]:
-    """The operators of a trace that take the longest, without those inside them; on a GPU its kernels.
-
-    `share` is of all operators. torch's own `key_averages` says the same, and takes minutes where a step has a million.
-    """
-    seconds: Counter[str] = Counter()
-    calls: Counter[str] = Counter()
-    lanes: dict[Any, list[Mapping[str, Any]]] = {}
-    for event in events:
-        if event.get("cat") in (KERNELS if on_gpu else OPERATOR):
-            lanes.setdefault((event["pid"], event["tid"]), []).append(event)
-            seconds[event["name"]] += event["dur"] / 1e6
-            calls[event["name"]] += 1
-    for lane in lanes.values() if not on_gpu else ():
-        around: list[Mapping[str, Any]] = []
-        for event in sorted(lane, key=lambda event: (event["ts"], -event["dur"])):
-            while around and around[-1]["ts"] + around[-1]["dur"] <= event["ts"]:
-                around.pop()
-            if around:
-                seconds[around[-1]["name"]] -= event["dur"] / 1e6
-                # An operator that hands over to another backend's version of itself is one call.
-                calls[event["name"]] -= around[-1]["name"] == event["name"]
-            around.append(event)
-    whole = sum(seconds.values())
-    return [
-        {"operator": name, "seconds": own, "share": own / whole, "calls": calls[name]}
-        for name, own in seconds.most_common(OPERATORS)
-    ]
 
 
 def _mean(values: list[float] | list[int]) -> float:

@@ -11,6 +11,7 @@ Shapes: B responses, T tokens of the longest, N valid tokens of a micro-batch, D
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import torch
@@ -26,6 +27,7 @@ from dapoctl.training.following import measure_following
 from dapoctl.training.learner import Learner, seed_for
 from dapoctl.training.memory import memory_in_use
 from dapoctl.training.microbatch import MicroBatch, hidden_states, micro_batches_for
+from dapoctl.training.offload import activations_on_host, weights_on_device
 from dapoctl.training.rollout import gather
 
 
@@ -44,11 +46,12 @@ def learn(learner: Learner, batch: Batch, step: int) -> None:
     _note_memory(learner)
     with learner.metrics.span("sleep"):
         learner.engine.sleep()
-    with learner.metrics.timed("update"):
-        update(learner, batch, step)
-    _note_memory(learner)
-    with learner.metrics.timed("sync"):
-        learner.engine.load_weights(learner.policy.named_weights())
+    with weights_on_device(learner):
+        with learner.metrics.timed("update"):
+            update(learner, batch, step)
+        _note_memory(learner)
+        with learner.metrics.timed("sync"):
+            learner.engine.load_weights(learner.policy.named_weights())
 
 
 def _note_memory(learner: Learner) -> None:
@@ -78,12 +81,17 @@ def update(learner: Learner, batch: Batch, step: int) -> None:
     """One or several optimizer updates on a batch with advantages."""
     learner.metrics.add("work/trained_tokens", float(batch.mask.sum()))
     measure_following(learner, batch)
-    updates = learner.config.optim.updates
-    if updates > 1 or any(born < step for born in batch.born):
-        with learner.metrics.span("old_logprobs"):
-            batch = dataclasses.replace(batch, old_logprobs=old_logprobs(learner, batch))
     generator = torch.Generator().manual_seed(seed_for(learner.config.seed, 3, step))
-    for part in optimizer_batches(batch, updates, generator):
+    parts = optimizer_batches(batch, learner.config.optim.updates, generator)
+    # For the first update the old policy is the present one, and its own forward pass has these numbers.
+    moved = [place > 0 or any(born < step for born in part.born) for place, part in enumerate(parts)]
+    if any(moved):
+        with learner.metrics.span("old_logprobs"):
+            parts = [
+                dataclasses.replace(part, old_logprobs=old_logprobs(learner, part)) if then else part
+                for part, then in zip(parts, moved, strict=True)
+            ]
+    for part in parts:
         accumulate_gradient(learner, part)
         with learner.metrics.span("optimizer"):
             apply_gradient(learner, step)
@@ -113,7 +121,8 @@ def accumulate_gradient(learner: Learner, batch: Batch) -> float:
 def micro_step(learner: Learner, batch: Batch, part: MicroBatch, weights: Tensor) -> float:
     """Forward, loss and backward of one micro-batch with token weights [N]; its share of the loss."""
     policy, pipeline, span = learner.policy, learner.pipeline, learner.metrics.span
-    with span("forward"):
+    offloads = learner.config.train.offload_activations
+    with span("forward"), activations_on_host(policy.device) if offloads else contextlib.nullcontext():
         hidden = hidden_states(policy, part)
     ref_hidden = None
     if learner.reference is not None:

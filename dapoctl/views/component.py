@@ -12,7 +12,7 @@ from dapoctl import hookspecs
 from dapoctl.components.base import Component, provided_by, stages_of
 from dapoctl.components.listing import first_paragraph, summarize
 from dapoctl.components.none import NONE
-from dapoctl.components.resolver import hooks_of, recipe_components
+from dapoctl.components.resolver import corrections_of, hooks_of, recipe_components
 from dapoctl.config.toml_literals import literal
 from dapoctl.views.parameters import Parameter, parameters_of, schema_of
 from dapoctl.views.terminal import width
@@ -135,6 +135,8 @@ class RecipePage:
     entry: Entry
     components: list[tuple[str, tuple[str, ...], str]]
     """Name, stages, purpose of each component, the base's included"""
+    corrections: list[tuple[str, tuple[str, ...], str]]
+    """The same of those that are added where the engine's distribution is not the trainer's"""
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -149,6 +151,7 @@ class RecipePage:
             "components": [
                 {"name": name, "stages": list(stages), "purpose": purpose} for name, stages, purpose in self.components
             ],
+            "corrections": [name for name, _, _ in self.corrections],
         }
 
     def sections(self) -> list[Section]:
@@ -157,7 +160,12 @@ class RecipePage:
         for name, stages, purpose in self.components:
             origin = "" if name in self.recipe.components or not self.recipe.base else f" (from {self.recipe.base})"
             items.append(Item(f"{name}{origin}: {', '.join(stages)}", text=purpose))
-        return [Section("components", "Components", items), *_texts(("paper", "Paper", self.recipe.paper))]
+        corrections = [Item(f"{name}: {', '.join(stages)}", text=purpose) for name, stages, purpose in self.corrections]
+        return [
+            Section("components", "Components", items),
+            *([Section("corrections", "Added where the engine differs", corrections)] if corrections else []),
+            *_texts(("paper", "Paper", self.recipe.paper)),
+        ]
 
     def lines(self) -> list[str]:
         """For a terminal."""
@@ -191,10 +199,14 @@ def recipe(name: str, catalog: Catalog) -> RecipePage:
     Raises:
         PluginError: there is none, or one of its components is missing or broken.
     """
-    summaries = [summarize(catalog.find(part)) for part in recipe_components(name, catalog)]
-    parts = [(item.name, item.stages, item.purpose) for item in summaries]
+
+    def parts(names: Sequence[str]) -> list[tuple[str, tuple[str, ...], str]]:
+        summaries = [summarize(catalog.find(part)) for part in names]
+        return [(item.name, item.stages or item.wraps, item.purpose) for item in summaries]
+
     entry = next(entry for entry in catalog.recipe_entries() if entry.name == name)
-    return RecipePage(name, catalog.recipe(name), entry, parts)
+    components, corrections = recipe_components(name, catalog), corrections_of(name, [], catalog)
+    return RecipePage(name, catalog.recipe(name), entry, parts(components), parts(corrections))
 
 
 def _meaning(stage: str) -> str:

@@ -53,7 +53,7 @@ def usual(config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str]:
         if "model.path" in own:
             kept["model"] = {"path": own["model.path"]}
         layers.add(kept, "the run")
-        return dotted(resolve(layers).as_dict()), ""
+        return dotted(resolve(layers, recorded=True).as_dict()), ""
     except Exception as error:  # noqa: BLE001 (a component's own code may raise anything)
         return None, f"the defaults cannot be told ({' '.join(str(error).split())})"
 

@@ -41,6 +41,8 @@ def profile_table(summary: Mapping[str, Any], directory: Path) -> list[str]:
         lines.append(_row(name, f"{item['seconds']:.3f}", percent(item["share"]), calls, len(around)))
     if summary.get("operators"):
         slower = f"{summary['traced_seconds']:.3f} s with tracing"
+        if summary.get("traced_calls"):
+            slower += f"; {summary['traced_calls']} calls of each phase, without sampling"
         lines += ["", f"Operators by their own time: step {summary['traced_step']}, {slower}", ""]
         lines.append(_row("operator", "seconds", "share", "calls"))
         for item in summary["operators"][:OPERATORS]:

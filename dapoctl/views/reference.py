@@ -143,4 +143,9 @@ def _recipe(page: RecipePage) -> list[str]:
     lines = ["", f"### `--recipe {page.name}`", "", prose(page.recipe.purpose), ""]
     added = codes(page.recipe.components)
     lines.append(f"{code(page.recipe.base)} with {added}" if page.recipe.base else added)
+    if page.corrections:
+        lines += [
+            "",
+            f"Where the engine's distribution is not the trainer's: {codes(name for name, *_ in page.corrections)} as well",
+        ]
     return [*lines, "", f"**Paper**: {prose(page.recipe.paper)}"] if page.recipe.paper else lines

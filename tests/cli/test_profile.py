@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import torch
 from dapoctl.errors import UserError
 from dapoctl.runs.files import read_lines
 from dapoctl.runs.store import find_run
-from dapoctl.training.profiling import Steps, export, operator_rows, read_profile
+from dapoctl.training.profiling import Steps, read_profile
+from dapoctl.training.tracing import CALLS, Tracer, export, operator_rows
 from tests.support.cli import Done, dapoctl
 from tests.support.helpers import plugin_file
 from tests.support.metrics import stable_metrics
@@ -250,3 +252,21 @@ def test_steps() -> None:
     assert Steps().choose(50, 200) == (52, 53)
     with pytest.raises(UserError, match="step 7"):
         Steps(6, 6).choose(6, 7)
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_gpu_s_trace_has_a_few_calls_of_each_phase_and_no_sampling(limited: bool, tmp_path: Path) -> None:
+    """On a CPU, which records what it is told to: a GPU's step has twenty million events."""
+    tracer = Tracer(on_gpu=False)
+    tracer.calls = CALLS if limited else None
+    numbers = torch.ones(4)
+    with tracer.phase("generate", 0):
+        numbers.sin()
+    for earlier in range(5):
+        with tracer.phase("update", 0), tracer.phase("forward", earlier):
+            numbers.exp()
+        numbers.cos()
+    tracer.stop()
+    found = Counter(event["name"] for event in tracer.export(tmp_path / "trace.json.gz"))
+    seen = [found[name] for name in ("update", "forward", "aten::exp", "aten::cos", "aten::sin", "generate")]
+    assert seen == ([5, CALLS, CALLS, 5, 0, 0] if limited else [5, 5, 5, 5, 1, 1])

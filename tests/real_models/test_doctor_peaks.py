@@ -62,6 +62,12 @@ CASES: dict[str, tuple[str, list[str], dict[str, dict[str, Any]], tuple[int, int
     "a Llama": ("llama", [], {}, (4, 8, 128, 256)),
     "padded": ("llama", [], {"train": {"packing": False}}, (4, 8, 128, 256)),
     "in bfloat16": ("llama", [], {"model": {"dtype": "bfloat16"}}, (2, 8, 128, 256)),
+    "with master weights": (
+        "llama",
+        [],
+        {"model": {"dtype": "bfloat16"}, "optim": {"master_weights": True}},
+        (2, 8, 128, 256),
+    ),
     "with checkpointing": ("deep", [], {"train": {"gradient_checkpointing": True}}, (4, 8, 128, 256)),
     "with a reference": ("qwen2", ["kl"], {"train": {"micro_batch_tokens": 2048}}, (2, 8, 64, 192)),
     "with adapters": ("qwen2", [], {"lora": {"rank": 16}, "train": {"micro_batch_tokens": 2048}}, (2, 8, 64, 192)),
@@ -117,7 +123,9 @@ def test_estimates_are_within_a_fifth_of_peaks(case: str, tmp_path: Path) -> Non
     found = estimate(workload(RunConfig(**values), plugins))
     updating, generating = dict(found.updating), dict(found.generating)
     del updating["process"], generating["process"]
-    lasting = sum(generating.get(part, 0) for part in ("weights", "gradients", "optimizer", "reference"))
+    lasting = sum(
+        generating.get(part, 0) for part in ("weights", "master weights", "gradients", "optimizer", "reference")
+    )
     # Kernels in bfloat16 keep some 40 MiB to themselves.
     assert lasting == pytest.approx(measured["held"], rel=0.1, abs=60e6)
     assert sum(updating.values()) == pytest.approx(measured["updating"], rel=0.2)

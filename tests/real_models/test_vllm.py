@@ -18,9 +18,10 @@ import pytest
 import torch
 
 from dapoctl.config import RunConfig
-from dapoctl.engines import Completion, Sampling, vllm_needs
-from dapoctl.engines import vllm as engine_module
-from dapoctl.engines.vllm import Vllm, VllmEngine
+from dapoctl.engines import Completion, Sampling
+from dapoctl.engines.vllm import Vllm, needs
+from dapoctl.engines.vllm import engine as engine_module
+from dapoctl.engines.vllm.engine import VllmEngine
 from dapoctl.errors import ConfigError, EngineError, ModelError
 from dapoctl.models.loading import load_policy
 from tests.support.learners import move
@@ -49,10 +50,10 @@ def test_the_cache_of_one_sequence_is_counted_as_vllm_counts_it(device: str, pro
     from vllm.v1.kv_cache_interface import FullAttentionSpec, SlidingWindowSpec
 
     cpu, length = device == "cpu", prompt + response
-    tokens = vllm_needs.batch_tokens(cpu, length)
+    tokens = needs.batch_tokens(cpu, length)
     limits: Any = SimpleNamespace(
         model_config=SimpleNamespace(max_model_len=length),
-        max_in_flight_tokens=vllm_needs.AHEAD["cpu" if cpu else "cuda"] * tokens,
+        max_in_flight_tokens=needs.AHEAD["cpu" if cpu else "cuda"] * tokens,
         parallel_config=SimpleNamespace(decode_context_parallel_size=1, prefill_context_parallel_size=1),
     )
     kind: Any = {
@@ -65,7 +66,7 @@ def test_the_cache_of_one_sequence_is_counted_as_vllm_counts_it(device: str, pro
     theirs = 5 * whole.max_memory_usage_bytes(limits) + 29 * sliding.max_memory_usage_bytes(limits)
     shape = SimpleNamespace(layers=34, sliding_layers=29, sliding_window=1024, kv_heads=4, head_dim=256)
     work: Any = SimpleNamespace(shape=shape, device=device, max_tokens=length)
-    assert vllm_needs.sequence_bytes(work) == theirs
+    assert needs.sequence_bytes(work) == theirs
 
 
 def test_another_gpu_than_the_first_is_refused() -> None:

@@ -6,6 +6,7 @@ Slow: vLLM starts, and a real model is trained for twelve steps, at two learning
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ import torch
 from dapoctl.config import RunConfig
 from dapoctl.config.schema import LoraConfig
 from dapoctl.engines import Sampling
-from dapoctl.engines.vllm import Vllm, VllmEngine
+from dapoctl.engines.vllm import Vllm
+from dapoctl.engines.vllm.engine import VllmEngine
 from dapoctl.models.loading import load_policy
 from dapoctl.models.rounding import rounded_weights
 from tests.support.places import MODELS
@@ -52,10 +54,17 @@ def settings(lr: float) -> RunConfig:
     )
 
 
-def by_trainer(policy: Policy, prompt: list[int], tokens: list[int]) -> Tensor:
-    """[T] log-probabilities of a response, in float32."""
-    logits = policy.model(torch.tensor([[*prompt, *tokens]])).logits[0, len(prompt) - 1 : -1].float()
-    return logits.log_softmax(-1).gather(-1, torch.tensor(tokens)[:, None])[:, 0]
+def by_trainer(policy: Policy, prompts: list[list[int]], responses: list[list[int]]) -> Tensor:
+    """[B, LENGTH] log-probabilities of the responses, in float32; prompts of one length share a forward pass."""
+    found: dict[int, Tensor] = {}
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    for length, alike in itertools.groupby(order, lambda index: len(prompts[index])):
+        rows = [*alike]
+        tokens = torch.tensor([[*prompts[row], *responses[row]] for row in rows])
+        logits = policy.model(tokens).logits[:, length - 1 : -1].float()
+        values = logits.log_softmax(-1).gather(-1, tokens[:, length:, None])[..., 0]
+        found |= dict(zip(rows, values, strict=True))
+    return torch.stack([found[index] for index in range(len(prompts))])
 
 
 def by_engine(engine: VllmEngine, prompts: list[list[int]], responses: list[list[int]]) -> Tensor:
@@ -114,14 +123,13 @@ def test_what_is_sampled_follows_what_is_trained(
 
     def trained(by: Policy) -> Tensor:
         with torch.no_grad():
-            return torch.cat([by_trainer(by, *pair) for pair in zip(prompts, responses, strict=True)])
+            return by_trainer(by, prompts, responses).flatten()
 
     before, engine_before = trained(policy), by_engine(engine, prompts, responses)
+    signs = torch.tensor([1.0 if index % 2 else -1.0 for index in range(TRAINED)])
     optimizer = torch.optim.AdamW(policy.parameters(), lr=lr, weight_decay=0.0)
     for step in range(1, MEASURED[-1] + 1):
-        for index in range(TRAINED):
-            sign = 1 if index % 2 else -1
-            (sign * by_trainer(policy, prompts[index], responses[index]).mean() / TRAINED).backward()  # type: ignore[no-untyped-call]
+        by_trainer(policy, prompts[:TRAINED], responses[:TRAINED]).mean(1).mul(signs).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         if step not in MEASURED:

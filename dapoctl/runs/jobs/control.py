@@ -14,6 +14,7 @@ from typing import Any
 from dapoctl.errors import UserError
 from dapoctl.runs.attempts import EXIT, LOCK, WRITER, attempts, next_number, request_stop
 from dapoctl.runs.files import SCHEMA, write_json
+from dapoctl.runs.jobs.grace import grace_for
 from dapoctl.runs.jobs.launch import launch
 from dapoctl.runs.jobs.leases import (
     VISIBLE,
@@ -219,10 +220,11 @@ class Stopped:
     """What was done"""
 
 
-def stop(directory: Path, grace: float, wait: bool = True) -> Stopped:
+def stop(directory: Path, grace: float | None = None, wait: bool = True) -> Stopped:
     """End a run: a checkpoint first if `grace` seconds are enough for it, then kill any of its processes that are left.
 
     Args:
+        grace: by default `grace_for` the run
         wait: return when its processes have ended; otherwise once the request is recorded
 
     Raises:
@@ -245,6 +247,7 @@ def stop(directory: Path, grace: float, wait: bool = True) -> Stopped:
         return _end_family(summary, folder, mark, identities, len(left))
     if folder is None:
         raise UserError(f"run `{summary.id}` is just being started; try again in a moment")
+    grace = grace_for(directory) if grace is None else grace
     request_stop(folder, grace)
     supervised = len(identities) > 1 and is_locked(directory / LOCK)
     if not supervised:

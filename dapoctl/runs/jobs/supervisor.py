@@ -24,9 +24,10 @@ from types import FrameType
 from typing import Any
 
 from dapoctl.errors import DapoctlError, StorageError
-from dapoctl.runs.attempts import EXIT, HEARTBEAT, LOG, PROCESS, StopRequest, attempt_folder, read_stop
+from dapoctl.runs.attempts import EXIT, GRACE, HEARTBEAT, LOG, PROCESS, StopRequest, attempt_folder, read_stop
 from dapoctl.runs.ending import Ending, ending, oom_kills
 from dapoctl.runs.files import SCHEMA, read_json, write_json
+from dapoctl.runs.jobs.grace import grace_for
 from dapoctl.runs.jobs.launch import OF_THE_ATTEMPT
 from dapoctl.runs.jobs.leases import VISIBLE, hides_gpus
 from dapoctl.runs.jobs.scheduler import blocked_by_memory, schedule
@@ -65,6 +66,7 @@ class Supervisor:
         self.status: int | None = None
         """The trainer's exit status, as `waitpid` returns it"""
         self.told_to_stop = False
+        self.grace = GRACE
         self.killed = False
         """The grace period was over"""
 
@@ -127,9 +129,11 @@ class Supervisor:
 
     def _request(self) -> StopRequest | None:
         """The newest request to end the attempt."""
-        return read_stop(self.folder) or (StopRequest() if self.told_to_stop else None)
+        return read_stop(self.folder) or (StopRequest(self.grace) if self.told_to_stop else None)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.told_to_stop:
+            self.grace = grace_for(self.directory)
         self.told_to_stop = True
 
     def _signal(self, number: signal.Signals) -> None:

@@ -26,7 +26,7 @@ def build_optimizer(config: RunConfig, policy: Policy) -> torch.optim.Optimizer:
     ]
     groups = [group for group in groups if group["params"]]
     betas = (optim.beta1, optim.beta2)
-    if optim.states == "float32":
+    if optim.states == "float32" and not policy.masters:
         return torch.optim.AdamW(groups, optim.lr, betas, fused=True)
     if optim.states == "offload" and policy.device.type == "cpu":
         warnings.warn(
@@ -34,4 +34,4 @@ def build_optimizer(config: RunConfig, policy: Policy) -> torch.optim.Optimizer:
             RunWarning,
             stacklevel=2,
         )
-    return CompactAdamW(groups, optim.lr, betas, FORMS[optim.states])
+    return CompactAdamW(groups, optim.lr, betas, FORMS[optim.states], policy.masters)

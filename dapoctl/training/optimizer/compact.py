@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -26,9 +26,17 @@ class CompactAdamW(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, parameters: Iterable[dict[str, Any]], lr: float, betas: tuple[float, float], form: Form, eps: float = 1e-8
+        self,
+        parameters: Iterable[dict[str, Any]],
+        lr: float,
+        betas: tuple[float, float],
+        form: Form,
+        masters: Mapping[nn.Parameter, Tensor] | None = None,
+        eps: float = 1e-8,
     ) -> None:
         self.form = form
+        self.masters = masters or {}
+        """Float32 values of parameters that have fewer bits: these are updated, and the parameters rounded to the nearest"""
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0})
 
     @torch.no_grad()
@@ -77,6 +85,7 @@ class CompactAdamW(torch.optim.Optimizer):
         state = self.state[parameter]
         beta1, beta2 = group["betas"]
         weights, gradient = parameter.data.view(-1), parameter.grad
+        exact = self.masters.get(parameter, parameter.data).view(-1)
         assert gradient is not None
         gradient = gradient.reshape(-1)
         done = int(state["step"])
@@ -84,11 +93,12 @@ class CompactAdamW(torch.optim.Optimizer):
         kept = {name: self._moment(state, name) for name, _ in MOMENTS}
         for start in range(0, len(weights), STATE_CHUNK):
             part = slice(start, min(start + STATE_CHUNK, len(weights)))
+            updated = exact[part].to(weights.device, non_blocking=True)
             moments = {
                 name: self.form.widen(kept[name], part, parameter.device, signed=signed) for name, signed in MOMENTS
             }
             adamw(
-                [weights[part]],
+                [updated],
                 [gradient[part]],
                 [moments["exp_avg"]],
                 [moments["exp_avg_sq"]],
@@ -103,6 +113,10 @@ class CompactAdamW(torch.optim.Optimizer):
                 eps=group["eps"],
                 maximize=False,
             )
+            if parameter in self.masters:
+                weights[part] = updated
+            if exact.device != updated.device:
+                exact[part].copy_(updated, non_blocking=True)
             for name, signed in MOMENTS:
                 self.form.keep(kept[name], part, moments[name], generator, signed=signed)
         state["step"] += 1

@@ -39,6 +39,23 @@ class Form(Protocol):
         """Keep `values` as `part` of a moment."""
 
 
+class Float32:
+    """As torch keeps them."""
+
+    parts: ClassVar[tuple[str, ...]] = ("",)
+
+    def zeros(self, parameter: Tensor, signed: bool) -> dict[str, Tensor]:
+        return {"": torch.zeros_like(parameter, dtype=torch.float32, memory_format=torch.contiguous_format)}
+
+    def widen(self, kept: dict[str, Tensor], part: slice, device: torch.device, *, signed: bool) -> Tensor:
+        return kept[""].view(-1)[part].clone()
+
+    def keep(
+        self, kept: dict[str, Tensor], part: slice, values: Tensor, generator: torch.Generator, *, signed: bool
+    ) -> None:
+        kept[""].view(-1)[part] = values
+
+
 class Bfloat16:
     """Half of the memory. Rounded up or down at random, so that the mean is right: to the nearest, the mean of squares would
     stand still, since an update changes it by one in a thousand (beta2) and bfloat16 has eight bits.
@@ -69,7 +86,7 @@ class EightBit:
 
     def zeros(self, parameter: Tensor, signed: bool) -> dict[str, Tensor]:
         if parameter.numel() < SMALL:
-            return {"": torch.zeros_like(parameter, memory_format=torch.contiguous_format)}
+            return Float32().zeros(parameter, signed)
         nothing = int(dynamic_map(signed).eq(0).nonzero())
         blocks = -(-parameter.numel() // BLOCK)
         codes = torch.full(tuple(parameter.shape), nothing, dtype=torch.uint8, device=parameter.device)
@@ -116,7 +133,7 @@ class OnHost:
         kept[""].view(-1)[part].copy_(values, non_blocking=True)
 
 
-FORMS: dict[str, Form] = {"bfloat16": Bfloat16(), "8bit": EightBit(), "offload": OnHost()}
+FORMS: dict[str, Form] = {"float32": Float32(), "bfloat16": Bfloat16(), "8bit": EightBit(), "offload": OnHost()}
 """By their names in `optim.states`"""
 
 

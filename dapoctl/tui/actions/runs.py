@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dapoctl.config.resolve import Resolved, load
-from dapoctl.runs.attempts import GRACE
 from dapoctl.runs.jobs.control import check_resumable, queue_run, stop, ticket_for
 from dapoctl.runs.jobs.create import create
 from dapoctl.runs.jobs.submit import Background, check, send_off
@@ -45,7 +44,7 @@ def stop_runs(screen: WorkbenchScreen, runs: list[RunSummary]) -> None:
 
 
 def _stop(directory: Path) -> str:
-    outcome = stop(directory, GRACE, wait=False)
+    outcome = stop(directory, wait=False)
     return f"{outcome.state} {outcome.run}: {outcome.words}"
 
 

@@ -34,7 +34,7 @@ def verdict_text(
     else:
         fit = fit or Fit("ok", ())
         mark, colour = MARKS[fit.status]
-        names = " · ".join(verdict.chosen)
+        names = " · ".join([*verdict.chosen, *verdict.resolved.added])
         lines = [data(f"✓ ready: {line(names)}", "green")] if fit.status != "fail" else []
         lines += [data(f"{mark} {line(words)}", colour) for words in fit.words]
     if left_out:

@@ -211,7 +211,13 @@ DATA: list[tuple[Any, dict[str, str]]] = [
     ),
     (
         Recipe,
-        {"purpose": "str", "components": "tuple[str, ...]", "base": "str | None = None", "paper": "str = ''"},
+        {
+            "purpose": "str",
+            "components": "tuple[str, ...]",
+            "base": "str | None = None",
+            "paper": "str = ''",
+            "corrections": "tuple[str, ...] = ()",
+        },
     ),
 ]
 
@@ -332,8 +338,10 @@ def test_configuration_keys() -> None:
         model.path model.dtype model.template model.trust_remote_code
         lora.rank lora.alpha lora.targets
         rollout.prompts rollout.samples rollout.max_prompt_tokens rollout.max_response_tokens rollout.temperature rollout.top_p
-        optim.lr optim.warmup_steps optim.weight_decay optim.beta1 optim.beta2 optim.grad_clip optim.states optim.updates
+        optim.lr optim.warmup_steps optim.weight_decay optim.beta1 optim.beta2 optim.grad_clip optim.states
+        optim.master_weights optim.updates
         train.device train.threads train.micro_batch_tokens train.packing train.chunk_tokens train.gradient_checkpointing
+        train.offload_activations train.offload_weights
         eval.every eval.set eval.k eval.limit eval.temperature eval.top_p eval.scorer eval.decontaminate
         checkpoint.every checkpoint.keep checkpoint.keep_best checkpoint.select_on
         stop_at.generated_tokens stop_at.hours

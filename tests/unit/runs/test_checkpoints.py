@@ -25,6 +25,7 @@ from dapoctl.runs.checkpoints import (
     step_of,
 )
 from dapoctl.runs.files import LineWriter, read_json, read_lines, write_json
+from dapoctl.runs.jobs.grace import grace_for
 from dapoctl.runs.locks import release, try_lock
 from dapoctl.runs.manifest import MANIFEST, Sealing
 
@@ -205,3 +206,13 @@ def test_the_manifest_lists_every_file(tmp_path: Path) -> None:
     for name in FILES:
         content = (path / name).read_bytes()
         assert listed[name] == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(None, 120), (0, 120), (48_000_000_000, 600)])
+def test_a_large_checkpoint_is_given_the_time_it_takes(size: int | None, seconds: float, tmp_path: Path) -> None:
+    if size is not None:
+        state = tmp_path / "checkpoints" / "step_3" / "state.pt"
+        state.parent.mkdir(parents=True)
+        with state.open("wb") as file:
+            file.truncate(size)
+    assert grace_for(tmp_path) == pytest.approx(seconds)

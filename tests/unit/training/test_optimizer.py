@@ -219,6 +219,7 @@ class _Trains:
 
     def __init__(self, weights: list[torch.nn.Parameter]) -> None:
         self.weights = weights
+        self.masters: dict[torch.nn.Parameter, Tensor] = {}
 
     def parameters(self) -> list[torch.nn.Parameter]:
         return self.weights

@@ -45,6 +45,10 @@ class Settings(Protocol):
     max_num_seqs: int | None
 
     @property
+    def kv_cache_dtype(self) -> str:
+        """auto, or fp8"""
+
+    @property
     def dtype(self) -> str:
         """auto, float32, bfloat16 or float16"""
 
@@ -99,19 +103,19 @@ def batch_tokens(cpu: bool, max_tokens: int) -> int:
 
 def cache_room(settings: Settings, work: Workload) -> tuple[int, int]:
     """(bytes available for vLLM's cache, bytes that it wants to have for one sequence of full length)."""
-    need = sequence_bytes(work)
+    need = sequence_bytes(work, settings.kv_cache_dtype)
     if settings.kv_cache_gb or work.device == "cpu":
         return int((settings.kv_cache_gb or CPU_CACHE_GB) * GIB), need
     share = int(settings.gpu_memory_utilization * work.gpu_memory)
     return share - 2 * work.parameters.language - PROCESS["cuda"] - trial_bytes(settings, work), need
 
 
-def sequence_bytes(work: Workload) -> int:
+def sequence_bytes(work: Workload, kept_in: str = "auto") -> int:
     """What one sequence of full length takes of the cache: vLLM's `max_memory_usage_bytes`, summed over layers.
 
     A sliding layer keeps its window and every token of the batches under way, in blocks, and one block more.
     """
-    shape, number = work.shape, FLOAT if work.device == "cpu" else 2
+    shape, number = work.shape, 1 if kept_in == "fp8" else FLOAT if work.device == "cpu" else 2
     under_way = AHEAD[work.device] * batch_tokens(work.device == "cpu", work.max_tokens)
     whole = -(-work.max_tokens // PAGE)
     kept = min((shape.sliding_window or 0) - 1 + under_way, work.max_tokens)

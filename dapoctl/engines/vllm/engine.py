@@ -1,21 +1,17 @@
-"""Engine `vllm`: vLLM in the trainer's process and on its device."""
+"""vLLM in the trainer's process: requests, weights in, memory given back and taken."""
 
 from __future__ import annotations
 
 import random
 import tempfile
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
-from dapoctl.components.base import Component
-from dapoctl.engines import Completion, Sampling, vllm_needs
-from dapoctl.engines.needs import Package, Saving
-from dapoctl.engines.vllm_needs import CPU_CACHE_GB, GIB
-from dapoctl.engines.vllm_process import brief, load_vllm, release, undisturbed
-from dapoctl.errors import ConfigError, EngineError, ModelError
-from dapoctl.hookspecs import hookimpl
+from dapoctl.engines import Completion, Sampling
+from dapoctl.engines.vllm import needs
+from dapoctl.engines.vllm.needs import CPU_CACHE_GB, GIB
+from dapoctl.engines.vllm.process import brief, load_vllm, release, undisturbed
+from dapoctl.errors import EngineError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -23,79 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dapoctl.config import RunConfig
-    from dapoctl.doctor.workload import Workload
+    from dapoctl.engines.vllm import Vllm
     from dapoctl.models.policy import Policy
-
-
-class Vllm(Component):
-    """Sample responses with vLLM, in this process and on the trainer's device.
-
-    Finished responses make room for waiting ones, and a prompt is prefilled once for all of its responses.
-    """
-
-    paper: ClassVar[str] = "Kwon et al. 2023, Efficient Memory Management with PagedAttention, arXiv:2309.06180"
-
-    gpu_memory_utilization: float = Field(0.4, gt=0, le=1)
-    """Fraction of the GPU's memory for the engine: weights, activations and KV cache. Not used on a CPU."""
-    kv_cache_gb: float | None = Field(None, gt=0)
-    """Memory for the KV cache, in GiB. Default: 2 on a CPU; on a GPU, what `gpu_memory_utilization` leaves."""
-    enforce_eager: bool | None = None
-    """Run without compilation and CUDA graphs. Default: yes on a CPU, no on a GPU."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Precision of the engine's weights and KV cache; auto is float32 on a CPU and bfloat16 on a GPU."""
-    sleep: bool = False
-    """Free the engine's GPU memory while the policy is updated. Nothing happens on a CPU."""
-    max_num_seqs: int | None = Field(None, ge=1)
-    """Responses that are generated at the same time. Default: 256 on a GPU, vLLM's own on a CPU."""
-    prefix_caching: bool = True
-    """Prefill a prompt once for all of its responses."""
-
-    @hookimpl
-    def build_engine(self, policy: Policy, config: RunConfig) -> VllmEngine:
-        return VllmEngine(self, policy, config)
-
-    def check_run(self, config: RunConfig) -> None:
-        """vLLM computes on the first GPU that it sees, wherever the policy is.
-
-        Raises:
-            ConfigError: the policy is on another.
-        """
-        _, numbered, index = config.train.device.partition(":")
-        if numbered and index != "0":
-            raise ConfigError(
-                f"`train.device` = {config.train.device!r}: engine `vllm` computes on the first visible GPU, not on that"
-                f" one. CUDA_VISIBLE_DEVICES={index} and train.device=cuda put both there"
-            )
-
-    @classmethod
-    def packages(cls) -> list[Package]:
-        """vLLM, in one of its two distributions."""
-        return [vllm_needs.package()]
-
-    def memory(self, workload: Workload) -> tuple[dict[str, int], dict[str, int]]:
-        """Bytes by part while it samples, and while weights are updated: the same, unless it sleeps."""
-        parts = vllm_needs.memory(self, workload)
-        return parts, {} if self.sleep and workload.device == "cuda" else parts
-
-    def obstacle(self, workload: Workload) -> tuple[str, str, str] | None:
-        """vLLM refuses to start when one sequence of full length does not fit its cache."""
-        have, need = vllm_needs.cache_room(self, workload)
-        if have >= need:
-            return None
-        room, wanted = f"{max(have, 0) / GIB:.1f} GiB", f"{need / GIB:.1f} GiB"
-        text = f"vLLM's KV cache has {room}, one response of full length takes {wanted}"
-        return "KV cache", text, "raise vllm.gpu_memory_utilization or vllm.kv_cache_gb"
-
-    def savings(self, workload: Workload) -> list[Saving]:
-        """On a GPU: sleep during updates, and another share of its memory, a larger one where its cache has no room."""
-        if workload.device == "cpu":
-            return []
-        idle = "the engine's memory has room while weights are updated, so it need not be given back in each step"
-        shares = [share for share in vllm_needs.UTILIZATIONS if share != self.gpu_memory_utilization]
-        return [
-            Saving("sleep", [True], idle),
-            Saving("gpu_memory_utilization", [] if self.kv_cache_gb else shares),
-        ]
 
 
 class VllmEngine:
@@ -303,6 +228,7 @@ def _arguments(settings: Vllm, config: RunConfig, cpu: bool, max_tokens: int) ->
         "generation_config": "vllm",
         "language_model_only": True,
         "dtype": _dtype(settings, cpu),
+        "kv_cache_dtype": settings.kv_cache_dtype,
         "seed": config.seed,
         "max_model_len": max_tokens,
         "logprobs_mode": "processed_logprobs",
@@ -311,8 +237,8 @@ def _arguments(settings: Vllm, config: RunConfig, cpu: bool, max_tokens: int) ->
         "enable_sleep_mode": settings.sleep and not cpu,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
         "kv_cache_memory_bytes": int(kv_cache_gb * GIB) if kv_cache_gb else None,
-        "max_num_seqs": settings.max_num_seqs or (None if cpu else vllm_needs.SEQUENCES),
-        "max_num_batched_tokens": vllm_needs.batch_tokens(cpu, max_tokens),
+        "max_num_seqs": settings.max_num_seqs or (None if cpu else needs.SEQUENCES),
+        "max_num_batched_tokens": needs.batch_tokens(cpu, max_tokens),
         "use_tqdm_on_load": False,
         "disable_log_stats": True,
     }
