@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from dapoctl.runs.difference import dotted
@@ -20,7 +21,7 @@ def provenance(evidence: Evidence) -> str:
     records = [*evidence.records.values()]
     if not records:
         return "No run is finished."
-    parts = ["\n".join(table(["what", "value", "runs"], [*_facts([record.spec for record in records])]))]
+    parts = ["\n".join(table(["what", "value", "runs"], [*facts([record.spec for record in records])]))]
     arms = [*evidence.plan.resolved.items()]
     first_name, first = arms[0]
     base = dotted(first.as_dict())
@@ -35,7 +36,7 @@ def provenance(evidence: Evidence) -> str:
     return joined(parts)
 
 
-def _facts(specs: list[Mapping[str, Any]]) -> Iterator[list[str]]:
+def facts(specs: list[Mapping[str, Any]]) -> Iterator[list[str]]:
     """(what, value, in how many runs) of what the records of the runs say."""
     found: dict[str, Counter[str]] = {}
     for spec in specs:
@@ -45,7 +46,7 @@ def _facts(specs: list[Mapping[str, Any]]) -> Iterator[list[str]]:
             "Python": str(spec.get("python", "?")),
             "commit": str(git.get("commit", "")) + (" with changes" if git.get("diff") else ""),
             **{f"library {name}": str(version) for name, version in dict(spec.get("versions") or {}).items()},
-            **{f"input {key}": str(value) for key, value in dotted(inputs).items()},
+            **{f"input {key}": str(value) for key, value in _inputs(inputs).items()},
         }
         for name, value in facts.items():
             if value:
@@ -53,6 +54,13 @@ def _facts(specs: list[Mapping[str, Any]]) -> Iterator[list[str]]:
     for name, values in found.items():
         for value, number in values.most_common():
             yield [escaped(name), escaped(value), str(number)]
+
+
+def _inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The contents of files by their names: where one machine had them, and since when, makes them no others."""
+    data = {Path(path).name: facts for path, facts in dict(inputs.get("data") or {}).items()}
+    found = dotted({**inputs, **({"data": data} if data else {})})
+    return {key: value for key, value in found.items() if not key.endswith(".modified")}
 
 
 def _system(platform: str) -> str:

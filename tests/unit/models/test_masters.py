@@ -20,7 +20,7 @@ from dapoctl.training.optimizer.forms import BLOCK
 from dapoctl.training.step import estimate, update
 from tests.support.learners import make_learner, responses_batch
 
-STEPS = 3
+STEPS = 2
 OPTIM = {"lr": 1e-5, "updates": 2, "weight_decay": 0.01}
 
 
@@ -54,7 +54,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_weights_and_metrics_are_those_of_float32_weights(
     dtype: str, states: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compact, "STATE_CHUNK", 8 * BLOCK)
+    monkeypatch.setattr(compact, "STATE_CHUNK", 100 * BLOCK)
     with_them, without = trained(dtype, master_weights=True, states=states), trained(dtype)
     assert same(weights(with_them), weights(without))
     assert not same(weights(without), weights(trained(dtype, rate=2e-5)))
