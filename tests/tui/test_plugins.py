@@ -115,7 +115,7 @@ def test_the_page_of_a_component_tells_all(packages: list[str], tmp_path: Path) 
             await view.press("enter")
             text = " ".join((await view.until("esc back")).replace("│", " ").split())
             await view.press("end")
-            text += " ".join((await view.until("esc back")).replace("│", " ").split())
+            text += " ".join((await view.until("--set good.mode=...")).replace("│", " ").split())
             for words in (
                 "shape_rewards (any number per run)",
                 'mode = "once" once | twice',

@@ -32,6 +32,7 @@ from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import metric_rows, read_run
 from dapoctl.runs.tickets import Ticket, tickets
 from tests.support.cli import Done, dapoctl
+from tests.support.users import public_folder
 
 SPEC = {
     "schema": 1,
@@ -190,26 +191,25 @@ def test_a_row_of_other_types_ends_no_list(tmp_path: Path, when: Any) -> None:
 
 
 @pytest.mark.process
-def test_a_folder_without_permission(tmp_path: Path) -> None:
-    directory = make_run(tmp_path, "20260101-000000-gkl-aaaa")
-    # Root may read everything: the process becomes another user once it has imported what it needs.
-    code = f"""
+def test_a_folder_without_permission() -> None:
+    # Root may read everything: the process becomes another user once it has imported what it needs. Pytest closes its own
+    # folders to others whenever one starts.
+    with public_folder() as root:
+        directory = make_run(root, "20260101-000000-gkl-aaaa")
+        code = f"""
 import dataclasses, os
 from pathlib import Path
 from dapoctl.runs.index import list_runs
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
-print([run.problem for run in list_runs(Path({str(tmp_path)!r}))])
+print([run.problem for run in list_runs(Path({str(root)!r}))])
 """
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent != Path("/") and parent.stat().st_uid == os.geteuid():
-            parent.chmod(parent.stat().st_mode | 0o055)
-    directory.chmod(0)
-    try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    finally:
-        directory.chmod(0o755)
+        directory.chmod(0)
+        try:
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        finally:
+            directory.chmod(0o755)
     assert done.stdout == "['cannot be read: Permission denied']\n", done.stdout + done.stderr
 
 
