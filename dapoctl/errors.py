@@ -92,6 +92,9 @@ def _problem(detail: Mapping[str, Any], model: Any, prefix: str, sources: Mappin
         allowed = f" Known here: {', '.join(known)}." if known else " It has no parameters."
         return f"unknown key `{key}`{origin}.{nearest(path[-1], known)}{allowed}"
     demand = reason(detail)
+    if not key:
+        # Of several keys together, which it names itself: the whole configuration says nothing.
+        return demand
     text = detail["input"] if detail["type"].endswith(("_type", "_parsing")) else ""
     if isinstance(text, str) and text.startswith(("[", "{")):
         demand += " (it is not a TOML literal either: check its quotes and brackets)"
