@@ -217,11 +217,12 @@ class RunConfig(Settings):
     def _has_masters(self) -> Self:
         if self.optim.master_weights and self.lora.rank:
             raise ValueError(
-                "optim.master_weights does nothing with lora.rank: adapters are small, and float32; leave it out"
+                f"`optim.master_weights` = true does nothing with `lora.rank` = {self.lora.rank}: adapters are small, and"
+                " float32; leave it out"
             )
         if self.optim.master_weights and self.model.dtype == "float32":
             raise ValueError(
-                "optim.master_weights does nothing with model.dtype = float32: set bfloat16, or leave it out"
+                "`optim.master_weights` = true does nothing with `model.dtype` = 'float32': set bfloat16, or leave it out"
             )
         return self
 

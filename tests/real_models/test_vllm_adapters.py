@@ -115,7 +115,7 @@ def test_what_is_sampled_follows_what_is_trained(
         for name, weight in adapters.items():
             weight.copy_(start[name])
     engine.load_weights(policy.named_weights())
-    prompts = [policy.encode(text.format(3 + n, 2 + n)) for n in range(16) for text in QUESTIONS]
+    prompts = [policy.encode(text.format(3 + n, 2 + n)) for n in range(10) for text in QUESTIONS]
     asked = Sampling(LENGTH, 0.0, 1.0, 0)
     responses = [[*each.token_ids] for (each,) in engine.generate(prompts, asked, 1)]
     responses = [(each * LENGTH)[:LENGTH] for each in responses]
@@ -135,7 +135,8 @@ def test_what_is_sampled_follows_what_is_trained(
         if step not in MEASURED:
             continue
         shift = trained(policy) - before
-        for way in (rounded_weights, to_the_nearest):
+        # What the nearest loses is measured once more at the smaller rate, at the end.
+        for way in (rounded_weights, to_the_nearest)[: 2 if lr == 1e-5 or step == MEASURED[-1] else 1]:
             weights = {name: weight.float() for name, weight in way(policy.named_weights(), torch.bfloat16)}
             given.model.load_state_dict(weights, strict=False)
             share, error = share_of(shift, trained(given) - before)

@@ -10,7 +10,8 @@ import torch
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 from dapoctl.config import RunConfig
-from dapoctl.errors import ModelError
+from dapoctl.config.resolve import load
+from dapoctl.errors import ConfigError, ModelError
 from dapoctl.models import masters
 from dapoctl.models.loading import load_policy
 from dapoctl.models.policy import place
@@ -116,13 +117,14 @@ def test_small_updates_add_up() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"lora": {"rank": 4}}, "does nothing with lora.rank"),
-        ({"model": {"path": "tiny", "dtype": "float32"}}, "does nothing with model.dtype = float32"),
+        ("lora.rank=4", "does nothing with `lora.rank` = 4: adapters are small, and float32; leave it out"),
+        ("model.dtype=float32", "does nothing with `model.dtype` = 'float32': set bfloat16, or leave it out"),
     ],
 )
-def test_where_it_would_do_nothing_it_is_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        RunConfig(optim={"master_weights": True}, **settings)  # type: ignore[arg-type]
+def test_where_it_would_do_nothing_it_is_refused(settings: str, said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load([], ["optim.master_weights=true", settings])
+    assert str(refused.value) == f"`optim.master_weights` = true {said}"
 
 
 def test_on_a_cpu_that_computes_in_float32_it_is_refused() -> None:
