@@ -22,6 +22,8 @@ from dapoctl.runs.store import find_run
 from dapoctl.runs.summary import EVALUATION, RunSummary, read_record
 from dapoctl.tasks.problem_sets import DATA_TASK, find_set
 
+OF_TRAINING = {"optim": {"master_weights"}, "train": {"offload_weights", "offload_activations"}}
+"""Keys by table that save a GPU's memory while weights are updated"""
 OPTIONS = {"problem_field", "answer_field", "instruction", "scorer"}
 """Parameters of math problems that are options of `dapoctl eval`"""
 
@@ -150,8 +152,14 @@ def _checkpoint(directory: Path, step: int | None) -> Path | None:
 
 
 def _config(values: Mapping[str, Any], source: str) -> RunConfig:
-    """The configuration without building its components: those of the run need not be installed to evaluate it."""
+    """The configuration without building its components: those of the run need not be installed to evaluate it.
+
+    What only training needs a GPU for is left out: the evaluation may be on another machine.
+    """
     core = {key: value for key, value in values.items() if key in KEYS}
+    for table, keys in OF_TRAINING.items():
+        if isinstance(core.get(table), dict):
+            core[table] = {key: value for key, value in core[table].items() if key not in keys}
     tables = {key: value for key, value in values.items() if key not in KEYS and isinstance(value, dict)}
     try:
         return RunConfig(**core, components=tables)

@@ -43,12 +43,13 @@ class Float32:
     """As torch keeps them."""
 
     parts: ClassVar[tuple[str, ...]] = ("",)
+    dtype: ClassVar[torch.dtype] = torch.float32
 
     def zeros(self, parameter: Tensor, signed: bool) -> dict[str, Tensor]:
-        return {"": torch.zeros_like(parameter, dtype=torch.float32, memory_format=torch.contiguous_format)}
+        return {"": torch.zeros_like(parameter, dtype=self.dtype, memory_format=torch.contiguous_format)}
 
     def widen(self, kept: dict[str, Tensor], part: slice, device: torch.device, *, signed: bool) -> Tensor:
-        return kept[""].view(-1)[part].clone()
+        return kept[""].view(-1)[part].to(torch.float32, copy=True)
 
     def keep(
         self, kept: dict[str, Tensor], part: slice, values: Tensor, generator: torch.Generator, *, signed: bool
@@ -56,23 +57,17 @@ class Float32:
         kept[""].view(-1)[part] = values
 
 
-class Bfloat16:
+class Bfloat16(Float32):
     """Half of the memory. Rounded up or down at random, so that the mean is right: to the nearest, the mean of squares would
     stand still, since an update changes it by one in a thousand (beta2) and bfloat16 has eight bits.
     """
 
-    parts: ClassVar[tuple[str, ...]] = ("",)
-
-    def zeros(self, parameter: Tensor, signed: bool) -> dict[str, Tensor]:
-        return {"": torch.zeros_like(parameter, dtype=torch.bfloat16, memory_format=torch.contiguous_format)}
-
-    def widen(self, kept: dict[str, Tensor], part: slice, device: torch.device, *, signed: bool) -> Tensor:
-        return kept[""].view(-1)[part].float()
+    dtype: ClassVar[torch.dtype] = torch.bfloat16
 
     def keep(
         self, kept: dict[str, Tensor], part: slice, values: Tensor, generator: torch.Generator, *, signed: bool
     ) -> None:
-        kept[""].view(-1)[part] = rounded_at_random(values, torch.bfloat16, generator)
+        super().keep(kept, part, rounded_at_random(values, self.dtype, generator), generator, signed=signed)
 
 
 class EightBit:

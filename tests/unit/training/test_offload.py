@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from dapoctl.config import RunConfig
 from dapoctl.config.resolve import load
 from dapoctl.errors import ConfigError, ModelError
+from dapoctl.evaluation.target import find_target
 from dapoctl.models.loading import load_policy
+from dapoctl.runs.jobs.create import create
 from dapoctl.training import offload
 from dapoctl.training import step as steps
 from dapoctl.training.learner import Learner
@@ -94,3 +97,13 @@ def test_an_engine_that_samples_with_the_policy_s_weights_needs_them() -> None:
     with pytest.raises(ConfigError, match="engine `hf` samples with the policy's own weights"):
         load([], ["train.offload_weights=true"])
     assert load([], ["train.offload_weights=true", "engine=vllm"]).config.train.offload_weights
+
+
+@pytest.mark.parametrize("more", [(), ("model.dtype=float32",)])
+def test_what_was_trained_on_a_gpu_is_evaluated_without_one(more: tuple[str, ...], tmp_path: Path) -> None:
+    settings = ("offload_weights", "offload_activations", "gradient_checkpointing")
+    options = [*(f"train.{key}=true" for key in settings), "optim.master_weights=true", "engine=vllm"]
+    run = create(load([], options), tmp_path, ["test"])
+    target = find_target(run.name, tmp_path, step=0, engine="hf", settings=more)
+    policy = load_policy(target.config)
+    assert (policy.device.type, policy.masters) == ("cpu", {})
