@@ -125,6 +125,9 @@ class TrainConfig(Settings):
     def _saves_inputs(self) -> Self:
         if self.offload_activations and not self.gradient_checkpointing:
             raise ValueError("offload_activations keeps what gradient_checkpointing saves: set that as well")
+        for key in ("offload_activations", "offload_weights"):
+            if getattr(self, key) and self.device == "cpu":
+                raise ValueError(f"{key} does nothing with device = cpu, which has no memory of its own; leave it out")
         return self
 
 

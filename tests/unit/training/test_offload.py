@@ -88,6 +88,12 @@ def test_without_a_gpu_it_is_refused(key: str) -> None:
         load_policy(RunConfig(train={key: True, **CHECKPOINTED}))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("key", ["offload_weights", "offload_activations"])
+def test_on_a_cpu_it_is_refused_before_a_run_is_made(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key} does nothing with device = cpu"):
+        load([], [f"train.{key}=true", "train.gradient_checkpointing=true", "train.device=cpu", "engine=vllm"])
+
+
 def test_activations_that_are_not_computed_again_stay() -> None:
     with pytest.raises(ConfigError, match="keeps what gradient_checkpointing saves: set that as well"):
         load([], ["train.offload_activations=true"])
